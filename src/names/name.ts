@@ -1,0 +1,99 @@
+import { NamingError } from '../errors.js';
+
+const ROOT = ':';
+const SEPARATOR = '.';
+
+// The grammar of the manual's chapter "Pyro's hierarchical object naming scheme": parts of ASCII 33-126 without
+// backslash, dot and colon. Existing entries of a database may hold a colon (Pyro 3 accepted it), so names are read
+// with it and only new ones are refused: see `requireNewName`.
+const ABSOLUTE_NAME = /^:(?:[!-\-/-[\]-~]+(?:\.[!-\-/-[\]-~]+)*)?$/;
+const BAD_CHARACTER = /[^!-[\]-~]/;
+
+/** How long a name may be, in characters: a name longer than this is refused before it is looked at. */
+export const MAX_NAME_LENGTH = 4096;
+
+/**
+ * The absolute name of a group or an object: the root `:`, or `:part.part...`. A `Name` is valid by construction.
+ */
+export class Name {
+  /** The root group. */
+  static readonly root = new Name(ROOT);
+
+  private splitParts: readonly string[] | undefined;
+
+  private constructor(private readonly text: string) {}
+
+  /**
+   * Parses an absolute name.
+   * @throws NamingError `invalid name` or `invalid character(s) in name`, as Pyro 3 words them
+   */
+  static parse(text: string): Name {
+    if (text.length > MAX_NAME_LENGTH) throw new NamingError('name too long', `${text.slice(0, 64)}...`);
+    if (ABSOLUTE_NAME.test(text)) return text === ROOT ? Name.root : new Name(text);
+    const hasEmptyPart = text.split(SEPARATOR).includes('') || text.startsWith(':.');
+    if (!text.startsWith(ROOT) || hasEmptyPart || !BAD_CHARACTER.test(text))
+      throw new NamingError('invalid name', text);
+    throw new NamingError('invalid character(s) in name', text);
+  }
+
+  /**
+   * Makes a name absolute, as clients write them: a relative one is below `defaultGroup`, an empty one is it.
+   * @throws NamingError where the result is not a valid name
+   */
+  static expand(text: string, defaultGroup: Name): Name {
+    if (text.startsWith(ROOT)) return Name.parse(text);
+    if (text === '') return defaultGroup;
+    return Name.parse(defaultGroup.isRoot ? ROOT + text : defaultGroup.text + SEPARATOR + text);
+  }
+
+  /** The name of a group's member, from a part that is known to be valid. */
+  child(part: string): Name {
+    return Name.parse(this.isRoot ? ROOT + part : this.text + SEPARATOR + part);
+  }
+
+  get isRoot(): boolean {
+    return this.text === ROOT;
+  }
+
+  /** The parts from the root down; none for the root. */
+  get parts(): readonly string[] {
+    this.splitParts ??= this.isRoot ? [] : this.text.slice(1).split(SEPARATOR);
+    return this.splitParts;
+  }
+
+  /** The last part; empty for the root. */
+  get part(): string {
+    return this.text.slice(Math.max(this.text.lastIndexOf(SEPARATOR), 0) + 1);
+  }
+
+  /** The group that this name is in; the root's parent is the root. */
+  get parent(): Name {
+    const end = this.text.lastIndexOf(SEPARATOR);
+    return end < 0 ? Name.root : new Name(this.text.slice(0, end));
+  }
+
+  /** True if this is the group given, or somewhere below it. */
+  isWithin(group: Name): boolean {
+    return group.isRoot || this.text === group.text || this.text.startsWith(group.text + SEPARATOR);
+  }
+
+  equals(other: Name): boolean {
+    return this.text === other.text;
+  }
+
+  toString(): string {
+    return this.text;
+  }
+
+  toJSON(): string {
+    return this.text;
+  }
+}
+
+/**
+ * Refuses what Pyro 3 accepted in new names, and should not have: a colon in a part.
+ * @throws NamingError `invalid character(s) in name`
+ */
+export function requireNewName(name: Name): void {
+  if (name.toString().includes(ROOT, 1)) throw new NamingError('invalid character(s) in name', name.toString());
+}

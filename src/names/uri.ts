@@ -1,0 +1,66 @@
+import { URIError } from '../errors.js';
+
+/** The port of a URI that names none (PYRO_PORT's default). */
+export const DEFAULT_PORT = 7766;
+
+/** The protocols of URIs that lead to an object. The name server stores what it is given, so others are read too. */
+export type ObjectProtocol = 'PYRO' | 'PYROSSL';
+
+const URI = /^([^\s:/]+):\/\/([^\s:/]+)(?::(\d+)?)?\/(\S*)$/;
+
+/** How long the text of a URI may be. */
+export const MAX_URI_LENGTH = 4096;
+
+/** `protocol://address:port/objectID`: where an object lives, and which one it is there. Immutable. */
+export class PyroURI {
+  private text: string | undefined;
+
+  /**
+   * @param address an IPv4 address, or a host name where PYRO_DNS_URI is on
+   * @param objectID the object's GUID; with a meta protocol (PYROLOC) the object's name at that daemon
+   * @throws URIError where a part can't stand in a URI
+   */
+  constructor(
+    readonly protocol: string,
+    readonly address: string,
+    readonly port: number,
+    readonly objectID: string,
+  ) {
+    if (!/^[^\s:/]+$/.test(protocol)) throw new URIError('invalid URI format');
+    if (!/^[^\s:/]+$/.test(address)) throw new URIError('malformed hostname');
+    if (!Number.isInteger(port) || port < 0 || port > 65535) throw new URIError('invalid port in URI');
+    if (/\s/.test(objectID)) throw new URIError('invalid URI format');
+  }
+
+  /**
+   * Reads `protocol://address[:port]/objectID`. The address stays as it is written: resolving host names is I/O, and
+   * the caller's affair.
+   * @throws URIError `invalid URI format`
+   */
+  static parse(text: string): PyroURI {
+    const match = text.length <= MAX_URI_LENGTH ? URI.exec(text) : null;
+    const [, protocol, address, port, objectID] = match ?? [];
+    if (protocol === undefined || address === undefined || objectID === undefined) {
+      throw new URIError('invalid URI format');
+    }
+    return new PyroURI(protocol, address, port === undefined ? DEFAULT_PORT : Number(port), objectID);
+  }
+
+  /** The same URI at another address. */
+  withAddress(address: string): PyroURI {
+    return new PyroURI(this.protocol, address, this.port, this.objectID);
+  }
+
+  equals(other: PyroURI): boolean {
+    return this.toString() === other.toString();
+  }
+
+  toString(): string {
+    this.text ??= `${this.protocol}://${this.address}:${this.port}/${this.objectID}`;
+    return this.text;
+  }
+
+  toJSON(): string {
+    return this.toString();
+  }
+}

@@ -1,0 +1,3 @@
+/** The tree of groups and objects, and the stores that keep it. */
+export { GROUP, OBJECT } from './namespace.js';
+export type { ListEntry, Namespace, NamespaceEntry, NodeType, SystemMeta } from './namespace.js';

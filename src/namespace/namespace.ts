@@ -1,0 +1,116 @@
+import type { Name, PyroURI } from '../names/index.js';
+import type { PythonValue } from '../pickle/index.js';
+
+/** Pyro's codes of what a name is: they stand in listings and in system metadata. */
+export const GROUP = 0;
+export const OBJECT = 1;
+export type NodeType = typeof GROUP | typeof OBJECT;
+
+/** What the name server itself keeps of a name: Pyro's `NameSpaceSystemMeta`. */
+export interface SystemMeta {
+  readonly type: NodeType;
+  /** Seconds since the epoch, with a fraction: when the entry was made. */
+  readonly timestamp: number;
+  /** None in all that Pyro 3 makes. */
+  readonly owner: PythonValue;
+}
+
+/** A member of a group, as a listing shows it. */
+export interface ListEntry {
+  readonly part: string;
+  readonly type: NodeType;
+}
+
+/** One entry of a whole namespace, for copies: to a twin, to another store, to a file. */
+export interface NamespaceEntry {
+  readonly name: Name;
+  /** An object's URI; undefined for a group. */
+  readonly uri: PyroURI | undefined;
+  readonly systemMeta: SystemMeta | undefined;
+  /** None (null) where unset. */
+  readonly userMeta: PythonValue;
+}
+
+/**
+ * A tree of groups and objects: the only seam between naming and storage.
+ *
+ * What each method promises, whatever the store:
+ * - It decides its preconditions itself and atomically: of two that register one name at once, one gets
+ *   `name already exists`.
+ * - A promise of a change resolves when the change is as durable as the store makes it (the directory store: on disk,
+ *   file and directory), and when every later read sees it.
+ * - A failure is a NamingError with Pyro's own text (facts: the name server object's table) and the name; nothing
+ *   is half done after it. Causes (paths, errno) go to the log, never into the error.
+ * - The root group always exists. Names given here are valid; relative names are expanded before.
+ */
+export interface Namespace {
+  /**
+   * The URI of an object.
+   * @throws NamingError `name not found`, `attempt to resolve groupname`
+   */
+  resolve(name: Name): Promise<PyroURI>;
+
+  /** What `resolve` would answer, if that is known without waiting: the hot path. Undefined says nothing. */
+  resolveNow(name: Name): PyroURI | undefined;
+
+  /**
+   * Adds an object.
+   * @throws NamingError `name already exists`, `(parent)group not found`, `parent is no group`, `invalid name` (root),
+   *   `name too long`
+   */
+  register(name: Name, uri: PyroURI): Promise<void>;
+
+  /**
+   * Removes an object, with its metadata.
+   * @throws NamingError `name not found`, `is a group, not an object`
+   */
+  unregister(name: Name): Promise<void>;
+
+  /**
+   * The members of a group, in any order.
+   * @throws NamingError `group not found`, `is no group`
+   */
+  list(group: Name): Promise<ListEntry[]>;
+
+  /**
+   * All objects, in any order, in batches, so that a large namespace neither blocks nor fills memory. Entries that
+   * come or go meanwhile may or may not be among them.
+   */
+  flatlist(): AsyncIterable<readonly (readonly [Name, PyroURI])[]>;
+
+  /**
+   * Adds an empty group.
+   * @throws NamingError `group already exists`, `(parent)group not found`, `parent is no group`, `name too long`
+   */
+  createGroup(group: Name): Promise<void>;
+
+  /**
+   * Removes a group with all its contents.
+   * @throws NamingError `not allowed to delete root group`, `group not found`, `is no group`
+   */
+  deleteGroup(group: Name): Promise<void>;
+
+  /** The user metadata of a group or an object, null where unset. @throws NamingError `name not found` */
+  getMeta(name: Name): Promise<PythonValue>;
+
+  /** Sets user metadata; null unsets it. @throws NamingError `name not found`, `name too long` */
+  setMeta(name: Name, meta: PythonValue): Promise<void>;
+
+  /** @throws NamingError `name not found` */
+  getSystemMeta(name: Name): Promise<SystemMeta>;
+
+  /** @throws NamingError `name not found` */
+  setSystemMeta(name: Name, meta: SystemMeta): Promise<void>;
+
+  /** The whole namespace, parents before their members, the root (with its metadata) first. */
+  export(): AsyncIterable<NamespaceEntry>;
+
+  /**
+   * Replaces the whole namespace by these entries (parents first), at once: the old tree serves until the new one is
+   * complete and durable. Missing parents are an error, and leave the old tree in service.
+   */
+  replace(entries: AsyncIterable<NamespaceEntry>): Promise<void>;
+
+  /** Waits for what is under way and lets go of files, locks and watches. */
+  close(): Promise<void>;
+}
