@@ -1,0 +1,224 @@
+import { setImmediate as othersRan } from 'node:timers/promises';
+import type { PyroURI } from '../names/index.js';
+import { Name } from '../names/index.js';
+import type { PythonValue } from '../pickle/index.js';
+import type { ListEntry, Namespace, NamespaceEntry, NodeType, SystemMeta } from './namespace.js';
+import { GROUP, OBJECT } from './namespace.js';
+import * as refusals from './refusals.js';
+
+interface ObjectNode {
+  readonly type: typeof OBJECT;
+  readonly uri: PyroURI;
+  systemMeta: SystemMeta;
+  userMeta: PythonValue;
+}
+
+interface GroupNode {
+  readonly type: typeof GROUP;
+  readonly members: Map<string, Node>;
+  systemMeta: SystemMeta;
+  userMeta: PythonValue;
+}
+
+type Node = ObjectNode | GroupNode;
+
+/** How many objects `flatlist` hands out before it lets others run. */
+const BATCH_SIZE = 1000;
+
+/** A namespace in memory, gone with the process: Pyro's non-persistent name server. */
+export class MemoryNamespace implements Namespace {
+  private root = newGroup();
+
+  resolve(name: Name): Promise<PyroURI> {
+    return settled(() => {
+      const node = this.find(name);
+      if (node === undefined) throw refusals.nameNotFound(name);
+      if (node.type === GROUP) throw refusals.resolvedGroup(name);
+      return node.uri;
+    });
+  }
+
+  resolveNow(name: Name): PyroURI | undefined {
+    const node = this.find(name);
+    return node?.type === OBJECT ? node.uri : undefined;
+  }
+
+  register(name: Name, uri: PyroURI): Promise<void> {
+    return settled(() => {
+      this.add(name, newObject(uri));
+    });
+  }
+
+  unregister(name: Name): Promise<void> {
+    return settled(() => {
+      const node = this.find(name);
+      if (node === undefined) throw refusals.nameNotFound(name);
+      if (node.type === GROUP) throw refusals.isGroupNotObject(name);
+      this.remove(name);
+    });
+  }
+
+  list(group: Name): Promise<ListEntry[]> {
+    return settled(() => Array.from(this.findGroup(group).members, ([part, { type }]) => ({ part, type })));
+  }
+
+  async *flatlist(): AsyncGenerator<(readonly [Name, PyroURI])[]> {
+    let batch: (readonly [Name, PyroURI])[] = [];
+    for (const [name, node] of this.walk()) {
+      if (node.type === GROUP) continue;
+      batch.push([name, node.uri]);
+      if (batch.length === BATCH_SIZE) {
+        yield batch;
+        batch = [];
+        await othersRan();
+      }
+    }
+    if (batch.length > 0) yield batch;
+  }
+
+  createGroup(group: Name): Promise<void> {
+    return settled(() => {
+      this.add(group, newGroup());
+    });
+  }
+
+  deleteGroup(group: Name): Promise<void> {
+    return settled(() => {
+      if (group.isRoot) throw refusals.rootNotDeletable();
+      this.findGroup(group);
+      this.remove(group);
+    });
+  }
+
+  getMeta(name: Name): Promise<PythonValue> {
+    return settled(() => this.findNode(name).userMeta);
+  }
+
+  setMeta(name: Name, meta: PythonValue): Promise<void> {
+    return settled(() => {
+      this.findNode(name).userMeta = meta;
+    });
+  }
+
+  getSystemMeta(name: Name): Promise<SystemMeta> {
+    return settled(() => this.findNode(name).systemMeta);
+  }
+
+  setSystemMeta(name: Name, meta: SystemMeta): Promise<void> {
+    return settled(() => {
+      this.findNode(name).systemMeta = meta;
+    });
+  }
+
+  async *export(): AsyncGenerator<NamespaceEntry> {
+    let count = 0;
+    for (const [name, node] of this.walk()) {
+      const uri = node.type === OBJECT ? node.uri : undefined;
+      yield { name, uri, systemMeta: node.systemMeta, userMeta: node.userMeta };
+      count += 1;
+      if (count % BATCH_SIZE === 0) await othersRan();
+    }
+  }
+
+  async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
+    const incoming = new MemoryNamespace();
+    for await (const { name, uri, systemMeta, userMeta } of entries) {
+      let node: Node = incoming.root;
+      if (!name.isRoot) {
+        node = uri === undefined ? newGroup() : newObject(uri);
+        incoming.add(name, node);
+      }
+      node.systemMeta = systemMeta ?? node.systemMeta;
+      node.userMeta = userMeta;
+    }
+    this.root = incoming.root;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  private find(name: Name): Node | undefined {
+    let node: Node | undefined = this.root;
+    for (const part of name.parts) {
+      if (node?.type !== GROUP) return undefined;
+      node = node.members.get(part);
+    }
+    return node;
+  }
+
+  private findNode(name: Name): Node {
+    const node = this.find(name);
+    if (node === undefined) throw refusals.nameNotFound(name);
+    return node;
+  }
+
+  private findGroup(name: Name): GroupNode {
+    const node = this.find(name);
+    if (node === undefined) throw refusals.groupNotFound(name);
+    if (node.type !== GROUP) throw refusals.isNoGroup(name);
+    return node;
+  }
+
+  private add(name: Name, node: Node): void {
+    if (name.isRoot) throw node.type === GROUP ? refusals.groupExists(name) : refusals.nameInvalid(name);
+    const { members } = this.findParent(name);
+    if (members.has(name.part)) throw node.type === GROUP ? refusals.groupExists(name) : refusals.nameExists(name);
+    members.set(name.part, node);
+  }
+
+  /** The group that a new name goes into. An object on the way there is no group; nothing at all is not found. */
+  private findParent(name: Name): GroupNode {
+    let group = this.root;
+    for (const part of name.parent.parts) {
+      const node = group.members.get(part);
+      if (node === undefined) throw refusals.parentNotFound(name);
+      if (node.type !== GROUP) throw refusals.parentIsNoGroup(name);
+      group = node;
+    }
+    return group;
+  }
+
+  private remove(name: Name): void {
+    this.findParent(name).members.delete(name.part);
+  }
+
+  /**
+   * Every name, parents before their members. Not recursive, as trees may be as deep as names are long; and a Map's
+   * iterator keeps its place when members come and go, so a caller may pause anywhere.
+   */
+  private *walk(): Generator<[Name, Node]> {
+    yield [Name.root, this.root];
+    const path = [{ group: Name.root, members: this.root.members.entries() }];
+    for (let here = path.at(-1); here !== undefined; here = path.at(-1)) {
+      const { value, done } = here.members.next();
+      if (done === true) {
+        path.pop();
+        continue;
+      }
+      const [part, node] = value;
+      const name = here.group.child(part);
+      yield [name, node];
+      if (node.type === GROUP) path.push({ group: name, members: node.members.entries() });
+    }
+  }
+}
+
+function newGroup(): GroupNode {
+  return { type: GROUP, members: new Map<string, Node>(), systemMeta: newSystemMeta(GROUP), userMeta: null };
+}
+
+function newObject(uri: PyroURI): ObjectNode {
+  return { type: OBJECT, uri, systemMeta: newSystemMeta(OBJECT), userMeta: null };
+}
+
+function newSystemMeta(type: NodeType): SystemMeta {
+  return { type, timestamp: Date.now() / 1000, owner: null };
+}
+
+/** What an action returns, or why it refuses, as a promise. */
+function settled<Result>(action: () => Result): Promise<Result> {
+  return new Promise((resolve) => {
+    resolve(action());
+  });
+}
