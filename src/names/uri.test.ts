@@ -1,0 +1,55 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { URIError } from '../errors.js';
+import { newGUID } from './guid.js';
+import { DEFAULT_PORT, PyroURI } from './uri.js';
+
+describe('PyroURI', () => {
+  test('what is printed is read back', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('PYRO', 'PYROSSL', 'PYROLOC', 'x'),
+        fc.oneof(fc.ipV4(), fc.domain()),
+        fc.nat(65535),
+        fc.stringMatching(/^\S*$/),
+        (protocol, address, port, objectID) => {
+          const uri = new PyroURI(protocol, address, port, objectID);
+          expect(PyroURI.parse(uri.toString())).toMatchObject({ protocol, address, port, objectID });
+          expect(PyroURI.parse(uri.toString()).equals(uri)).toBe(true);
+        },
+      ),
+    );
+  });
+
+  test('random text is a URI or a URIError', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[PYRO:/0-9a ]*$/)), (text) => {
+        try {
+          PyroURI.parse(text);
+        } catch (error) {
+          expect(error).toBeInstanceOf(URIError);
+        }
+      }),
+    );
+  });
+
+  test('the port may be left out', () => {
+    expect(PyroURI.parse('PYRO://127.0.0.1/abc').port).toBe(DEFAULT_PORT);
+    expect(PyroURI.parse('PYRO://127.0.0.1:/abc').port).toBe(DEFAULT_PORT);
+  });
+
+  test.each(['', 'PYRO', 'PYRO:/host/id', 'PYRO://host', 'PYRO://:1/id', 'PYRO://host:65536/id', 'PYRO://h:x/id'])(
+    '%j is refused',
+    (text) => {
+      expect(() => PyroURI.parse(text)).toThrow(URIError);
+    },
+  );
+});
+
+describe('newGUID', () => {
+  test('has the address, the process id and 22 random digits', () => {
+    const guid = newGUID('10.0.255.1', 0x1234);
+    expect(guid).toMatch(/^0a00ff011234[0-9a-f]{22}$/);
+    expect(newGUID('10.0.255.1', 0x1234)).not.toBe(guid);
+  });
+});
