@@ -1,0 +1,240 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { ConfigError } from '../errors.js';
+import { loadConfig, readIdentification } from './config.js';
+import { CONFIG_ITEMS, ITEM_NAMES } from './items.js';
+
+let directory: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pyro-config-'));
+});
+
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+});
+
+const load = (environment: Record<string, string> = {}) => loadConfig({ environment, currentDirectory: directory });
+
+const loadText = (text: string, environment: Record<string, string> = {}) => {
+  writeFileSync(join(directory, 'Pyro.conf'), text);
+  return load(environment);
+};
+
+const errorOf = (action: () => void): unknown => {
+  try {
+    action();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+};
+
+describe('without file and environment', () => {
+  it('has the defaults of Pyro 3', () => {
+    expect(load()).toMatchObject({
+      PYRO_CONFIG_FILE: undefined,
+      PYRO_STORAGE: directory,
+      PYRO_HOST: '',
+      PYRO_PUBLISHHOST: undefined,
+      PYRO_PORT: 7766,
+      PYRO_PORT_RANGE: 100,
+      PYRO_NS_HOSTNAME: undefined,
+      PYRO_NS_PORT: 9090,
+      PYRO_NS_BC_PORT: 9090,
+      PYRO_NS2_PORT: 9091,
+      PYRO_NS2_BC_PORT: 9091,
+      PYRO_NS_URIFILE: join(directory, 'Pyro_NS_URI'),
+      PYRO_NS_DEFAULTGROUP: ':Default',
+      PYRO_BC_RETRIES: 1,
+      PYRO_BC_TIMEOUT: 0.75,
+      PYRO_PICKLE_FORMAT: 2,
+      PYRO_TRACELEVEL: 0,
+      PYRO_LOGFILE: join(directory, 'Pyro_log'),
+      PYRO_USER_LOGFILE: join(directory, 'Pyro_userlog'),
+      PYRO_STDLOGGING: false,
+      PYRO_MAXCONNECTIONS: 200,
+      PYRO_SOCK_KEEPALIVE: true,
+      PYROSSL_CERTDIR: join(directory, 'certs'),
+      PYROSSL_CERT: 'host.pem',
+      PYROSSL_KEY: undefined,
+      PYRO_NS_SYNC: true,
+      PYRO_NS_WATCH: 'auto',
+    });
+  });
+
+  it('has a value for each item, and nothing else', () => {
+    expect(Object.keys(load())).toEqual(ITEM_NAMES);
+  });
+
+  it('takes no directory for the file', () => {
+    mkdirSync(join(directory, 'Pyro.conf'));
+    expect(load().PYRO_CONFIG_FILE).toBeUndefined();
+  });
+});
+
+describe('the file', () => {
+  it('is Pyro.conf in the current directory', () => {
+    const config = loadText('PYRO_NS_PORT = 4000\n');
+    expect(config.PYRO_NS_PORT).toBe(4000);
+    expect(config.PYRO_CONFIG_FILE).toBe(join(directory, 'Pyro.conf'));
+  });
+
+  it('is the one that PYRO_CONFIG_FILE names, or the one given', () => {
+    writeFileSync(join(directory, 'other'), 'PYRO_NS_PORT=1');
+    writeFileSync(join(directory, 'third'), 'PYRO_NS_PORT=2');
+    const environment = { PYRO_CONFIG_FILE: 'other' };
+    expect(loadText('PYRO_NS_PORT=3', environment).PYRO_NS_PORT).toBe(1);
+    expect(loadConfig({ file: 'third', environment, currentDirectory: directory })).toMatchObject({
+      PYRO_NS_PORT: 2,
+      PYRO_CONFIG_FILE: join(directory, 'third'),
+    });
+  });
+
+  it('must be there if it is named', () => {
+    expect(() => load({ PYRO_CONFIG_FILE: 'none' })).toThrow("the configuration file none can't be read: ENOENT");
+  });
+
+  it.each([
+    ['# comment\n\n   \nPYRO_NS_PORT\t=\t4000 # the first word counts\r\n', 4000],
+    ['PYRO_NS_PORT=4000', 4000],
+    ['PYRO_NS_PORT=+04000', 4000],
+    ['PYRO_NS_PORT =\n', 9090],
+    ['PYRO_NS_PORT = 1\nPYRO_NS_PORT = 2\nPYRO_NS_PORT =', 2],
+  ])('is read as by Pyro 3: %j', (text, port) => {
+    expect(loadText(text).PYRO_NS_PORT).toBe(port);
+  });
+
+  it.each([
+    ['\n\nPYRO_NS_PORT = abc', "Pyro.conf line 3: PYRO_NS_PORT must be a port number from 0 to 65535, not 'abc'"],
+    ['PYRO_NS_PORT = 65536', "Pyro.conf line 1: PYRO_NS_PORT must be a port number from 0 to 65535, not '65536'"],
+    ['PYRO_PORT_RANGE=0', "Pyro.conf line 1: PYRO_PORT_RANGE must be a whole number from 1 to 65536, not '0'"],
+    [
+      'PYRO_MAXCONNECTIONS=1.5',
+      "Pyro.conf line 1: PYRO_MAXCONNECTIONS must be a whole number of at least 1, not '1.5'",
+    ],
+    ['PYRO_BC_RETRIES=x', "Pyro.conf line 1: PYRO_BC_RETRIES must be a whole number, not 'x'"],
+    ['PYRO_TRACELEVEL=4', "Pyro.conf line 1: PYRO_TRACELEVEL must be a level from 0 to 3, not '4'"],
+    ['PYRO_CHECKSUM=yes', "Pyro.conf line 1: PYRO_CHECKSUM must be 0 or 1, not 'yes'"],
+    ['PYRO_NS_WATCH=no', "Pyro.conf line 1: PYRO_NS_WATCH must be auto or native or polling, not 'no'"],
+    ['PYRO_STORAGE=$STORAGE/x', 'Pyro.conf line 1: PYRO_STORAGE must be a directory that does not refer to itself'],
+    ['PYRO_NS_DEFAULTGROUP=x', 'Pyro.conf line 1: PYRO_NS_DEFAULTGROUP must be an absolute name such as :Default'],
+    ['PYRO_LOGFILE=a\u0000b', "Pyro.conf line 1: PYRO_LOGFILE must not hold control characters, not 'a\\x00b'"],
+    ['PYRO_NS_PROT=1', 'Pyro.conf line 1: unknown configuration item PYRO_NS_PROT, did you mean PYRO_NS_PORT?'],
+    ['pyro_ns_port=1', 'Pyro.conf line 1: unknown configuration item pyro_ns_port, did you mean PYRO_NS_PORT?'],
+    ['SOMETHING_ELSE=1', 'Pyro.conf line 1: unknown configuration item SOMETHING_ELSE'],
+    ['PYRO_CONFIG_FILE=x', 'Pyro.conf line 1: PYRO_CONFIG_FILE can only be set in the environment'],
+    ['PYRO_NS_PORT 1', 'Pyro.conf line 1: must be NAME = value, or a comment that begins with #'],
+    [' PYRO_NS_PORT = 1', 'Pyro.conf line 1: must be NAME = value, or a comment that begins with #'],
+  ])('says what is wrong with %j', (text, message) => {
+    expect(() => loadText(text)).toThrow(ConfigError);
+    expect(() => loadText(text)).toThrow(message);
+  });
+
+  it('never shows a passphrase, nor takes half of one', () => {
+    expect(() => loadText('PYRO_NS_IDENTIFICATION = open sesame')).toThrow(
+      /^(?!.*(open|sesame)).* PYRO_NS_IDENTIFICATION must be one word/,
+    );
+    expect(() => loadText('', { PYRO_NS_IDENTIFICATION: 'open\u0007' })).toThrow(/^(?!.*open).*control characters$/);
+  });
+
+  it('accepts what is about Python, whatever it says', () => {
+    const text = 'PYRO_XML_PICKLE = gnosis\nPYRO_MULTITHREADED = maybe\nPYRO_GNOSIS_PARANOIA = -1';
+    expect(loadText(text).PYRO_XML_PICKLE).toBe('gnosis');
+  });
+});
+
+describe('the environment', () => {
+  it('comes before the file, unless a variable is empty', () => {
+    const environment = { PYRO_NS_PORT: '1', PYRO_PORT: '', PATH: 'x', PYRO_UNKNOWN: 'x' };
+    expect(loadText('PYRO_NS_PORT=2\nPYRO_PORT=3', environment)).toMatchObject({ PYRO_NS_PORT: 1, PYRO_PORT: 3 });
+  });
+
+  it('may have spaces in its values', () => {
+    const config = load({ PYRO_STORAGE: '/a b', PYRO_NS_IDENTIFICATION: 'open sesame' });
+    expect(config.PYRO_STORAGE).toBe(resolve('/a b'));
+    expect(config.PYRO_NS_IDENTIFICATION).toBe('open sesame');
+  });
+
+  it('is named where it is wrong', () => {
+    expect(() => load({ PYRO_BC_TIMEOUT: 'nan' })).toThrow(
+      "environment: PYRO_BC_TIMEOUT must be a number of seconds up to 2147483, not 'nan'",
+    );
+  });
+});
+
+describe('paths', () => {
+  it('are made absolute, with $CURDIR and $STORAGE', () => {
+    const config = loadText(
+      'PYRO_STORAGE=$CURDIR/var\nPYRO_LOGFILE=log\nPYRO_NS_URIFILE=$STORAGE/uri\nPYROSSL_CERTDIR=/certs\nPYROSSL_CA_CERT=$STORAGE/ca',
+    );
+    expect(config).toMatchObject({
+      PYRO_STORAGE: join(directory, 'var'),
+      PYRO_LOGFILE: join(directory, 'log'),
+      PYRO_USER_LOGFILE: join(directory, 'var', 'Pyro_userlog'),
+      PYRO_NS_URIFILE: join(directory, 'var', 'uri'),
+      PYROSSL_CERTDIR: resolve('/certs'),
+      PYROSSL_CA_CERT: join(directory, 'var', 'ca'),
+    });
+  });
+});
+
+describe('the identification', () => {
+  it('is the passphrase, else the first line of the file, else nothing', () => {
+    writeFileSync(join(directory, 'secret'), 'from the file\r\nmore\n');
+    const file = { PYRO_NS_IDENTIFICATION_FILE: 'secret' };
+    expect(readIdentification(load())).toBeUndefined();
+    expect(readIdentification(load(file))).toBe('from the file');
+    expect(readIdentification(load({ ...file, PYRO_NS_IDENTIFICATION: 'itself' }))).toBe('itself');
+  });
+
+  it('must be in the file that is named', () => {
+    const config = load({ PYRO_NS_IDENTIFICATION_FILE: 'secret' });
+    expect(() => readIdentification(config)).toThrow(/secret can't be read: ENOENT/);
+    writeFileSync(join(directory, 'secret'), '\nsecond');
+    expect(() => readIdentification(config)).toThrow(/must have a passphrase on its first line/);
+  });
+});
+
+describe('whatever is in the file', () => {
+  const line = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc
+      .tuple(fc.constantFrom(...ITEM_NAMES), fc.oneof(fc.string({ unit: 'binary' }), fc.double().map(String)))
+      .map(([name, value]) => `${name}=${value}`),
+  );
+
+  it('throws nothing but ConfigError', () => {
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 4 }), (lines) => {
+        const error = errorOf(() => loadText(lines.join('\n')));
+        expect(error === undefined || error instanceof ConfigError).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('reads each number back', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 65535 }),
+        fc.double({ min: -1e6, max: 2e6, noNaN: true }),
+        (port, seconds) => {
+          const config = load({ PYRO_NS_PORT: String(port), PYRO_BC_TIMEOUT: String(seconds) });
+          expect([config.PYRO_NS_PORT, config.PYRO_BC_TIMEOUT]).toEqual([port, Number(String(seconds))]);
+        },
+      ),
+    );
+  });
+});
+
+it('has a default for each item that its own kind accepts', () => {
+  const places = { currentDirectory: directory, storage: directory };
+  for (const name of ITEM_NAMES) {
+    const { kind, defaultText } = CONFIG_ITEMS[name];
+    expect(() => kind.parse(defaultText, places)).not.toThrow();
+  }
+});

@@ -1,0 +1,8 @@
+/** The PYRO_* items: one table with type, default and meaning; read from file and environment; and the log they set up. */
+export { defaultConfig, loadConfig, readIdentification } from './config.js';
+export type { ConfigSource } from './config.js';
+export { CONFIG_GROUPS, CONFIG_ITEMS } from './items.js';
+export type { Config, ConfigItem, ConfigItemName } from './items.js';
+export { createLog, createUserLog, defaultLog, silentLog } from './log.js';
+export type { Log } from './log.js';
+export { printable } from './printable.js';

@@ -1,0 +1,78 @@
+import { execFileSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
+
+const writeSync = jest.fn((descriptor: number, bytes: Buffer, offset: number) =>
+  fs.writeSync(descriptor, bytes, offset),
+);
+jest.unstable_mockModule('node:fs', () => ({ ...fs, writeSync }));
+const { LogFile } = await import('./log-file.js');
+
+let directory: string;
+let complaints: string[];
+
+beforeEach(() => {
+  directory = fs.mkdtempSync(join(tmpdir(), 'pyro-log-file-'));
+  complaints = [];
+});
+
+afterEach(() => {
+  fs.rmSync(directory, { recursive: true });
+});
+
+const open = (path: string) =>
+  new LogFile(
+    () => path,
+    (message) => complaints.push(message),
+  );
+
+it('takes later lines once it can, and complains once', () => {
+  const path = join(directory, 'later', 'log');
+  const file = open(path);
+  file.write('lost\n');
+  file.write('lost\n');
+  fs.mkdirSync(join(directory, 'later'));
+  file.write('kept\n');
+  file.reopen();
+  expect(fs.readFileSync(path, 'utf8')).toBe('kept\n');
+  expect(complaints).toEqual([expect.stringMatching(/^PYRO: can't write the log file .*ENOENT.*\n$/)]);
+});
+
+it('begins a new line after one that the disk had no room for', () => {
+  const path = join(directory, 'log');
+  const file = open(path);
+  writeSync
+    .mockImplementationOnce((descriptor, bytes) => fs.writeSync(descriptor, bytes, 0, 4))
+    .mockImplementationOnce(() => {
+      throw new Error('ENOSPC');
+    });
+  file.write('first line\n');
+  file.write('second line\n');
+  file.reopen();
+  expect(fs.readFileSync(path, 'utf8')).toBe('firs\nsecond line\n');
+  expect(complaints).toHaveLength(1);
+});
+
+it('goes on where a write was cut short', () => {
+  const path = join(directory, 'log');
+  const file = open(path);
+  writeSync.mockImplementationOnce((descriptor, bytes) => fs.writeSync(descriptor, bytes, 0, 4));
+  file.write('first line\n');
+  file.reopen();
+  expect(fs.readFileSync(path, 'utf8')).toBe('first line\n');
+});
+
+it('does not wait for a reader of a FIFO', () => {
+  const path = join(directory, 'fifo');
+  execFileSync('mkfifo', [path]);
+  open(path).write('lost\n');
+  expect(complaints).toHaveLength(1);
+});
+
+it('writes to the standard streams of the process itself', () => {
+  writeSync.mockImplementationOnce((_descriptor, bytes) => bytes.length);
+  open('/dev/stderr').write('line\n');
+  expect(writeSync).toHaveBeenLastCalledWith(2, Buffer.from('line\n'), 0);
+});

@@ -1,0 +1,19 @@
+// C0 and C1 controls, DEL, and the separators that some viewers break lines at.
+// eslint-disable-next-line no-control-regex -- control characters are what this is about
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+/**
+ * Makes text of a peer, a file or an argument fit for one line of a log or a terminal: a control character becomes its
+ * escape (`\n`, `\x1b`, `\u2028`), so that the text can't forge a line or command a terminal.
+ * @param limit how many characters to keep; what is cut off is said
+ */
+export function printable(text: string, limit = Infinity): string {
+  const kept = text.length > limit ? `${text.slice(0, limit)}... (${text.length} characters)` : text;
+  return kept.replace(UNPRINTABLE, (character) => {
+    const code = character.charCodeAt(0);
+    const hex = code.toString(16);
+    return SHORT_ESCAPES[character] ?? (code < 0x100 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`);
+  });
+}
