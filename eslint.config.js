@@ -16,6 +16,8 @@ export default tseslint.config(
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       '@typescript-eslint/prefer-readonly': 'error',
+      // Does not end on types that contain themselves, as PythonValue does.
+      '@typescript-eslint/no-unsafe-class-instance-assignment': 'off',
       // Constant conditions: `while (true)` is how a read loop is written.
       '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: 'always' }],
     },

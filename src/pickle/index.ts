@@ -10,4 +10,11 @@ export {
   PythonUnicode,
   tuple,
 } from './values.js';
-export type { Construction, PythonValue } from './values.js';
+export type { Construction, PythonValue, PythonWritable } from './values.js';
+export { loads } from './reader.js';
+export type { PickleReadOptions } from './reader.js';
+export { DEFAULT_PICKLE_LIMITS } from './machine.js';
+export type { PickleLimits } from './machine.js';
+export { dumps, PickleWriter } from './writer.js';
+export type { PickleWriteOptions, PlainOpcode } from './writer.js';
+export { PickleError } from './pickle-error.js';

@@ -6,7 +6,7 @@
  * | None, bool | null, boolean |
  * | int | number that is an integer; `PythonInteger` beyond the safe range |
  * | long | bigint |
- * | float | number with a fraction, NaN, infinities, -0; `PythonFloat` where it is whole |
+ * | float | number that is no safe integer: a fraction, NaN, infinities, -0, 1e300; `PythonFloat` where it is one |
  * | str | string where all ASCII; Uint8Array where not |
  * | unicode | string where not all ASCII; `PythonUnicode` where it is |
  * | tuple, list, dict, set | `PythonTuple`, Array, Map, Set |
@@ -32,6 +32,20 @@ export type PythonValue =
   | PythonInstance
   | PythonPersistentID
   | PythonExtension;
+
+/**
+ * What can be written: every `PythonValue`, and what JavaScript has beside it: undefined (None), a `Date` (a naive
+ * datetime in UTC) and a plain object (a dict whose keys are str).
+ */
+export type PythonWritable =
+  | PythonValue
+  | undefined
+  | Date
+  | PythonTuple<readonly PythonWritable[]>
+  | readonly PythonWritable[]
+  | ReadonlyMap<PythonWritable, PythonWritable>
+  | ReadonlySet<PythonWritable>
+  | { readonly [key: string]: PythonWritable };
 
 /** A float that is whole: `2.0`, which as a JavaScript number would be the int `2`. */
 export class PythonFloat {
@@ -85,7 +99,7 @@ export class PythonUnicode {
 }
 
 /** A tuple. */
-export class PythonTuple<Items extends readonly PythonValue[] = readonly PythonValue[]> {
+export class PythonTuple<Items extends readonly PythonWritable[] = readonly PythonValue[]> {
   constructor(readonly items: Items) {}
 
   get length(): number {
@@ -96,13 +110,13 @@ export class PythonTuple<Items extends readonly PythonValue[] = readonly PythonV
     return this.items[Symbol.iterator]();
   }
 
-  toJSON(): readonly PythonValue[] {
+  toJSON(): Items {
     return this.items;
   }
 }
 
 /** Makes a tuple: `tuple(1, 'two')`. */
-export function tuple<Items extends PythonValue[]>(...items: Items): PythonTuple<Items> {
+export function tuple<Items extends readonly PythonWritable[]>(...items: Items): PythonTuple<Items> {
   return new PythonTuple(items);
 }
 
@@ -147,9 +161,19 @@ export class PythonInstance {
     this.state = state;
   }
 
-  /** True if this is made of the class of that module and name. */
+  /**
+   * The class that this is made of: the callable, or where protocols 0 and 1 make a new-style instance, the class that
+   * `copy_reg._reconstructor` is given.
+   */
+  get class(): PythonValue {
+    const [cls] = this.args.items;
+    const isReconstructed = this.callable instanceof PythonClass && this.callable.is('copy_reg', '_reconstructor');
+    return isReconstructed && cls !== undefined ? cls : this.callable;
+  }
+
+  /** True if this is made of the class of that module and name, in any protocol. */
   isOf(module: string, name: string): boolean {
-    return this.callable instanceof PythonClass && this.callable.is(module, name);
+    return this.class instanceof PythonClass && this.class.is(module, name);
   }
 
   /** An attribute by name, where the state is a dict of attributes. */

@@ -1,0 +1,183 @@
+import { PickleError } from './pickle-error.js';
+import { opcodeName } from './opcodes.js';
+import type { PythonValue } from './values.js';
+
+const LINE_END = 0x0a;
+
+/** What a pickle may make its reader hold. A pickle that asks for more is refused with a PickleError. */
+export interface PickleLimits {
+  /** Tuples, lists, dicts, sets, classes, instances: what takes far more memory than its opcode takes bytes. */
+  readonly objects: number;
+  /** Values on the stack at one time: the members of one tuple, of a list or dict written without batches. */
+  readonly stack: number;
+  /** Entries of the memo. */
+  readonly memo: number;
+  /** Bytes of one string. */
+  readonly stringBytes: number;
+  /** Decimal digits of one long: reading or printing it takes more than linear time. */
+  readonly longDigits: number;
+}
+
+/** Generous limits, for answers of a server that one trusts; a server that reads strangers' requests sets lower ones. */
+export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
+  objects: 5_000_000,
+  stack: 10_000_000,
+  memo: 10_000_000,
+  stringBytes: 256 * 1024 * 1024,
+  longDigits: 20_000,
+};
+
+/**
+ * The machine that a pickle is a program for: its input, a stack with marks, and a memo. It knows nothing of what
+ * opcodes mean.
+ */
+export class PickleMachine {
+  private readonly stack: PythonValue[] = [];
+  /** How many of the stack's values are on it; above are values that were popped. */
+  private top = 0;
+  /** The stack's height at the topmost mark. */
+  private floor = 0;
+  /** Of the marks below the topmost: the stack's height at each. */
+  private readonly marks: number[] = [];
+  private memoSize = 0;
+  // Python counts memo entries from 0 or 1 without gaps: those are in the array, any other in the map.
+  private readonly memo: (PythonValue | undefined)[] = [undefined];
+  private readonly sparseMemo = new Map<number, PythonValue>();
+  private objects = 0;
+  private opcodeOffset = 0;
+
+  /** @param position where in the bytes the pickle begins */
+  constructor(
+    readonly bytes: Buffer,
+    private position: number,
+    readonly limits: PickleLimits,
+  ) {}
+
+  nextOpcode(): number {
+    this.opcodeOffset = this.position;
+    return this.uint8();
+  }
+
+  uint8(): number {
+    const byte = this.bytes[this.position];
+    if (byte === undefined) throw this.truncated();
+    this.position++;
+    return byte;
+  }
+
+  uint16(): number {
+    return this.uint8() | (this.uint8() << 8);
+  }
+
+  int32(): number {
+    return this.uint16() | (this.uint16() << 16);
+  }
+
+  float64(): number {
+    return this.bytes.readDoubleBE(this.skip(8));
+  }
+
+  /** Goes over that many bytes. @returns where they start */
+  skip(length: number): number {
+    const start = this.position;
+    if (length < 0) throw this.error(`a length of ${length}`);
+    if (length > this.bytes.length - start) throw this.truncated();
+    this.position = start + length;
+    return start;
+  }
+
+  /** The bytes up to the end of the line, without it. */
+  line(): Buffer {
+    const start = this.position;
+    const end = this.bytes.indexOf(LINE_END, start);
+    if (end < 0) throw this.truncated();
+    this.position = end + 1;
+    return this.bytes.subarray(start, end);
+  }
+
+  /** A line, one character per byte. */
+  textLine(): string {
+    return this.line().toString('latin1');
+  }
+
+  push(value: PythonValue): void {
+    if (this.top >= this.limits.stack) throw this.limited('stack');
+    this.stack[this.top++] = value;
+  }
+
+  /** Pushes a value that counts as an object. */
+  pushObject(value: PythonValue): void {
+    if (++this.objects > this.limits.objects) throw this.limited('objects');
+    this.push(value);
+  }
+
+  pop(): PythonValue {
+    const value = this.peek();
+    this.top--;
+    return value;
+  }
+
+  /** The topmost value, which stays. */
+  peek(): PythonValue {
+    const value = this.stack[this.top - 1];
+    if (this.top <= this.floor || value === undefined) throw this.error('expected a value on the stack, found none');
+    return value;
+  }
+
+  mark(): void {
+    if (this.marks.length >= this.limits.stack) throw this.limited('stack');
+    this.marks.push(this.floor);
+    this.floor = this.top;
+  }
+
+  /** Takes the topmost mark and what is above it off the stack. @returns what was above it */
+  popMark(): PythonValue[] {
+    const start = this.dropMark();
+    const items = this.stack.slice(start, this.top);
+    this.top = start;
+    return items;
+  }
+
+  /** Takes away the topmost value, or the mark if that is what is topmost. */
+  popAny(): void {
+    if (this.top === this.floor && this.marks.length > 0) this.dropMark();
+    else this.pop();
+  }
+
+  private dropMark(): number {
+    const start = this.floor;
+    const below = this.marks.pop();
+    if (below === undefined) throw this.error('expected a mark, found none');
+    this.floor = below;
+    return start;
+  }
+
+  memoize(index: number): void {
+    const value = this.peek();
+    if (++this.memoSize > this.limits.memo) throw this.limited('memo');
+    if (index <= this.memo.length) this.memo[index] = value;
+    else this.sparseMemo.set(index, value);
+  }
+
+  recall(index: number): PythonValue {
+    const dense = this.memo[index];
+    const value = dense === undefined ? this.sparseMemo.get(index) : dense;
+    if (value === undefined) throw this.error(`nothing was memoized as ${index}`);
+    return value;
+  }
+
+  /** An error about the present opcode. */
+  error(problem: string): PickleError {
+    const name = opcodeName(this.bytes[this.opcodeOffset] ?? 0);
+    return new PickleError(`invalid pickle: ${name} at byte ${this.opcodeOffset}: ${problem}`);
+  }
+
+  limited(limit: keyof PickleLimits): PickleError {
+    return this.error(`more than the limit of ${this.limits[limit]} (${limit})`);
+  }
+
+  private truncated(): PickleError {
+    if (this.opcodeOffset < this.bytes.length) return this.error('the pickle ends within it');
+    return new PickleError(`invalid pickle: it ends at byte ${this.bytes.length} without STOP`);
+  }
+}

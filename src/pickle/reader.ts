@@ -1,0 +1,411 @@
+import { DEFAULT_PICKLE_LIMITS, PickleMachine } from './machine.js';
+import type { PickleLimits } from './machine.js';
+import { Opcode, opcodeName } from './opcodes.js';
+import type { OpcodeName } from './opcodes.js';
+import { decodeASCII, decodeRawUnicodeEscape, decodeStringEscape, decodeUTF8 } from './strings.js';
+import {
+  PythonClass,
+  PythonExtension,
+  PythonFloat,
+  PythonInstance,
+  PythonInteger,
+  PythonPersistentID,
+  PythonTuple,
+  PythonUnicode,
+} from './values.js';
+import type { PythonValue } from './values.js';
+
+/** How to read a pickle; each limit has its default in `DEFAULT_PICKLE_LIMITS`. */
+export interface PickleReadOptions extends Partial<PickleLimits> {
+  /** The byte at which the pickle begins; 0 by default. What comes after its STOP is ignored. */
+  readonly offset?: number;
+  /** `exact` (default): ASCII unicode is a `PythonUnicode`, so that it is written as unicode again; `text`: a string. */
+  readonly unicode?: 'exact' | 'text';
+  /** `exact` (default): a whole float is a `PythonFloat`, so that it is written as float again; `number`: a number. */
+  readonly floats?: 'exact' | 'number';
+}
+
+/**
+ * Reads a pickle of protocol 0, 1 or 2 as data: no class is looked up and nothing is called, whatever it says.
+ * It does not recurse, so the values may be nested as deep as the pickle says; `dumps` has a limit for that.
+ * @throws PickleError where the bytes are no pickle, or it asks for more than the limits
+ */
+export function loads(bytes: Uint8Array, options: PickleReadOptions = {}): PythonValue {
+  const reader = new PickleReader(bytes, options);
+  for (;;) {
+    const opcode = reader.nextOpcode();
+    if (opcode === Opcode.STOP) return reader.pop();
+    const operation = OPERATIONS[opcode];
+    if (operation === undefined) throw reader.error('no opcode of protocols 0, 1 and 2');
+    operation(reader);
+  }
+}
+
+/** The machine, and what several opcodes do with its values. */
+class PickleReader extends PickleMachine {
+  private readonly plainUnicode: boolean;
+  private readonly plainFloats: boolean;
+  /** How many values may still be copied out of containers that stay in use: see `takeCopies`. */
+  private copies: number;
+
+  constructor(bytes: Uint8Array, { offset = 0, unicode, floats, ...limits }: PickleReadOptions) {
+    const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    super(buffer, offset, { ...DEFAULT_PICKLE_LIMITS, ...limits });
+    this.plainUnicode = unicode === 'text';
+    this.plainFloats = floats === 'number';
+    this.copies = buffer.length;
+  }
+
+  pushFloat(value: number): void {
+    const isExact = this.plainFloats || !isInteger(value);
+    this.push(isExact ? value : new PythonFloat(value));
+  }
+
+  /** A str of that many bytes. */
+  pushString(length: number): void {
+    if (length > this.limits.stringBytes) throw this.limited('stringBytes');
+    const start = this.skip(length);
+    this.push(decodeASCII(this.bytes, start, start + length) ?? this.bytesAt(start, start + length));
+  }
+
+  pushUnicode(text: string | undefined): void {
+    if (text === undefined) throw this.error('the text is not valid in its encoding');
+    const isExact = this.plainUnicode || !isASCII(text);
+    this.push(isExact ? text : new PythonUnicode(text));
+  }
+
+  /** An int, which outside the range of Python's 64 bits is a long. */
+  pushInteger(digits: string): void {
+    const integer = this.parseLong(digits);
+    const value = Number(integer);
+    if (Number.isSafeInteger(value)) this.push(value);
+    else this.push(BigInt.asIntN(64, integer) === integer ? new PythonInteger(integer) : integer);
+  }
+
+  parseLong(digits: string): bigint {
+    if (digits.length > this.limits.longDigits) throw this.limited('longDigits');
+    if (!/^[+-]?[0-9]+$/.test(digits)) throw this.error('expected decimal digits');
+    return BigInt(digits);
+  }
+
+  /** A two's complement number of that many bytes, the lowest first. */
+  pushLong(length: number): void {
+    if (length * DIGITS_PER_BYTE > this.limits.longDigits) throw this.limited('longDigits');
+    const start = this.skip(length);
+    const highestFirst = Buffer.from(this.bytes.subarray(start, start + length)).reverse();
+    const magnitude = length === 0 ? 0n : BigInt(`0x${highestFirst.toString('hex')}`);
+    this.push(BigInt.asIntN(length * 8, magnitude));
+  }
+
+  /** The number of a memo entry in text. */
+  memoIndex(): number {
+    const digits = this.textLine();
+    if (!/^[0-9]{1,15}$/.test(digits)) throw this.error('expected the number of a memo entry');
+    return Number(digits);
+  }
+
+  readClass(): PythonClass {
+    return new PythonClass(this.textLine(), this.textLine());
+  }
+
+  popTuple(): PythonTuple {
+    const value = this.pop();
+    if (!(value instanceof PythonTuple)) throw this.error('expected a tuple of arguments');
+    return value;
+  }
+
+  /** Calls nothing: says what Python would call. A set is a set; what else comes of a call is an instance. */
+  reduce(): void {
+    const args = this.popTuple();
+    const callable = this.pop();
+    this.pushObject(this.knownReduction(callable, args) ?? new PythonInstance('reduce', callable, args));
+  }
+
+  private knownReduction(callable: PythonValue, args: PythonTuple): PythonValue | undefined {
+    if (!(callable instanceof PythonClass)) return undefined;
+    const [first, ...rest] = args.items;
+    if (callable.is('__builtin__', 'set') && rest.length === 0 && Array.isArray(first)) {
+      this.takeCopies(first.length);
+      return new Set(first.map((item) => this.key(item)));
+    }
+    if (callable.is('copy_reg', '__newobj__') && first !== undefined) {
+      this.takeCopies(rest.length);
+      return new PythonInstance('newobj', first, new PythonTuple(rest));
+    }
+    return undefined;
+  }
+
+  /**
+   * Copying lists out of the memo, a few bytes of pickle could make values without end. What Python pickles itself it
+   * copies once, so there are never more copies than bytes.
+   */
+  private takeCopies(count: number): void {
+    this.copies -= count;
+    if (this.copies < 0) throw this.error('it copies the same values again and again');
+  }
+
+  append(items: readonly PythonValue[]): void {
+    const target = this.peek();
+    const list = target instanceof PythonInstance ? (target.listItems ??= []) : target;
+    if (!Array.isArray(list)) throw this.error('expected a list below the items');
+    for (const item of items) list.push(item);
+  }
+
+  setItems(items: readonly PythonValue[]): void {
+    const target = this.peek();
+    const dict = target instanceof PythonInstance ? (target.dictItems ??= new Map<PythonValue, PythonValue>()) : target;
+    if (!(dict instanceof Map)) throw this.error('expected a dict below the items');
+    this.fill(dict, items);
+  }
+
+  /** @param items keys and values by turns */
+  fill(dict: Map<PythonValue, PythonValue>, items: readonly PythonValue[]): void {
+    if (items.length % 2 !== 0) throw this.error('a key has no value');
+    for (let index = 0; index < items.length; index += 2) {
+      dict.set(this.key(items[index] ?? null), items[index + 1] ?? null);
+    }
+  }
+
+  /** Maps and sets take all NaN for one key, and -0 for 0: to Python they are keys of their own, and floats. */
+  private key(value: PythonValue): PythonValue {
+    const isLost = typeof value === 'number' && !this.plainFloats && (Number.isNaN(value) || Object.is(value, -0));
+    return isLost ? new PythonFloat(value) : value;
+  }
+
+  build(): void {
+    const state = this.pop();
+    const target = this.peek();
+    if (!(target instanceof PythonInstance)) throw this.error('expected an instance below its state');
+    if (target.state !== undefined) throw this.error('the instance has its state already');
+    target.state = state;
+  }
+
+  bytesAt(start: number, end: number): Uint8Array {
+    return new Uint8Array(this.bytes.subarray(start, end));
+  }
+}
+
+type Operation = (reader: PickleReader) => void;
+
+const DIGITS_PER_BYTE = 2.41;
+const EMPTY_TUPLE = new PythonTuple([]);
+
+const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
+  PROTO: (reader) => {
+    const protocol = reader.uint8();
+    if (protocol > 2) throw reader.error(`protocol ${protocol} is not supported, only 0, 1 and 2 are`);
+  },
+
+  // The stack and the memo.
+  MARK: (reader) => {
+    reader.mark();
+  },
+  POP: (reader) => {
+    reader.popAny();
+  },
+  POP_MARK: (reader) => {
+    reader.popMark();
+  },
+  DUP: (reader) => {
+    reader.push(reader.peek());
+  },
+  PUT: (reader) => {
+    reader.memoize(reader.memoIndex());
+  },
+  BINPUT: (reader) => {
+    reader.memoize(reader.uint8());
+  },
+  LONG_BINPUT: (reader) => {
+    reader.memoize(reader.int32() >>> 0);
+  },
+  GET: (reader) => {
+    reader.push(reader.recall(reader.memoIndex()));
+  },
+  BINGET: (reader) => {
+    reader.push(reader.recall(reader.uint8()));
+  },
+  LONG_BINGET: (reader) => {
+    reader.push(reader.recall(reader.int32() >>> 0));
+  },
+
+  // None, bool, numbers.
+  NONE: (reader) => {
+    reader.push(null);
+  },
+  NEWTRUE: (reader) => {
+    reader.push(true);
+  },
+  NEWFALSE: (reader) => {
+    reader.push(false);
+  },
+  INT: (reader) => {
+    const digits = reader.textLine();
+    // Protocols 0 and 1 have no opcode for a bool.
+    if (digits === '00' || digits === '01') reader.push(digits === '01');
+    else reader.pushInteger(digits);
+  },
+  BININT: (reader) => {
+    reader.push(reader.int32());
+  },
+  BININT1: (reader) => {
+    reader.push(reader.uint8());
+  },
+  BININT2: (reader) => {
+    reader.push(reader.uint16());
+  },
+  LONG: (reader) => {
+    reader.push(reader.parseLong(reader.textLine().replace(/L$/, '')));
+  },
+  LONG1: (reader) => {
+    reader.pushLong(reader.uint8());
+  },
+  LONG4: (reader) => {
+    reader.pushLong(reader.int32());
+  },
+  FLOAT: (reader) => {
+    reader.pushFloat(parseFloatLine(reader));
+  },
+  BINFLOAT: (reader) => {
+    reader.pushFloat(reader.float64());
+  },
+
+  // Strings.
+  STRING: (reader) => {
+    const literal = reader.line();
+    const quote = literal[0];
+    const isQuoted = literal.length > 1 && (quote === 0x22 || quote === 0x27) && literal.at(-1) === quote;
+    const bytes = isQuoted ? decodeStringEscape(literal.subarray(1, -1)) : undefined;
+    if (bytes === undefined) throw reader.error('expected a quoted string with valid escapes');
+    reader.push(decodeASCII(bytes, 0, bytes.length) ?? new Uint8Array(bytes));
+  },
+  SHORT_BINSTRING: (reader) => {
+    reader.pushString(reader.uint8());
+  },
+  BINSTRING: (reader) => {
+    reader.pushString(reader.int32());
+  },
+  UNICODE: (reader) => {
+    reader.pushUnicode(decodeRawUnicodeEscape(reader.line()));
+  },
+  BINUNICODE: (reader) => {
+    const length = reader.int32();
+    if (length > reader.limits.stringBytes) throw reader.limited('stringBytes');
+    const start = reader.skip(length);
+    reader.pushUnicode(decodeUTF8(reader.bytes, start, start + length));
+  },
+
+  // Containers.
+  EMPTY_TUPLE: (reader) => {
+    reader.push(EMPTY_TUPLE);
+  },
+  TUPLE: (reader) => {
+    reader.pushObject(new PythonTuple(reader.popMark()));
+  },
+  TUPLE1: (reader) => {
+    reader.pushObject(new PythonTuple([reader.pop()]));
+  },
+  TUPLE2: (reader) => {
+    const second = reader.pop();
+    reader.pushObject(new PythonTuple([reader.pop(), second]));
+  },
+  TUPLE3: (reader) => {
+    const third = reader.pop();
+    const second = reader.pop();
+    reader.pushObject(new PythonTuple([reader.pop(), second, third]));
+  },
+  EMPTY_LIST: (reader) => {
+    reader.pushObject([]);
+  },
+  LIST: (reader) => {
+    reader.pushObject(reader.popMark());
+  },
+  APPEND: (reader) => {
+    reader.append([reader.pop()]);
+  },
+  APPENDS: (reader) => {
+    reader.append(reader.popMark());
+  },
+  EMPTY_DICT: (reader) => {
+    reader.pushObject(new Map());
+  },
+  DICT: (reader) => {
+    const dict = new Map<PythonValue, PythonValue>();
+    reader.fill(dict, reader.popMark());
+    reader.pushObject(dict);
+  },
+  SETITEM: (reader) => {
+    const value = reader.pop();
+    reader.setItems([reader.pop(), value]);
+  },
+  SETITEMS: (reader) => {
+    reader.setItems(reader.popMark());
+  },
+
+  // Classes, and what is made of them.
+  GLOBAL: (reader) => {
+    reader.pushObject(reader.readClass());
+  },
+  EXT1: (reader) => {
+    pushExtension(reader, reader.uint8());
+  },
+  EXT2: (reader) => {
+    pushExtension(reader, reader.uint16());
+  },
+  EXT4: (reader) => {
+    pushExtension(reader, reader.int32());
+  },
+  REDUCE: (reader) => {
+    reader.reduce();
+  },
+  NEWOBJ: (reader) => {
+    const args = reader.popTuple();
+    reader.pushObject(new PythonInstance('newobj', reader.pop(), args));
+  },
+  OBJ: (reader) => {
+    const [callable, ...args] = reader.popMark();
+    if (callable === undefined) throw reader.error('expected a class above the mark');
+    reader.pushObject(new PythonInstance('obj', callable, new PythonTuple(args)));
+  },
+  INST: (reader) => {
+    const callable = reader.readClass();
+    reader.pushObject(new PythonInstance('obj', callable, new PythonTuple(reader.popMark())));
+  },
+  BUILD: (reader) => {
+    reader.build();
+  },
+  PERSID: (reader) => {
+    const id = reader.line();
+    reader.pushObject(new PythonPersistentID(decodeASCII(id, 0, id.length) ?? new Uint8Array(id)));
+  },
+  BINPERSID: (reader) => {
+    reader.pushObject(new PythonPersistentID(reader.pop()));
+  },
+};
+
+/** The operations by their opcodes. */
+const OPERATIONS: (Operation | undefined)[] = Array.from({ length: 256 }, (_, code) => {
+  const name = opcodeName(code);
+  return Object.entries(OPERATION_BY_NAME).find(([key]) => key === name)?.[1];
+});
+
+function pushExtension(reader: PickleReader, code: number): void {
+  if (code <= 0) throw reader.error(`expected an extension code above 0, found ${code}`);
+  reader.pushObject(new PythonExtension(code));
+}
+
+function parseFloatLine(reader: PickleReader): number {
+  const text = reader.textLine().trim();
+  const special = /^([+-]?)(?:(inf(?:inity)?)|nan)$/i.exec(text);
+  if (special !== null) return special[2] === undefined ? NaN : special[1] === '-' ? -Infinity : Infinity;
+  if (!/^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?$/i.test(text)) throw reader.error('expected a float');
+  return Number(text);
+}
+
+/** True for a number that is written as an int. */
+function isInteger(value: number): boolean {
+  return Number.isSafeInteger(value) && !Object.is(value, -0);
+}
+
+function isASCII(text: string): boolean {
+  return /^[\0-\x7f]*$/.test(text);
+}

@@ -1,0 +1,221 @@
+import { isAscii, isUtf8 } from 'node:buffer';
+
+const BACKSLASH = 0x5c;
+
+/** Above this, a native scan and copy are faster than a loop here. */
+const LONG_TEXT = 32;
+
+/** The bytes as text, or undefined where one of them is not ASCII. */
+export function decodeASCII(bytes: Buffer, start: number, end: number): string | undefined {
+  if (end - start > LONG_TEXT) {
+    return isAscii(bytes.subarray(start, end)) ? bytes.toString('latin1', start, end) : undefined;
+  }
+  let text = '';
+  for (let index = start; index < end; index++) {
+    const byte = bytes[index] ?? 0;
+    if (byte > 0x7f) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+/**
+ * UTF-8 as Python 2 reads it: surrogates may stand alone, encoded like any other character.
+ * @returns undefined where the bytes are not UTF-8
+ */
+export function decodeUTF8(bytes: Buffer, start: number, end: number): string | undefined {
+  if (isUtf8(bytes.subarray(start, end))) return bytes.toString('utf8', start, end);
+  const units = new CodeUnits(end - start);
+  for (let index = start; index < end;) {
+    const length = utf8Length(bytes[index] ?? 0);
+    const character = index + length > end ? undefined : utf8Character(bytes, index, length);
+    if (character === undefined) return undefined;
+    units.add(character);
+    index += length;
+  }
+  return units.toString();
+}
+
+/** How many bytes a character takes whose first byte this is; 1 for what can't be a first byte. */
+function utf8Length(lead: number): number {
+  if (lead < 0xc2) return 1;
+  if (lead < 0xe0) return 2;
+  return lead < 0xf0 ? 3 : 4;
+}
+
+function utf8Character(bytes: Buffer, index: number, length: number): number | undefined {
+  const lead = bytes[index] ?? 0;
+  if (length === 1) return lead < 0x80 ? lead : undefined;
+  let character = lead & (0x7f >> length);
+  for (let offset = 1; offset < length; offset++) {
+    const byte = bytes[index + offset] ?? 0;
+    if ((byte & 0xc0) !== 0x80) return undefined;
+    character = (character << 6) | (byte & 0x3f);
+  }
+  const least = length === 2 ? 0x80 : length === 3 ? 0x800 : 0x10000;
+  return lead > 0xf4 || character < least || character > 0x10ffff ? undefined : character;
+}
+
+/** UTF-8 as Python 2 writes it: a lone surrogate becomes three bytes, as any other character of its size. */
+export function encodeUTF8(text: string): Buffer {
+  if (!hasLoneSurrogate(text)) return Buffer.from(text, 'utf8');
+  const bytes = Buffer.allocUnsafe(text.length * 3);
+  let length = 0;
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    if (isSurrogate(code)) {
+      bytes[length++] = 0xe0 | (code >> 12);
+      bytes[length++] = 0x80 | ((code >> 6) & 0x3f);
+      bytes[length++] = 0x80 | (code & 0x3f);
+    } else {
+      length += bytes.write(character, length, 'utf8');
+    }
+  }
+  return bytes.subarray(0, length);
+}
+
+function isSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdfff;
+}
+
+/** With the u flag, a surrogate that is half of a pair is not matched. */
+function hasLoneSurrogate(text: string): boolean {
+  return /[\ud800-\udfff]/u.test(text);
+}
+
+/** Python's escapes in the repr of a str that stand for one byte each. */
+const ESCAPES = new Map(
+  Object.entries({ '\\': 92, "'": 39, '"': 34, a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11 }).map(([letter, byte]) => [
+    letter.charCodeAt(0),
+    byte,
+  ]),
+);
+
+/**
+ * The inside of a quoted str literal, as Python's codec `string-escape` reads it.
+ * @returns undefined where an escape is broken
+ */
+export function decodeStringEscape(literal: Buffer): Buffer | undefined {
+  if (!literal.includes(BACKSLASH)) return literal;
+  const bytes = Buffer.allocUnsafe(literal.length);
+  let length = 0;
+  for (let index = 0; index < literal.length;) {
+    const byte = literal[index++] ?? 0;
+    if (byte !== BACKSLASH) {
+      bytes[length++] = byte;
+      continue;
+    }
+    const letter = literal[index++];
+    if (letter === undefined) return undefined;
+    const simple = ESCAPES.get(letter);
+    const digits = letter === 0x78 ? hexDigits(literal, index, 2) : octalDigits(literal, index - 1);
+    if (simple !== undefined) {
+      bytes[length++] = simple;
+    } else if (letter === 0x78) {
+      if (digits === '') return undefined;
+      bytes[length++] = parseInt(digits, 16);
+      index += 2;
+    } else if (digits !== '') {
+      bytes[length++] = parseInt(digits, 8) & 0xff;
+      index += digits.length - 1;
+    } else if (letter !== 0x0a) {
+      // What is no escape stands for itself, backslash included; an escaped line end for nothing.
+      bytes[length++] = BACKSLASH;
+      bytes[length++] = letter;
+    }
+  }
+  return bytes.subarray(0, length);
+}
+
+/** That many hexadecimal digits from `start` on, or '' where there are fewer. */
+function hexDigits(bytes: Buffer, start: number, count: number): string {
+  const digits = bytes.toString('latin1', start, Math.min(start + count, bytes.length));
+  return digits.length === count && /^[0-9a-fA-F]*$/.test(digits) ? digits : '';
+}
+
+/** Up to three octal digits from `start` on. */
+function octalDigits(bytes: Buffer, start: number): string {
+  return /^[0-7]*/.exec(bytes.toString('latin1', start, Math.min(start + 3, bytes.length)))?.[0] ?? '';
+}
+
+/** A str in quotes as Python's `repr` shows it. The text holds one character per byte. */
+export function pythonRepr(text: string): string {
+  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
+  const escaped = text.replace(/[^ -~]|[\\'"]/g, (character) => {
+    if (character === quote || character === '\\') return `\\${character}`;
+    if (character === "'" || character === '"') return character;
+    if (character === '\n') return '\\n';
+    if (character === '\r') return '\\r';
+    if (character === '\t') return '\\t';
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });
+  return quote + escaped + quote;
+}
+
+/**
+ * Python's codec `raw-unicode-escape`: Latin-1, and `\uXXXX` or `\UXXXXXXXX` after an odd number of backslashes.
+ * @returns undefined where an escape is broken
+ */
+export function decodeRawUnicodeEscape(bytes: Buffer): string | undefined {
+  if (!bytes.includes(BACKSLASH)) return bytes.toString('latin1', 0, bytes.length);
+  const units = new CodeUnits(bytes.length);
+  let backslashes = 0;
+  for (let index = 0; index < bytes.length;) {
+    const byte = bytes[index++] ?? 0;
+    const count = backslashes % 2 === 0 ? 0 : byte === 0x75 ? 4 : byte === 0x55 ? 8 : 0;
+    backslashes = byte === BACKSLASH ? backslashes + 1 : 0;
+    if (count === 0) {
+      units.add(byte);
+      continue;
+    }
+    const digits = hexDigits(bytes, index, count);
+    const character = parseInt(digits, 16);
+    if (digits === '' || character > 0x10ffff) return undefined;
+    units.replaceLast(character);
+    index += count;
+  }
+  return units.toString();
+}
+
+/** Text as Python's pickle writes it after the opcode UNICODE: one line, so without bare backslashes and line ends. */
+export function encodeRawUnicodeEscape(text: string): Buffer {
+  const escaped = text.replace(/[\\\n\u0100-\u{10ffff}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
+  });
+  return Buffer.from(escaped, 'latin1');
+}
+
+function hex(code: number, digits: number): string {
+  return code.toString(16).padStart(digits, '0');
+}
+
+/** UTF-16 in the making: text that a TextDecoder would refuse, lone surrogates, goes through unchanged. */
+class CodeUnits {
+  private readonly bytes: Buffer;
+  private length = 0;
+
+  /** @param capacity the most code units that there will be */
+  constructor(capacity: number) {
+    this.bytes = Buffer.allocUnsafe(capacity * 2);
+  }
+
+  add(character: number): void {
+    if (character > 0xffff) {
+      this.add(0xd800 | ((character - 0x10000) >> 10));
+      this.add(0xdc00 | (character & 0x3ff));
+      return;
+    }
+    this.bytes[this.length++] = character & 0xff;
+    this.bytes[this.length++] = character >> 8;
+  }
+
+  replaceLast(character: number): void {
+    this.length -= 2;
+    this.add(character);
+  }
+
+  toString(): string {
+    return this.bytes.toString('utf16le', 0, this.length);
+  }
+}
