@@ -1,0 +1,253 @@
+import { connect, type Socket } from 'node:net';
+import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
+import { encodeFrame, type Body, type FrameReader } from './frame.js';
+import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
+
+/** What opening a client's connection can be told besides. */
+export interface ClientConnectionOptions extends ConnectionOptions {
+  /** The munged identification; empty where there is none. */
+  readonly identification: Uint8Array;
+  /** Answers the server's challenge. */
+  readonly createAuthToken: (identification: Uint8Array, challenge: Buffer) => Uint8Array;
+  /** Gives up opening the connection. */
+  readonly signal: AbortSignal | undefined;
+}
+
+export const defaultClientConnectionOptions: ClientConnectionOptions = {
+  ...defaultConnectionOptions,
+  identification: Buffer.alloc(0),
+  createAuthToken,
+  signal: undefined,
+};
+
+/** How a call may end early. */
+export interface CallOptions {
+  /** How long to wait for the reply, in milliseconds; 0 or nothing for ever. */
+  readonly timeout?: number | undefined;
+  /** Stops waiting for the reply; the call itself can't be taken back. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A call whose reply is to come; they are linked in the order they were made. */
+interface PendingCall {
+  resolve(reply: Buffer | Promise<Buffer>): void;
+  reject(error: unknown): void;
+  /** Stops its clock. */
+  readonly release: (() => void) | undefined;
+  next: PendingCall | undefined;
+}
+
+/**
+ * The client's end of a connection. Calls may be made without waiting for earlier ones: they are sent in one write,
+ * and their replies come in order. A connection that waits for nothing does not keep the process alive.
+ */
+export class ClientConnection extends Connection {
+  private oldest: PendingCall | undefined;
+  private newest: PendingCall | undefined;
+  /** Frames that are still being compressed: what is sent later waits for them. */
+  private compressing: Promise<void> | undefined;
+
+  private constructor(
+    socket: Socket,
+    private readonly options: ClientConnectionOptions,
+  ) {
+    super(socket, options);
+  }
+
+  /**
+   * Connects, and runs the client's side of the handshake.
+   * @throws ConnectionDeniedError with the server's reason; ProtocolError `connection failed` where nobody listens, or
+   *   what listens speaks another protocol; TimeoutError where the server stays silent; the signal's reason
+   */
+  static async open(
+    host: string,
+    port: number,
+    options: Partial<ClientConnectionOptions> = {},
+  ): Promise<ClientConnection> {
+    const complete = { ...defaultClientConnectionOptions, ...options };
+    const { signal, handshakeTimeout } = complete;
+    signal?.throwIfAborted();
+    const connection = new ClientConnection(connect({ host, port }), complete);
+    let reason: unknown;
+    const giveUp = (why: unknown): void => {
+      reason = why;
+      connection.destroy();
+    };
+    const onAbort = (): void => {
+      giveUp(signal?.reason);
+    };
+    signal?.addEventListener('abort', onAbort);
+    const deadline = setTimeout(giveUp, handshakeTimeout, new TimeoutError('connection timeout'));
+    try {
+      await connection.established();
+      await connection.identify();
+      return connection;
+    } catch (error) {
+      connection.destroy();
+      throw reason ?? error;
+    } finally {
+      clearTimeout(deadline);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** True until either side has closed. */
+  get isOpen(): boolean {
+    return !this.inputEnded && !this.finishing && !this.socket.destroyed;
+  }
+
+  /**
+   * Sends the body of a request, and waits for the body of its reply.
+   * @throws TimeoutError, and closes the connection, so that a late reply can't be taken for that of another call;
+   *   ConnectionClosedError `connection lost`; the signal's reason; ProtocolError where the reply is no frame
+   */
+  call(body: Body, { timeout = 0, signal }: CallOptions = {}): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.send(body);
+      this.enqueue({ resolve, reject, release: this.limit(reject, timeout, signal), next: undefined });
+    });
+  }
+
+  /**
+   * Sends the body of a request that has no reply. Pyro's one-way calls: whether it arrives isn't known.
+   * @throws ConnectionClosedError `connection lost`
+   */
+  send(body: Body): void {
+    if (!this.isOpen) throw new ConnectionClosedError('connection lost');
+    const frame = encodeFrame(body, this.options);
+    if (this.compressing === undefined && !('then' in frame)) {
+      this.write(frame);
+      this.flushSoon();
+      return;
+    }
+    const sent = (this.compressing ?? Promise.resolve())
+      .then(async () => {
+        this.write(await frame);
+        this.flush();
+        if (this.compressing === sent) this.compressing = undefined;
+      })
+      .catch(() => {
+        this.destroy();
+      });
+    this.compressing = sent;
+  }
+
+  /** Sends what is still to be sent, and closes. Calls that wait for a reply get a ConnectionClosedError. */
+  async close(): Promise<void> {
+    await this.compressing;
+    this.flush();
+    this.socket.destroySoon();
+    await this.closed;
+  }
+
+  private established(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.socket.once('connect', resolve);
+      this.socket.once('error', (error) => {
+        reject(new ProtocolError('connection failed', error.message));
+      });
+      this.socket.once('close', () => {
+        reject(new ProtocolError('connection failed'));
+      });
+    });
+  }
+
+  private async identify(): Promise<void> {
+    const { identification, limits, createAuthToken } = this.options;
+    this.reader.limits = { maxBodySize: CHALLENGE_SIZE, maxInflatedSize: CHALLENGE_SIZE };
+    const challenge = await this.receive((reader) => {
+      refuseDenial(reader);
+      return reader.next();
+    });
+    if (challenge.length !== CHALLENGE_SIZE) throw new ProtocolError('invalid challenge');
+    this.reader.limits = limits;
+    this.write(await encodeFrame([CONNECT, createAuthToken(identification, challenge)], this.options));
+    this.flush();
+    const verdict = await this.receive((reader) => {
+      refuseDenial(reader);
+      return reader.take(VERDICT_SIZE);
+    });
+    if (!verdict.equals(GRANTED)) throw new ProtocolError('invalid response');
+    this.consume = () => {
+      this.takeReplies();
+    };
+    this.blocked = false;
+    this.socket.unref();
+    this.consume();
+    this.holdInput();
+  }
+
+  private enqueue(call: PendingCall): void {
+    if (this.newest) this.newest.next = call;
+    else {
+      this.oldest = call;
+      this.socket.ref();
+    }
+    this.newest = call;
+  }
+
+  /** Makes a call end early; the result stops that. */
+  private limit(
+    reject: (reason: unknown) => void,
+    timeout: number,
+    signal: AbortSignal | undefined,
+  ): (() => void) | undefined {
+    if (timeout <= 0 && signal === undefined) return undefined;
+    const onAbort = (): void => {
+      reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', onAbort);
+    const onTimeout = (): void => {
+      reject(new TimeoutError('connection timeout receiving'));
+      this.destroy();
+    };
+    const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
+    return () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+  }
+
+  private takeReplies(): void {
+    try {
+      for (let body = this.reader.next(); body !== undefined; body = this.reader.next()) {
+        const call = this.dequeue();
+        if (call === undefined) throw new ProtocolError('unexpected message');
+        // Nobody may be waiting any more for a body that turns out to be bad.
+        if ('then' in body) body.catch(() => undefined);
+        call.resolve(body);
+      }
+      if (this.inputEnded) this.lose(new ConnectionClosedError('connection lost'));
+    } catch (error) {
+      this.lose(error);
+    }
+  }
+
+  private dequeue(): PendingCall | undefined {
+    const call = this.oldest;
+    if (call === undefined) return undefined;
+    call.release?.();
+    this.oldest = call.next;
+    if (this.oldest === undefined) {
+      this.newest = undefined;
+      this.socket.unref();
+    }
+    return call;
+  }
+
+  private lose(error: unknown): void {
+    this.destroy();
+    for (let call = this.dequeue(); call !== undefined; call = this.dequeue()) call.reject(error);
+  }
+}
+
+/**
+ * Looks for a refusal, which a server may send instead of either message of the handshake.
+ * @throws ConnectionDeniedError with the reason
+ */
+function refuseDenial(reader: FrameReader): void {
+  const reason = decodeDenial(reader.peek(VERDICT_SIZE));
+  if (reason !== undefined) throw new ConnectionDeniedError(reason);
+}

@@ -1,0 +1,544 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { ClientConnection, type ClientConnectionOptions } from './client-connection.js';
+import { encodePlainFrame, FrameReader } from './frame.js';
+import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, tokensEqual } from './handshake.js';
+import { decodeReply } from './message.js';
+import {
+  closeAfter,
+  ServerConnection,
+  type Gatekeeper,
+  type Reply,
+  type RequestHandler,
+  type ServerConnectionOptions,
+} from './server-connection.js';
+
+const CHALLENGE = Buffer.from('0123456789abcdef');
+const LETTING_IN: Gatekeeper = {
+  acceptHost: () => undefined,
+  createAuthChallenge: () => CHALLENGE,
+  acceptIdentification: () => undefined,
+};
+
+const echo: RequestHandler = (body) => body;
+const frame = (body: string | Buffer): Buffer => Buffer.concat(encodePlainFrame(Buffer.from(body), false));
+const texts = (bodies: readonly Buffer[]): string[] => bodies.map(String);
+
+const servers: Server[] = [];
+const sockets = new Set<Socket>();
+
+afterEach(async () => {
+  for (const socket of sockets) socket.destroy();
+  sockets.clear();
+  await Promise.all(servers.splice(0).map((server) => new Promise((resolve) => server.close(resolve))));
+});
+
+/** Listens with plain sockets. */
+async function listen(onSocket: (socket: Socket) => void): Promise<number> {
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    onSocket(socket);
+  });
+  servers.push(server);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return portOf(server.address());
+}
+
+function portOf(address: AddressInfo | string | null): number {
+  if (address === null || typeof address === 'string') throw new Error('not listening');
+  return address.port;
+}
+
+/** Serves connections; `opened` is the first of them, let in or refused. */
+async function serve(
+  handler: RequestHandler,
+  options: Partial<ServerConnectionOptions> = {},
+  gatekeeper: Gatekeeper = LETTING_IN,
+): Promise<{ port: number; opened: Promise<ServerConnection>; closed: Promise<void> }> {
+  let letIn: (connection: ServerConnection) => void;
+  const opened = new Promise<ServerConnection>((resolve) => {
+    letIn = resolve;
+  });
+  const port = await listen((socket) => {
+    const connection = new ServerConnection(socket, options);
+    void connection.open(gatekeeper).then((isOpen) => {
+      if (isOpen) connection.serve(handler);
+      letIn(connection);
+    });
+  });
+  return { port, opened, closed: opened.then((connection) => connection.closed) };
+}
+
+/** A peer that knows only bytes. */
+class RawPeer {
+  readonly reader = new FrameReader();
+  readonly closed: Promise<unknown>;
+
+  private constructor(readonly socket: Socket) {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    this.closed = new Promise((resolve) => socket.once('close', resolve));
+  }
+
+  static async connect(port: number): Promise<RawPeer> {
+    const peer = new RawPeer(connect({ port, host: '127.0.0.1', allowHalfOpen: true }));
+    await once(peer.socket, 'connect');
+    return peer;
+  }
+
+  /** Connects and gets through the handshake. */
+  static async letIn(port: number): Promise<RawPeer> {
+    const peer = await RawPeer.connect(port);
+    expect(await peer.bodies(1)).toEqual([CHALLENGE]);
+    peer.socket.write(frame('CONNECT' + 'x'.repeat(16)));
+    expect(String(await peer.raw(7))).toBe('GRANTED');
+    return peer;
+  }
+
+  raw(size: number): Promise<Buffer | undefined> {
+    return this.until(() => this.reader.take(size));
+  }
+
+  /** The bodies of that many frames, or of those that came before the end. */
+  async bodies(count: number): Promise<Buffer[]> {
+    const bodies: Buffer[] = [];
+    while (bodies.length < count) {
+      const body = await this.until(() => this.reader.next());
+      if (body === undefined) break;
+      bodies.push(body);
+    }
+    return bodies;
+  }
+
+  /** Everything to the end. */
+  async rest(): Promise<Buffer> {
+    while (await this.read()) continue;
+    return this.reader.peek(Infinity);
+  }
+
+  private async until<T>(take: () => T | undefined): Promise<T | undefined> {
+    for (;;) {
+      const taken = take();
+      if (taken !== undefined || !(await this.read())) return taken;
+    }
+  }
+
+  private async read(): Promise<boolean> {
+    const { socket } = this;
+    while (!socket.readableEnded && !socket.destroyed) {
+      const chunk: unknown = socket.read();
+      if (chunk instanceof Uint8Array) {
+        this.reader.push(Buffer.from(chunk));
+        return true;
+      }
+      await Promise.race(
+        ['readable', 'end', 'close'].map((event) => new Promise((resolve) => socket.once(event, resolve))),
+      );
+    }
+    return false;
+  }
+}
+
+describe('the handshake of a server', () => {
+  test.each(Object.values(DeniedReason))('refuses a host with reason %d', async (reason) => {
+    const { port, closed } = await serve(echo, {}, { ...LETTING_IN, acceptHost: () => reason });
+    const peer = await RawPeer.connect(port);
+    expect(String(await peer.rest())).toBe(`DENIED${reason}`);
+    peer.socket.end();
+    await closed;
+  });
+
+  test('looks at the identification', async () => {
+    const munged = mungeIdentification('s3same');
+    const acceptIdentification: Gatekeeper['acceptIdentification'] = (_connection, token, challenge) =>
+      Promise.resolve(tokensEqual(token, createAuthToken(munged, challenge)) ? undefined : DeniedReason.Security);
+    const { port } = await serve(echo, {}, { ...LETTING_IN, acceptIdentification });
+    const good = await ClientConnection.open('127.0.0.1', port, { identification: munged });
+    expect(String(await good.call(Buffer.from('hello')))).toBe('hello');
+    await good.close();
+    const bad = ClientConnection.open('127.0.0.1', port, { identification: mungeIdentification('sesame') });
+    await expect(bad).rejects.toThrow(new ConnectionDeniedError('security reasons'));
+    await expect(ClientConnection.open('127.0.0.1', port)).rejects.toBeInstanceOf(ConnectionDeniedError);
+  });
+
+  test.each([
+    ['invalid header', Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')],
+    ['message too large', frame(Buffer.alloc(5000))],
+    ['invalid connect message', frame('HELLO')],
+  ])('answers what is no handshake: %s', async (message, bytes) => {
+    const { port, closed } = await serve(echo);
+    const peer = await RawPeer.connect(port);
+    peer.socket.end(bytes);
+    const [, answer] = await peer.bodies(2);
+    expect(decodeReply(answer ?? Buffer.alloc(0))).toMatchObject({
+      exception: { module: 'Pyro.errors', className: 'ProtocolError', args: [message] },
+    });
+    await closed;
+  });
+
+  test('does not wait for ever, nor for one that has gone', async () => {
+    const { port, closed } = await serve(echo, { handshakeTimeout: 50 });
+    await (await RawPeer.connect(port)).rest();
+    await closed;
+
+    const other = await serve(echo);
+    (await RawPeer.connect(other.port)).socket.resetAndDestroy();
+    await other.closed;
+  });
+
+  test('reports a gatekeeper that fails, and lets nobody in', async () => {
+    const onError = jest.fn();
+    const acceptHost = (): never => {
+      throw new Error('a bug');
+    };
+    const { port } = await serve(echo, { onError }, { ...LETTING_IN, acceptHost });
+    expect(await (await RawPeer.connect(port)).rest()).toHaveLength(0);
+    expect(onError).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe('a server', () => {
+  test('answers requests in their order, whatever the chunks and however long each takes', async () => {
+    const handler = (body: Buffer): Reply | Promise<Reply> => {
+      const [kind, ...rest] = String(body);
+      const reply = Buffer.from(rest.join(''));
+      if (kind === 's') return reply;
+      if (kind === 'o') return undefined;
+      return kind === 'p' ? Promise.resolve([reply, reply]) : delay(1, reply);
+    };
+    const { port } = await serve(handler);
+    const request = fc.tuple(fc.constantFrom('s', 'o', 'p', 'd'), fc.string({ maxLength: 30 }));
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { maxLength: 20 }), fc.array(fc.nat(500)), async (requests, sizes) => {
+        const peer = await RawPeer.letIn(port);
+        let stream = Buffer.concat(requests.map((parts) => frame(parts.join(''))));
+        for (const size of sizes) {
+          peer.socket.write(stream.subarray(0, size));
+          stream = stream.subarray(size);
+          await new Promise(setImmediate);
+        }
+        peer.socket.end(stream);
+        const expected = requests
+          .filter(([kind]) => kind !== 'o')
+          .map(([kind, text]) => (kind === 'p' ? text + text : text));
+        expect(texts(await peer.bodies(Infinity))).toEqual(expected);
+        await peer.closed;
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test.each([
+    ['at once', echo],
+    ['in promises', (body) => Promise.resolve(body)],
+  ] satisfies [string, RequestHandler][])('sends replies made %s in one write', async (_how, handler) => {
+    const { port, opened } = await serve(handler);
+    const peer = await RawPeer.letIn(port);
+    const write = jest.spyOn((await opened).socket, 'write');
+    peer.socket.write(Buffer.concat(['1', '2', '3'].map(frame)));
+    expect(texts(await peer.bodies(3))).toEqual(['1', '2', '3']);
+    expect(write).toHaveBeenCalledTimes(1);
+  });
+
+  test('writes large replies without gathering them', async () => {
+    const large = Buffer.alloc(1 << 20, 'large');
+    const { port } = await serve((body) => (body.length > 1 ? [body, large] : body));
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(Buffer.concat(['1', 'long', '2'].map(frame)));
+    const [first, second, third] = await peer.bodies(3);
+    expect(String(first) + String(third)).toBe('12');
+    expect(second?.equals(Buffer.concat([Buffer.from('long'), large]))).toBe(true);
+  });
+
+  test('answers a client that has finished sending', async () => {
+    const { port, closed } = await serve((body) => delay(20, body));
+    const peer = await RawPeer.letIn(port);
+    peer.socket.end(Buffer.concat(['1', '2', 'half'].map(frame)).subarray(0, -1));
+    expect(texts(await peer.bodies(Infinity))).toEqual(['1', '2']);
+    await closed;
+  });
+
+  test('closes after a reply that asks for it, and looks at nothing more', async () => {
+    const handler = jest.fn((body: Buffer) => (String(body) === 'bye' ? closeAfter(body) : body));
+    const { port, closed } = await serve(handler);
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(Buffer.concat(['1', 'bye', '3'].map(frame)));
+    expect(texts(await peer.bodies(Infinity))).toEqual(['1', 'bye']);
+    expect(handler).toHaveBeenCalledTimes(2);
+    // What is sent meanwhile does not reset the connection.
+    peer.socket.end(frame('4'));
+    await closed;
+  });
+
+  test('tells a client what was wrong with a frame or a request, and serves others on', async () => {
+    const handler = (body: Buffer): Promise<Buffer> | Buffer => {
+      if (String(body) === 'bad') throw new ProtocolError('invalid request data format');
+      return String(body) === 'later' ? Promise.reject(new ProtocolError('later')) : body;
+    };
+    const { port } = await serve(handler);
+    const other = await RawPeer.letIn(port);
+    const wrongs = [
+      [frame('bad'), 'invalid request data format'],
+      [frame('later'), 'later'],
+      [Buffer.alloc(18, 'x'), 'invalid header'],
+    ] as const;
+    for (const [bytes, message] of wrongs) {
+      const peer = await RawPeer.letIn(port);
+      peer.socket.write(Buffer.concat([frame('1'), bytes, frame('2')]));
+      const [first, answer, none] = await peer.bodies(Infinity);
+      expect([String(first), none]).toEqual(['1', undefined]);
+      expect(decodeReply(answer ?? Buffer.alloc(0))).toMatchObject({ exception: { args: [message] } });
+      peer.socket.end();
+    }
+    other.socket.write(frame('still here'));
+    expect(texts(await other.bodies(1))).toEqual(['still here']);
+  });
+
+  test.each([
+    [
+      'throws',
+      () => {
+        throw new Error('a bug');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('a bug'))],
+  ] satisfies [string, RequestHandler][])('reports a handler that %s, and closes', async (_how, handler) => {
+    const onError = jest.fn();
+    const { port } = await serve(handler, { onError });
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(frame('1'));
+    expect(await peer.rest()).toHaveLength(0);
+    expect(onError).toHaveBeenCalledWith(expect.objectContaining({ message: 'a bug' }), expect.anything());
+  });
+
+  test('does not work for a client that never reads, and goes on when it does', async () => {
+    let handled = 0;
+    const reply = Buffer.alloc(100_000);
+    const { port, opened } = await serve(
+      () => {
+        handled++;
+        return reply;
+      },
+      { maxUnsentReplies: 1_000_000 },
+    );
+    const peer = await RawPeer.letIn(port);
+    const connection = await opened;
+    peer.socket.write(Buffer.concat(Array.from({ length: 500 }, () => frame('x'))));
+    while (connection.socket.writableLength < 1_000_000) await delay(5);
+    await delay(20);
+    expect(handled).toBeLessThan(300);
+    expect(connection.socket.writableLength).toBeLessThan(1_200_000);
+    expect(await peer.bodies(500)).toHaveLength(500);
+    expect(handled).toBe(500);
+  });
+
+  test('does not take in what it can not look at', async () => {
+    let finish: (reply: Reply) => void = () => undefined;
+    const handler = (body: Buffer): Reply | Promise<Reply> =>
+      body.length > 1 ? body.subarray(0, 1) : new Promise((resolve) => (finish = resolve));
+    const { port, opened } = await serve(handler, { maxBufferedInput: 100_000 });
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(frame('1'));
+    for (let count = 0; count < 100; count++) peer.socket.write(frame(Buffer.alloc(200_000, '2')));
+    const { socket } = await opened;
+    while (!socket.isPaused()) await delay(5);
+    expect(socket.bytesRead).toBeLessThan(300_000);
+    finish(Buffer.from('1'));
+    expect(texts(await peer.bodies(101)).join('')).toBe('1' + '2'.repeat(100));
+  });
+
+  test.each([
+    ['a request half sent', frame('hello').subarray(0, -1)],
+    ['replies unread', Buffer.concat(Array.from({ length: 300 }, () => frame(Buffer.alloc(100_000))))],
+  ])('does not wait for ever: %s', async (_what, bytes) => {
+    const { port, closed } = await serve(echo, { stallTimeout: 50 });
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(bytes);
+    await closed;
+  });
+
+  test('waits for a client that does nothing, unless told otherwise', async () => {
+    const patient = await serve(echo, { stallTimeout: 20, handshakeTimeout: 20 });
+    const impatient = await serve(echo, { idleTimeout: 20 });
+    const kept = await RawPeer.letIn(patient.port);
+    const dropped = await RawPeer.letIn(impatient.port);
+    await dropped.rest();
+    await delay(50);
+    kept.socket.write(frame('still here'));
+    expect(texts(await kept.bodies(1))).toEqual(['still here']);
+  });
+
+  test('ends when what is under way is answered', async () => {
+    const { port, opened } = await serve((body) => delay(20, body));
+    const busy = await RawPeer.letIn(port);
+    const connection = await opened;
+    busy.socket.write(Buffer.concat(['1', '2'].map(frame)));
+    await once(connection.socket, 'data');
+    const ended = connection.end();
+    expect(texts(await busy.bodies(Infinity))).toEqual(['1']);
+    busy.socket.end();
+    await ended;
+
+    const idle = await serve(echo);
+    await RawPeer.letIn(idle.port);
+    await (await idle.opened).end();
+  });
+
+  test('gets over a client that resets the connection under way', async () => {
+    let finish: (reply: Reply) => void = () => undefined;
+    const onError = jest.fn();
+    const { port, opened } = await serve(() => new Promise((resolve) => (finish = resolve)), { onError });
+    const peer = await RawPeer.letIn(port);
+    const connection = await opened;
+    peer.socket.write(Buffer.concat(['1', '2'].map(frame)));
+    await once(connection.socket, 'data');
+    peer.socket.resetAndDestroy();
+    await connection.closed;
+    finish(Buffer.from('too late'));
+    await new Promise(setImmediate);
+    expect(onError).not.toHaveBeenCalled();
+  });
+});
+
+describe('a client', () => {
+  const open = (port: number, options: Partial<ClientConnectionOptions> = {}): Promise<ClientConnection> =>
+    ClientConnection.open('127.0.0.1', port, options);
+
+  /** A server that says this and nothing more. */
+  const saying = (bytes: Buffer): Promise<number> => listen((socket) => socket.write(bytes));
+
+  test.each(Object.values(DeniedReason))('is told reason %d', async (reason) => {
+    const early = await serve(echo, {}, { ...LETTING_IN, acceptHost: () => reason });
+    const late = await serve(echo, {}, { ...LETTING_IN, acceptIdentification: () => reason });
+    for (const { port } of [early, late]) {
+      await expect(open(port)).rejects.toThrow(new ConnectionDeniedError(deniedReasons[reason] ?? ''));
+    }
+  });
+
+  test('finds nobody', async () => {
+    const port = await listen(() => undefined);
+    await new Promise((resolve) => servers.pop()?.close(resolve));
+    await expect(open(port)).rejects.toThrow(new ProtocolError('connection failed'));
+  });
+
+  test.each([
+    ['no challenge', frame('too short'), 'invalid challenge'],
+    ['another protocol', Buffer.from('220 smtp.example.com ESMTP'), 'invalid header'],
+    ['a challenge too large', frame(Buffer.alloc(100)), 'message too large'],
+    ['no verdict', Buffer.concat([frame(CHALLENGE), Buffer.from('WHATNOW')]), 'invalid response'],
+  ])('does not take %s', async (_what, bytes, message) => {
+    await expect(open(await saying(bytes))).rejects.toThrow(new ProtocolError(message));
+  });
+
+  test('does not wait for ever to be let in', async () => {
+    const port = await saying(frame(CHALLENGE));
+    await expect(open(port, { handshakeTimeout: 30 })).rejects.toBeInstanceOf(TimeoutError);
+    const controller = new AbortController();
+    const opening = open(port, { signal: controller.signal });
+    controller.abort(new Error('never mind'));
+    await expect(opening).rejects.toThrow('never mind');
+    await expect(open(port, { signal: controller.signal })).rejects.toThrow('never mind');
+    const hanging = await listen((socket) => socket.end(frame(CHALLENGE)));
+    await expect(open(hanging)).rejects.toThrow(new ConnectionClosedError('connection lost'));
+  });
+
+  test('makes many calls without waiting, compressed or not', async () => {
+    const { port } = await serve((body) => (body.length % 2 ? body : Promise.resolve(body)));
+    for (const compression of [false, true]) {
+      const client = await open(port, { compression, checksum: true });
+      const bodies = Array.from({ length: 2000 }, (_, index) =>
+        Buffer.alloc(index % 100 === 7 ? 100_000 : 10, `${index} `),
+      );
+      const replies = await Promise.all(bodies.map((body) => client.call(body)));
+      expect(replies.every((reply, index) => bodies[index]?.equals(reply))).toBe(true);
+      await client.close();
+    }
+  });
+
+  test('sends what has no reply before it closes', async () => {
+    const received: string[] = [];
+    const { port, closed } = await serve((body) => {
+      received.push(String(body));
+      return undefined;
+    });
+    const client = await open(port);
+    client.send(Buffer.from('1'));
+    client.send(Buffer.from('2'));
+    await client.close();
+    await closed;
+    expect(received).toEqual(['1', '2']);
+    expect(() => {
+      client.send(Buffer.from('3'));
+    }).toThrow(ConnectionClosedError);
+  });
+
+  test('gives up a call in time, and the connection with it', async () => {
+    const { port } = await serve((body) => (String(body) === 'slow' ? delay(10_000, body, { ref: false }) : body));
+    const client = await open(port);
+    expect(String(await client.call(Buffer.from('fast'), { timeout: 10_000 }))).toBe('fast');
+    const slow = client.call(Buffer.from('slow'), { timeout: 30 });
+    const next = client.call(Buffer.from('fast'));
+    await expect(slow).rejects.toThrow(new TimeoutError('connection timeout receiving'));
+    await expect(next).rejects.toThrow(new ConnectionClosedError('connection lost'));
+    await expect(client.call(Buffer.from('fast'))).rejects.toBeInstanceOf(ConnectionClosedError);
+    expect(client.isOpen).toBe(false);
+  });
+
+  test('stops waiting when told to, and later calls get their own replies', async () => {
+    const { port } = await serve((body) => delay(20, body));
+    const client = await open(port);
+    const controller = new AbortController();
+    const given = client.call(Buffer.from('1'), { signal: controller.signal });
+    const next = client.call(Buffer.from('2'), { signal: controller.signal });
+    const kept = client.call(Buffer.from('3'));
+    controller.abort(new Error('never mind'));
+    await expect(given).rejects.toThrow('never mind');
+    await expect(next).rejects.toThrow('never mind');
+    expect(String(await kept)).toBe('3');
+    await expect(client.call(Buffer.from('4'), { signal: controller.signal })).rejects.toThrow('never mind');
+    await client.close();
+  });
+
+  test('hears that the connection is lost', async () => {
+    const { port, opened } = await serve(() => new Promise(() => undefined));
+    const client = await open(port);
+    const calls = [client.call(Buffer.from('1')), client.call(Buffer.from('2'))];
+    const server = await opened;
+    await once(server.socket, 'data');
+    server.socket.resetAndDestroy();
+    for (const call of calls) await expect(call).rejects.toThrow(new ConnectionClosedError('connection lost'));
+    await client.closed;
+  });
+
+  test.each([
+    ['no frame', Buffer.alloc(20, 'x'), 'invalid header'],
+    [
+      'bad compressed data',
+      Buffer.from('5059524f0005001200000002000100000000' + '6162', 'hex'),
+      'invalid compressed data',
+    ],
+  ])('is not confused by %s', async (_what, bytes, message) => {
+    const port = await listen((socket) => {
+      socket.write(frame(CHALLENGE));
+      socket.once('data', () => {
+        socket.write('GRANTED');
+        socket.once('data', () => socket.write(bytes));
+      });
+    });
+    const client = await open(port);
+    await expect(client.call(Buffer.from('1'))).rejects.toThrow(new ProtocolError(message));
+    await client.closed;
+  });
+
+  test('does not take a message that nobody waits for', async () => {
+    const port = await saying(Buffer.concat([frame(CHALLENGE), Buffer.from('GRANTED'), frame('surprise')]));
+    const client = await open(port);
+    await client.closed;
+  });
+});

@@ -1,0 +1,191 @@
+import type { Socket } from 'node:net';
+import { ConnectionClosedError } from '../errors.js';
+import { defaultFrameLimits, FrameReader, type FrameLimits, type FrameOptions } from './frame.js';
+
+/** What a connection of either side can be told. Times in milliseconds, sizes in bytes. */
+export interface ConnectionOptions extends FrameOptions {
+  readonly limits: FrameLimits;
+  /** Notice peers that vanished without a word (PYRO_SOCK_KEEPALIVE). */
+  readonly keepAlive: boolean;
+  /** How long opening a connection may take. */
+  readonly handshakeTimeout: number;
+  /** How long a peer may leave a message half sent, or what was sent to it unread. */
+  readonly stallTimeout: number;
+  /** How much may lie here that has arrived and can't be looked at yet; the socket is not read beyond it. */
+  readonly maxBufferedInput: number;
+}
+
+export const defaultConnectionOptions: ConnectionOptions = {
+  compression: false,
+  checksum: false,
+  limits: defaultFrameLimits,
+  keepAlive: true,
+  handshakeTimeout: 10_000,
+  stallTimeout: 60_000,
+  maxBufferedInput: 0x40000,
+};
+
+/** What is gathered up to this size goes out in one write, copied together; larger pieces are written as they are. */
+const GATHERED_SIZE = 0x10000;
+
+/** How long after its last word a connection waits for the peer's, so that unread input doesn't take that word away. */
+const LINGER_MILLISECONDS = 1000;
+
+/** What both sides of a connection share: bytes in, bytes out, and the end. */
+export abstract class Connection {
+  /** Resolves once, when the connection is closed, for whatever reason. */
+  readonly closed: Promise<void>;
+  readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
+
+  protected readonly reader: FrameReader;
+  /** Looks at what has arrived; called whenever there is more, and at its end. */
+  protected consume: () => void = () => undefined;
+  /** True while what arrives can't be looked at. */
+  protected blocked = false;
+  protected inputEnded = false;
+  /** True once the last word is said. */
+  protected finishing = false;
+
+  private outgoing: Uint8Array[] = [];
+  private outgoingSize = 0;
+  private flushing = false;
+
+  constructor(
+    readonly socket: Socket,
+    private readonly commonOptions: ConnectionOptions,
+  ) {
+    this.reader = new FrameReader(commonOptions.limits);
+    this.remoteAddress = socket.remoteAddress;
+    this.remotePort = socket.remotePort;
+    // A peer that has sent its last request may shut down its sending side, and still wants its replies.
+    socket.allowHalfOpen = true;
+    socket.setNoDelay(true);
+    socket.setKeepAlive(commonOptions.keepAlive);
+    this.closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        this.ended();
+        resolve();
+      });
+    });
+    // 'close' follows an error, and that is where the end is dealt with.
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk: Buffer) => {
+      this.reader.push(chunk);
+      this.consume();
+      this.holdInput();
+    });
+    socket.on('timeout', () => {
+      socket.destroy();
+    });
+    socket.once('end', () => {
+      this.ended();
+    });
+  }
+
+  /** Closes the connection at once; what was not sent yet is lost. */
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  toString(): string {
+    return `${this.remoteAddress ?? 'unknown'}:${this.remotePort ?? 0}`;
+  }
+
+  /** Bytes that the peer has not taken yet. */
+  protected get unsent(): number {
+    return this.socket.writableLength + this.outgoingSize;
+  }
+
+  /** Puts pieces behind what is to be sent. */
+  protected write(pieces: readonly Uint8Array[]): void {
+    for (const piece of pieces) {
+      this.outgoing.push(piece);
+      this.outgoingSize += piece.length;
+    }
+    if (this.outgoingSize > GATHERED_SIZE) this.flush();
+  }
+
+  /** Sends all that is put until the running code, and the promises that it settled, are done: in one write. */
+  protected flushSoon(): void {
+    if (this.flushing || this.outgoingSize === 0) return;
+    this.flushing = true;
+    process.nextTick(() => {
+      this.flushing = false;
+      this.flush();
+    });
+  }
+
+  /** Sends all that was put. */
+  protected flush(): void {
+    const { outgoing, outgoingSize, socket } = this;
+    if (outgoingSize === 0) return;
+    this.outgoing = [];
+    this.outgoingSize = 0;
+    if (!socket.writable) return;
+    if (outgoingSize <= GATHERED_SIZE) {
+      socket.write(Buffer.concat(outgoing, outgoingSize));
+      return;
+    }
+    socket.cork();
+    for (const piece of outgoing) socket.write(piece);
+    socket.uncork();
+  }
+
+  /**
+   * Waits until `take` finds what it looks for in the input.
+   * @throws what `take` throws, or ConnectionClosedError where the input ends before
+   */
+  protected async receive<T>(take: (reader: FrameReader) => T | undefined): Promise<T> {
+    this.blocked = false;
+    try {
+      for (;;) {
+        const taken = take(this.reader);
+        if (taken !== undefined) return taken;
+        if (this.inputEnded) throw new ConnectionClosedError('connection lost');
+        await new Promise<void>((resolve) => {
+          this.consume = resolve;
+        });
+      }
+    } finally {
+      this.blocked = true;
+    }
+  }
+
+  /** Stops reading the socket where too much lies here unread, and goes on where that is over. */
+  protected holdInput(): void {
+    const hold = this.blocked && this.reader.buffered > this.commonOptions.maxBufferedInput;
+    if (hold !== this.socket.isPaused()) {
+      if (hold) this.socket.pause();
+      else this.socket.resume();
+    }
+  }
+
+  /** Sends what was put, says goodbye, and closes. */
+  protected finish(): void {
+    const { socket } = this;
+    if (this.finishing) return;
+    this.finishing = true;
+    this.blocked = true;
+    this.consume = () => undefined;
+    this.flush();
+    // Input that lies unread when a socket is closed makes the system reset the connection, and the peer may lose our
+    // last words: so it is read and forgotten until the peer has closed too, or had its time.
+    socket.removeAllListeners('data').resume();
+    socket.setTimeout(this.commonOptions.stallTimeout);
+    socket.end(() => {
+      const timer = setTimeout(() => {
+        socket.destroy();
+      }, LINGER_MILLISECONDS);
+      socket.once('close', () => {
+        clearTimeout(timer);
+      });
+    });
+  }
+
+  private ended(): void {
+    if (this.inputEnded) return;
+    this.inputEnded = true;
+    this.consume();
+  }
+}

@@ -1,0 +1,151 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { deflateSync } from 'node:zlib';
+import { ProtocolError } from '../errors.js';
+import { encodeFrame, FrameReader, type FrameLimits, type FrameOptions } from './frame.js';
+
+const PLAIN = { compression: false, checksum: false };
+const SMALL_LIMITS: FrameLimits = { maxBodySize: 1 << 20, maxInflatedSize: 1 << 20 };
+
+const bytes = (maxLength = 2000): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength });
+const frameOptions: fc.Arbitrary<FrameOptions> = fc.record({ compression: fc.boolean(), checksum: fc.boolean() });
+
+async function frameOf(body: Uint8Array | readonly Uint8Array[], options: FrameOptions = PLAIN): Promise<Buffer> {
+  return Buffer.concat(await encodeFrame(body, options));
+}
+
+/** Cuts bytes into chunks at these places. */
+function cut(stream: Uint8Array, places: readonly number[]): Buffer[] {
+  const edges = [0, ...places.map((place) => place % (stream.length + 1)).sort((a, b) => a - b), stream.length];
+  return edges.slice(1).map((edge, index) => Buffer.from(stream.subarray(edges[index], edge)));
+}
+
+async function bodiesIn(reader: FrameReader): Promise<Buffer[]> {
+  const bodies = [];
+  for (let body = reader.next(); body !== undefined; body = reader.next()) bodies.push(await body);
+  return bodies;
+}
+
+/** A frame's header, with some of it changed. */
+function header(
+  changes: Partial<Record<'id' | 'version' | 'headerSize' | 'size' | 'flags' | 'checksum', number>>,
+): Buffer {
+  const { id = 0x5059524f, version = 5, headerSize = 18, size = 0, flags = 0, checksum = 0 } = changes;
+  const bytes = Buffer.alloc(18);
+  bytes.writeUInt32BE(id, 0);
+  bytes.writeUInt16BE(version, 4);
+  bytes.writeUInt16BE(headerSize, 6);
+  bytes.writeInt32BE(size, 8);
+  bytes.writeUInt16BE(flags, 12);
+  bytes.writeInt32BE(checksum, 14);
+  return bytes;
+}
+
+async function read(stream: Uint8Array, limits?: FrameLimits): Promise<Buffer | undefined> {
+  const reader = new FrameReader(limits);
+  reader.push(Buffer.from(stream));
+  return reader.next();
+}
+
+describe('frames', () => {
+  test('are what Pyro 3.16 sends', async () => {
+    // createMsg('abc') of a Pyro 3.16 adapter: plain, and with PYRO_CHECKSUM.
+    expect((await frameOf(Buffer.from('abc'))).toString('hex')).toBe('5059524f0005001200000003000000000000616263');
+    expect((await frameOf(Buffer.from('abc'), { ...PLAIN, checksum: true })).toString('hex')).toBe(
+      '5059524f00050012000000030002024d0127616263',
+    );
+  });
+
+  test('are read back in any chunking', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.array(bytes(), { minLength: 1, maxLength: 3 }), frameOptions), { maxLength: 8 }),
+        fc.array(fc.nat()),
+        async (messages, places) => {
+          const frames = await Promise.all(messages.map(([pieces, options]) => frameOf(pieces, options)));
+          const reader = new FrameReader();
+          const bodies = [];
+          for (const chunk of cut(Buffer.concat(frames), places)) {
+            reader.push(chunk);
+            bodies.push(...(await bodiesIn(reader)));
+          }
+          expect(bodies).toEqual(messages.map(([pieces]) => Buffer.concat(pieces)));
+          expect(reader.buffered).toBe(0);
+        },
+      ),
+    );
+  });
+
+  test('of many megabytes, byte by byte and in pieces, take no quadratic time', async () => {
+    const body = Buffer.alloc(4 << 20, 'pyro');
+    const reader = new FrameReader();
+    const frame = await frameOf(body);
+    for (let place = 0; place < 1 << 20; place++) reader.push(frame.subarray(place, place + 1));
+    for (let place = 1 << 20; place < frame.length; place += 1000) reader.push(frame.subarray(place, place + 1000));
+    expect((await reader.next())?.equals(body)).toBe(true);
+  });
+
+  test('that are compressed are smaller, or left as they are', async () => {
+    const compression = { compression: true, checksum: false };
+    const text = Buffer.alloc(200_000, 'compressible ');
+    expect((await frameOf(text, compression)).length).toBeLessThan(2000);
+    expect((await read(await frameOf(text, compression)))?.equals(text)).toBe(true);
+    expect((await frameOf(Buffer.from('no'), compression)).length).toBe(20);
+  });
+
+  test('need no memory before their bytes arrive', () => {
+    const reader = new FrameReader({ maxBodySize: 0x7fffffff, maxInflatedSize: 0x7fffffff });
+    const before = process.memoryUsage().arrayBuffers;
+    reader.push(header({ size: 0x7fffffff }));
+    for (let index = 0; index < 100; index++) {
+      reader.push(Buffer.alloc(100));
+      expect(reader.next()).toBeUndefined();
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20);
+  });
+});
+
+describe('bytes that are no frame', () => {
+  test.each([
+    ['invalid header', header({ id: 0x48545450 })],
+    ['invalid header', header({ headerSize: 20 })],
+    ['invalid header', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['incompatible protocol version', header({ version: 4 })],
+    ['invalid message size', header({ size: -1 })],
+    ['message too large', header({ size: SMALL_LIMITS.maxBodySize + 1 })],
+    ['xml pickle not supported', header({ flags: 4 })],
+    ['checksum error', header({ flags: 2, checksum: 7 })],
+    ['invalid compressed data', header({ flags: 1 })],
+    ['invalid compressed data', Buffer.concat([header({ flags: 1, size: 5 }), Buffer.from('hello')])],
+    ['invalid compressed data', Buffer.concat([header({ flags: 1, size: 9000 }), Buffer.alloc(9000)])],
+  ])('%s', async (message, stream) => {
+    await expect(read(stream, SMALL_LIMITS)).rejects.toThrow(new ProtocolError(message));
+  });
+
+  test('are a ProtocolError or wait for more, whatever they are', async () => {
+    const chaos = fc.oneof(
+      bytes(200),
+      fc
+        .record({ flags: fc.nat(7), size: fc.nat(100), checksum: fc.nat() })
+        .map(({ flags, size, checksum }) => header({ flags, size, checksum })),
+    );
+    await fc.assert(
+      fc.asyncProperty(chaos, bytes(200), async (start, rest) => {
+        const error = await read(Buffer.concat([start, rest]), SMALL_LIMITS).catch((thrown: unknown) => thrown);
+        expect(error === undefined || error instanceof Buffer || error instanceof ProtocolError).toBe(true);
+      }),
+    );
+  });
+
+  test.each([
+    ['small', 4 << 20],
+    ['large', 64 << 20],
+  ])('a %s bomb is not inflated beyond the limit', async (_size, inflated) => {
+    const bomb = deflateSync(Buffer.alloc(inflated));
+    const stream = Buffer.concat([header({ flags: 1, size: bomb.length }), bomb]);
+    await expect(read(stream, SMALL_LIMITS)).rejects.toThrow(new ProtocolError('message too large'));
+    const atTheLimit = deflateSync(Buffer.alloc(SMALL_LIMITS.maxInflatedSize));
+    const frame = Buffer.concat([header({ flags: 1, size: atTheLimit.length }), atTheLimit]);
+    expect((await read(frame, SMALL_LIMITS))?.length).toBe(SMALL_LIMITS.maxInflatedSize);
+  });
+});

@@ -1,0 +1,182 @@
+import { deflate, deflateSync, inflate, inflateSync } from 'node:zlib';
+import { ProtocolError } from '../errors.js';
+import { adler32 } from './adler32.js';
+
+// The header, big-endian: id 4, version 2, header size 2, body size 4 (signed), flags 2, checksum 4 (signed).
+const HEADER_SIZE = 18;
+const ID = 0x5059524f; // 'PYRO'
+const VERSION = 5;
+const FLAG_COMPRESSED = 1;
+const FLAG_CHECKSUM = 2;
+const FLAG_XML_PICKLE = 4;
+const LARGEST_BODY = 0x7fffffff;
+
+/** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
+const LARGEST_SYNC_INFLATE = 4096;
+const LARGEST_SYNC_DEFLATE = 65_536;
+
+/** How many bytes a peer may make us hold for one frame. */
+export interface FrameLimits {
+  /** The body as it is sent. */
+  readonly maxBodySize: number;
+  /** The body after decompression. */
+  readonly maxInflatedSize: number;
+}
+
+export const defaultFrameLimits: FrameLimits = { maxBodySize: 0x10000000, maxInflatedSize: 0x10000000 };
+
+/** How frames are sent (PYRO_COMPRESSION, PYRO_CHECKSUM); those that arrive are understood either way. */
+export interface FrameOptions {
+  /** Compress where that makes the body smaller. */
+  readonly compression: boolean;
+  /** Add an adler32 checksum of the body as sent. */
+  readonly checksum: boolean;
+}
+
+/** A body in one piece or several. */
+export type Body = Uint8Array | readonly Uint8Array[];
+
+/**
+ * Cuts a stream of bytes into frames.
+ *
+ * Bytes are kept as they came: a body is a view of the chunk that it came in, and what spans chunks is copied into a
+ * buffer that grows with what has arrived (never with what a header announces), to twice that at most.
+ */
+export class FrameReader {
+  private buffer: Buffer = Buffer.alloc(0);
+  private start = 0;
+  private end = 0;
+  /** True where `buffer` is our own, and bytes can be added behind `end`. */
+  private growing = false;
+
+  constructor(public limits: FrameLimits = defaultFrameLimits) {}
+
+  /** How many bytes have arrived and were not taken yet. */
+  get buffered(): number {
+    return this.end - this.start;
+  }
+
+  push(chunk: Buffer): void {
+    if (this.start === this.end) {
+      this.buffer = chunk;
+      this.start = 0;
+      this.end = chunk.length;
+      this.growing = false;
+      return;
+    }
+    const size = this.buffered + chunk.length;
+    if (!this.growing || this.end + chunk.length > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(2 * size);
+      larger.set(this.buffer.subarray(this.start, this.end));
+      this.buffer = larger;
+      this.end -= this.start;
+      this.start = 0;
+      this.growing = true;
+    }
+    this.buffer.set(chunk, this.end);
+    this.end += chunk.length;
+  }
+
+  /** Takes bytes that are no frame (the server's `GRANTED`); undefined until all of them have arrived. */
+  take(size: number): Buffer | undefined {
+    if (this.buffered < size) return undefined;
+    this.start += size;
+    return this.buffer.subarray(this.start - size, this.start);
+  }
+
+  /** The next bytes, as many as have arrived up to this size, without taking them. */
+  peek(size: number): Buffer {
+    return this.buffer.subarray(this.start, Math.min(this.start + size, this.end));
+  }
+
+  /**
+   * Takes the body of the next frame; undefined until all of it has arrived. Large compressed bodies come as a promise.
+   * @throws ProtocolError where the bytes are no frame or break a limit; nothing more can be read then
+   */
+  next(): Buffer | Promise<Buffer> | undefined {
+    if (this.buffered < HEADER_SIZE) return undefined;
+    const { buffer, start } = this;
+    if (buffer.readUInt32BE(start) !== ID) throw new ProtocolError('invalid header');
+    if (buffer.readUInt16BE(start + 4) !== VERSION) throw new ProtocolError('incompatible protocol version');
+    if (buffer.readUInt16BE(start + 6) !== HEADER_SIZE) throw new ProtocolError('invalid header');
+    const size = buffer.readInt32BE(start + 8);
+    if (size < 0) throw new ProtocolError('invalid message size');
+    if (size > this.limits.maxBodySize) throw new ProtocolError('message too large');
+    const end = start + HEADER_SIZE + size;
+    if (this.end < end) return undefined;
+    const body = buffer.subarray(start + HEADER_SIZE, end);
+    this.start = end;
+    const flags = buffer.readUInt16BE(start + 12);
+    if (flags === 0) return body;
+    if (flags & FLAG_XML_PICKLE) throw new ProtocolError('xml pickle not supported');
+    if (flags & FLAG_CHECKSUM && buffer.readInt32BE(start + 14) !== adler32([body])) {
+      throw new ProtocolError('checksum error');
+    }
+    return flags & FLAG_COMPRESSED ? inflated(body, this.limits.maxInflatedSize) : body;
+  }
+}
+
+/**
+ * Makes a frame: its header, then the body, in pieces to be written one after another. A large body that is to be
+ * compressed comes as a promise.
+ * @throws ProtocolError where the body is larger than a frame can hold
+ */
+export function encodeFrame(body: Body, options: FrameOptions): Uint8Array[] | Promise<Uint8Array[]> {
+  if (!options.compression) return encodePlainFrame(body, options.checksum);
+  const whole = body instanceof Uint8Array ? body : Buffer.concat(body);
+  if (whole.length <= LARGEST_SYNC_DEFLATE) return smallerFrame(whole, deflateSync(whole), options.checksum);
+  return new Promise((resolve, reject) => {
+    deflate(whole, (error, compressed) => {
+      if (error) reject(error);
+      else resolve(smallerFrame(whole, compressed, options.checksum));
+    });
+  });
+}
+
+/** Makes a frame without compression: needs no waiting, whatever the size. */
+export function encodePlainFrame(body: Body, checksum: boolean): Uint8Array[] {
+  return framed(body instanceof Uint8Array ? [body] : body, 0, checksum);
+}
+
+function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): Uint8Array[] {
+  return compressed.length < body.length
+    ? framed([compressed], FLAG_COMPRESSED, checksum)
+    : framed([body], 0, checksum);
+}
+
+function framed(pieces: readonly Uint8Array[], flags: number, checksum: boolean): Uint8Array[] {
+  let size = 0;
+  for (const piece of pieces) size += piece.length;
+  if (size > LARGEST_BODY) throw new ProtocolError('message too large');
+  const header = Buffer.allocUnsafe(HEADER_SIZE);
+  header.writeUInt32BE(ID, 0);
+  header.writeUInt16BE(VERSION, 4);
+  header.writeUInt16BE(HEADER_SIZE, 6);
+  header.writeInt32BE(size, 8);
+  header.writeUInt16BE(checksum ? flags | FLAG_CHECKSUM : flags, 12);
+  header.writeInt32BE(checksum ? adler32(pieces) : 0, 14);
+  return [header, ...pieces];
+}
+
+function inflated(body: Buffer, limit: number): Buffer | Promise<Buffer> {
+  const options = { maxOutputLength: limit };
+  if (body.length > LARGEST_SYNC_INFLATE) {
+    return new Promise((resolve, reject) => {
+      inflate(body, options, (error, result) => {
+        if (error) reject(inflateError(error));
+        else resolve(result);
+      });
+    });
+  }
+  try {
+    return inflateSync(body, options);
+  } catch (error) {
+    throw inflateError(error);
+  }
+}
+
+function inflateError(error: unknown): ProtocolError {
+  const tooLarge =
+    typeof error === 'object' && error !== null && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';
+  return new ProtocolError(tooLarge ? 'message too large' : 'invalid compressed data');
+}

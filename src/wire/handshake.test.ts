@@ -1,0 +1,46 @@
+import { describe, expect, test } from '@jest/globals';
+import {
+  CHALLENGE_SIZE,
+  createAuthToken,
+  decodeDenial,
+  DeniedReason,
+  deniedReasons,
+  encodeDenial,
+  mungeIdentification,
+  newChallenge,
+  tokensEqual,
+} from './handshake.js';
+
+describe('the handshake', () => {
+  // DefaultConnValidator of Pyro 3.16: mungeIdent('s3same'), createAuthToken(that or '', '0123456789abcdef').
+  const challenge = Buffer.from('0123456789abcdef');
+
+  test('munges and answers as Pyro 3.16 does', () => {
+    const munged = mungeIdentification('s3same');
+    expect(munged.toString('hex')).toBe('57ccf8d893ff5032f830681fe6b207a9');
+    expect(createAuthToken(munged, challenge).toString('hex')).toBe('969c98041fec16f2ec1f3e2821473506');
+    expect(createAuthToken(Buffer.alloc(0), challenge).toString('hex')).toBe('6a99a91ce03f8ccc5b824205818103dc');
+  });
+
+  test('compares tokens of any length', () => {
+    const token = createAuthToken(Buffer.alloc(0), challenge);
+    expect(tokensEqual(token, Buffer.from(token))).toBe(true);
+    expect(tokensEqual(token, createAuthToken(challenge, challenge))).toBe(false);
+    expect(tokensEqual(token, token.subarray(1))).toBe(false);
+  });
+
+  test('never gives the same challenge twice', () => {
+    expect(newChallenge()).toHaveLength(CHALLENGE_SIZE);
+    expect(newChallenge()).not.toEqual(newChallenge());
+  });
+
+  test.each(Object.values(DeniedReason))('tells reason %d', (reason) => {
+    expect(decodeDenial(encodeDenial(reason))).toBe(deniedReasons[reason]);
+  });
+
+  test('knows a refusal whose reason it does not know, and what is none', () => {
+    expect(decodeDenial(Buffer.from('DENIED9'))).toBe('invalid response');
+    expect(decodeDenial(Buffer.from('DENIED'))).toBeUndefined();
+    expect(decodeDenial(Buffer.from('GRANTED'))).toBeUndefined();
+  });
+});

@@ -1,0 +1,28 @@
+/** The wire protocol: frames, the handshake, the shapes of requests, replies and errors, and a connection's two ends. */
+export { ClientConnection, defaultClientConnectionOptions } from './client-connection.js';
+export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
+export { Connection, defaultConnectionOptions } from './connection.js';
+export type { ConnectionOptions } from './connection.js';
+export { defaultFrameLimits, encodeFrame, FrameReader } from './frame.js';
+export type { Body, FrameLimits, FrameOptions } from './frame.js';
+export {
+  CHALLENGE_SIZE,
+  createAuthToken,
+  DeniedReason,
+  deniedReasons,
+  mungeIdentification,
+  newChallenge,
+  tokensEqual,
+} from './handshake.js';
+export {
+  decodeReply,
+  decodeRequest,
+  encodeException,
+  encodeReply,
+  encodeRequest,
+  isOneway,
+  RequestFlag,
+} from './message.js';
+export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
+export { closeAfter, ClosingReply, defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
+export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';

@@ -1,0 +1,166 @@
+import { ProtocolError } from '../errors.js';
+import {
+  dumps,
+  loads,
+  PickleError,
+  PythonClass,
+  PythonInstance,
+  PythonTuple,
+  PythonUnicode,
+  tuple,
+  type PickleReadOptions,
+  type PythonValue,
+  type PythonWritable,
+} from '../pickle/index.js';
+
+/** The pickle protocols that Pyro 3 speaks (PYRO_PICKLE_FORMAT). */
+export type PickleProtocol = 0 | 1 | 2;
+
+/** Flags of a request (Pyro's RIF_...): how its arguments are packed, and whether it is answered. */
+export const RequestFlag = { Varargs: 1, Keywords: 2, Oneway: 4 } as const;
+
+/** A call, as a client asks for it. */
+export interface CallRequest<Value = PythonValue> {
+  readonly objectID: string;
+  readonly method: string;
+  readonly flags: number;
+  /** Positional arguments, those of a varargs tuple among them. */
+  readonly args: readonly Value[];
+  readonly keywords: ReadonlyMap<string, Value>;
+}
+
+/** An exception, as data: what Python needs to raise it, or what it raised. */
+export interface ExceptionDescription {
+  /** The class's module: `Pyro.errors`, or `exceptions` for Python 2's own. */
+  readonly module: string;
+  readonly className: string;
+  readonly args: readonly PythonValue[];
+  /** What the exception carries besides. */
+  readonly attributes?: ReadonlyMap<string, PythonValue> | undefined;
+  /** The lines of the remote traceback, where there is one. */
+  readonly traceback?: readonly string[] | undefined;
+}
+
+/** What came back from a call. */
+export type CallReply = { readonly value: PythonValue } | { readonly exception: ExceptionDescription };
+
+const CAPSULE = new PythonClass('Pyro.errors', 'PyroExceptionCapsule');
+const NO_KEYWORDS: ReadonlyMap<string, PythonValue> = new Map();
+
+/** True where a request is not to be answered at all, not even with an error. */
+export function isOneway(request: Pick<CallRequest, 'flags'>): boolean {
+  return (request.flags & RequestFlag.Oneway) !== 0;
+}
+
+/**
+ * Reads the body of a request.
+ * @throws ProtocolError `invalid request data format` where it is no pickle of a request
+ */
+export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): CallRequest {
+  const request = unpickle(body, limits);
+  const [objectID, method, flags, packed, ...others] = request instanceof PythonTuple ? request.items : [];
+  const id = textOf(objectID);
+  const name = textOf(method);
+  if (id === undefined || name === undefined || typeof flags !== 'number') throw invalidRequest();
+  if (!(packed instanceof PythonTuple) || others.length > 0) throw invalidRequest();
+  if ((flags & (RequestFlag.Varargs | RequestFlag.Keywords)) === 0) {
+    return { objectID: id, method: name, flags, args: packed.items, keywords: NO_KEYWORDS };
+  }
+  let args: readonly PythonValue[] = packed.items;
+  let keywords = NO_KEYWORDS;
+  if (flags & RequestFlag.Keywords) {
+    keywords = keywordsOf(args.at(-1));
+    args = args.slice(0, -1);
+  }
+  if (flags & RequestFlag.Varargs) {
+    const varargs = args.at(-1);
+    if (!(varargs instanceof PythonTuple)) throw invalidRequest();
+    args = args.length === 1 ? varargs.items : [...args.slice(0, -1), ...varargs.items];
+  }
+  return { objectID: id, method: name, flags, args, keywords };
+}
+
+/** Makes the body of a request. Keyword arguments and varargs are packed as the flags say, as Pyro's proxies do it. */
+export function encodeRequest(request: CallRequest<PythonWritable>, protocol: PickleProtocol = 2): Buffer {
+  const { objectID, method, flags, keywords } = request;
+  const args: PythonWritable[] = flags & RequestFlag.Varargs ? [new PythonTuple(request.args)] : [...request.args];
+  if (flags & RequestFlag.Keywords) args.push(keywords);
+  return dumps(tuple(objectID, method, flags, new PythonTuple(args)), { protocol });
+}
+
+/** Makes the body of a reply. */
+export function encodeReply(value: PythonWritable, protocol: PickleProtocol = 2): Buffer {
+  return dumps(value, { protocol });
+}
+
+/** Makes the body of a reply that Python raises as this exception. */
+export function encodeException(exception: ExceptionDescription, protocol: PickleProtocol = 2): Buffer {
+  const { module, className, args, attributes, traceback } = exception;
+  const state = attributes === undefined || attributes.size === 0 ? undefined : new Map(attributes);
+  const raised = new PythonInstance('reduce', new PythonClass(module, className), new PythonTuple(args), state);
+  const capsule = new Map<PythonValue, PythonValue>([
+    ['excObj', raised],
+    ['args', traceback ? [...traceback] : null],
+  ]);
+  return dumps(new PythonInstance('obj', CAPSULE, tuple(), capsule), { protocol });
+}
+
+/**
+ * Reads the body of a reply.
+ * @throws ProtocolError where it is no pickle
+ */
+export function decodeReply(body: Uint8Array, limits?: PickleReadOptions): CallReply {
+  const value = unpickle(body, limits);
+  if (!(value instanceof PythonInstance) || !value.isOf(CAPSULE.module, CAPSULE.name)) return { value };
+  return { exception: describe(value.attribute('excObj'), linesOf(value.attribute('args'))) };
+}
+
+function describe(raised: PythonValue | undefined, traceback: readonly string[] | undefined): ExceptionDescription {
+  if (raised instanceof PythonInstance && raised.callable instanceof PythonClass) {
+    const { module, name } = raised.callable;
+    const attributes = new Map<string, PythonValue>();
+    for (const [key, value] of raised.state instanceof Map ? raised.state : []) {
+      const attribute = textOf(key);
+      if (attribute !== undefined) attributes.set(attribute, value);
+    }
+    return { module, className: name, args: raised.args.items, attributes, traceback };
+  }
+  // What isn't made of a class, Python can't raise either; the value is kept as the exception's argument.
+  return { module: 'exceptions', className: 'Exception', args: raised === undefined ? [] : [raised], traceback };
+}
+
+/** A capsule's `args`: a list of texts, or one text where it comes from a callback object. */
+function linesOf(traceback: PythonValue | undefined): readonly string[] | undefined {
+  const lines = Array.isArray(traceback) ? traceback : [traceback];
+  const texts = lines.map(textOf).filter((line) => line !== undefined);
+  return texts.length > 0 ? texts : undefined;
+}
+
+function unpickle(body: Uint8Array, limits: PickleReadOptions | undefined): PythonValue {
+  try {
+    return loads(body, limits);
+  } catch (error) {
+    if (error instanceof PickleError) throw invalidRequest();
+    throw error;
+  }
+}
+
+function keywordsOf(value: PythonValue | undefined): ReadonlyMap<string, PythonValue> {
+  if (!(value instanceof Map)) throw invalidRequest();
+  if (value.size === 0) return NO_KEYWORDS;
+  const keywords = new Map<string, PythonValue>();
+  for (const [key, argument] of value) {
+    const name = textOf(key);
+    if (name === undefined) throw invalidRequest();
+    keywords.set(name, argument);
+  }
+  return keywords;
+}
+
+/** The text of a str or a unicode: Jython and IronPython send unicode where CPython sends str. */
+function textOf(value: PythonValue | undefined): string | undefined {
+  if (typeof value === 'string') return value;
+  return value instanceof PythonUnicode ? value.value : undefined;
+}
+
+const invalidRequest = (): ProtocolError => new ProtocolError('invalid request data format');

@@ -1,0 +1,213 @@
+import type { Socket } from 'node:net';
+import { ConnectionClosedError, ProtocolError } from '../errors.js';
+import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
+import { encodeFrame, encodePlainFrame, type Body } from './frame.js';
+import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
+import { encodeException, type PickleProtocol } from './message.js';
+
+/** What a server's connection can be told. Times in milliseconds, sizes in bytes. */
+export interface ServerConnectionOptions extends ConnectionOptions {
+  /** How much a client may leave unread before no more of its requests are looked at. */
+  readonly maxUnsentReplies: number;
+  /** How long a client may do nothing; 0 for ever, because programs keep their proxies for days. */
+  readonly idleTimeout: number;
+  /** How large a client's frame may be while the client is not known yet. */
+  readonly maxHandshakeBody: number;
+  /** The pickle protocol of the errors that the connection itself answers. */
+  readonly pickleProtocol: PickleProtocol;
+  /** Told of what went wrong here while a request was answered: for the log, not for the client. */
+  readonly onError: (error: unknown, connection: ServerConnection) => void;
+}
+
+export const defaultServerConnectionOptions: ServerConnectionOptions = {
+  ...defaultConnectionOptions,
+  maxUnsentReplies: 0x100000,
+  idleTimeout: 0,
+  maxHandshakeBody: 1024,
+  pickleProtocol: 2,
+  onError: () => undefined,
+};
+
+/** Who decides about new connections: Pyro's connection validator, as the wire sees it. */
+export interface Gatekeeper {
+  /** Undefined lets the host in. */
+  acceptHost(connection: ServerConnection): DeniedReason | undefined | Promise<DeniedReason | undefined>;
+  /** The bytes that the client's token has to answer: exactly CHALLENGE_SIZE. */
+  createAuthChallenge(connection: ServerConnection): Buffer;
+  /** Undefined lets the client in. */
+  acceptIdentification(
+    connection: ServerConnection,
+    token: Buffer,
+    challenge: Buffer,
+  ): DeniedReason | undefined | Promise<DeniedReason | undefined>;
+}
+
+/** A reply after which the connection is closed. */
+export class ClosingReply {
+  constructor(readonly body: Body) {}
+}
+
+/** What a handler answers: a pickled reply; undefined where there is none to be sent (one-way calls). */
+export type Reply = Body | ClosingReply | undefined;
+
+/** Answers the body of a request. A ProtocolError it throws is answered, and ends the connection. */
+export type RequestHandler = (body: Buffer, connection: ServerConnection) => Reply | Promise<Reply>;
+
+/** Asks for the connection to be closed after this reply. */
+export function closeAfter(body: Body): ClosingReply {
+  return new ClosingReply(body);
+}
+
+/**
+ * The server's end of a connection: first the handshake, then requests, strictly one after another, each answered
+ * before the next is looked at. A handler that answers without a promise answers all requests that arrived together
+ * in one go, and their replies leave in one write.
+ */
+export class ServerConnection extends Connection {
+  private readonly options: ServerConnectionOptions;
+  private handler: RequestHandler = () => undefined;
+  /** True while an answer takes its time. */
+  private answering = false;
+  private ending = false;
+  private timeout = 0;
+
+  constructor(socket: Socket, options: Partial<ServerConnectionOptions> = {}) {
+    const complete = { ...defaultServerConnectionOptions, ...options };
+    super(socket, complete);
+    this.options = complete;
+    socket.on('drain', () => {
+      this.consume();
+      this.holdInput();
+    });
+  }
+
+  /**
+   * Runs the server's side of the handshake. Never throws because of the client.
+   * @returns true where the client was let in; else it has been told why, and the connection is closed
+   */
+  async open(gatekeeper: Gatekeeper): Promise<boolean> {
+    const deadline = setTimeout(() => {
+      this.socket.destroy();
+    }, this.options.handshakeTimeout);
+    try {
+      const refused = (await gatekeeper.acceptHost(this)) ?? (await this.identify(gatekeeper));
+      this.write([refused === undefined ? GRANTED : encodeDenial(refused)]);
+      if (refused === undefined) this.flush();
+      else this.finish();
+      return refused === undefined && !this.socket.destroyed;
+    } catch (error) {
+      this.fail(error);
+      return false;
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** Answers requests until either side closes. */
+  serve(handler: RequestHandler): void {
+    this.handler = handler;
+    this.consume = () => {
+      this.answerRequests();
+    };
+    this.consume();
+    this.holdInput();
+  }
+
+  /** Answers what is under way, then closes. */
+  end(): Promise<void> {
+    this.ending = true;
+    if (!this.answering) this.socket.destroySoon();
+    return this.closed;
+  }
+
+  private async identify(gatekeeper: Gatekeeper): Promise<DeniedReason | undefined> {
+    const { limits, maxHandshakeBody } = this.options;
+    const challenge = gatekeeper.createAuthChallenge(this);
+    this.write(await encodeFrame(challenge, this.options));
+    this.flush();
+    this.reader.limits = { maxBodySize: maxHandshakeBody, maxInflatedSize: maxHandshakeBody };
+    const body = await this.receive((reader) => reader.next());
+    this.reader.limits = limits;
+    if (!body.subarray(0, CONNECT.length).equals(CONNECT)) throw new ProtocolError('invalid connect message');
+    return gatekeeper.acceptIdentification(this, body.subarray(CONNECT.length), challenge);
+  }
+
+  /** Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads. */
+  private answerRequests(): void {
+    if (this.answering) return;
+    try {
+      this.blocked = this.clogged;
+      while (!this.blocked) {
+        const body = this.reader.next();
+        if (body === undefined) break;
+        const waiting = this.reply('then' in body ? body.then(this.handle) : this.handle(body));
+        if (waiting) this.answerLater(waiting);
+        else this.blocked ||= this.clogged;
+      }
+      this.flushSoon();
+      if (this.inputEnded && !this.blocked) this.finish();
+    } catch (error) {
+      this.fail(error);
+    }
+    this.setTimeout();
+  }
+
+  private readonly handle = (body: Buffer): Reply | Promise<Reply> => this.handler(body, this);
+
+  /** Puts a reply behind what is to be sent: at once, where it needs no waiting. */
+  private reply(reply: Reply | Promise<Reply>): Promise<void> | undefined {
+    if (reply === undefined) return undefined;
+    if ('then' in reply) return reply.then((settled) => this.reply(settled));
+    const frame = encodeFrame(reply instanceof ClosingReply ? reply.body : reply, this.options);
+    const send = (pieces: Uint8Array[]): void => {
+      this.write(pieces);
+      if (reply instanceof ClosingReply) this.finish();
+    };
+    if ('then' in frame) return frame.then(send);
+    send(frame);
+    return undefined;
+  }
+
+  private answerLater(waiting: Promise<void>): void {
+    this.answering = true;
+    this.blocked = true;
+    waiting
+      .then(() => {
+        this.answering = false;
+        if (this.ending) this.finish();
+        this.consume();
+        this.holdInput();
+      })
+      .catch((error: unknown) => {
+        this.fail(error);
+      });
+  }
+
+  /** True where the client leaves too much unread; 'drain' comes when it has taken all of it. */
+  private get clogged(): boolean {
+    return this.socket.writableNeedDrain && this.socket.writableLength > this.options.maxUnsentReplies;
+  }
+
+  /** Gives the client its time: to go on with what it has begun, or to begin something. */
+  private setTimeout(): void {
+    const inTheMiddle = this.reader.buffered > 0 || this.socket.writableLength > 0;
+    const timeout = this.answering ? 0 : inTheMiddle ? this.options.stallTimeout : this.options.idleTimeout;
+    if (timeout === this.timeout || this.finishing) return;
+    this.timeout = timeout;
+    this.socket.setTimeout(timeout);
+  }
+
+  /** Tells the client what was wrong with its bytes, and closes: what follows them can't be understood. */
+  private fail(error: unknown): void {
+    if (error instanceof ConnectionClosedError || this.socket.destroyed) return;
+    if (!(error instanceof ProtocolError)) {
+      this.options.onError(error, this);
+      this.socket.destroy();
+      return;
+    }
+    const { checksum, pickleProtocol } = this.options;
+    const exception = { module: 'Pyro.errors', className: 'ProtocolError', args: error.args };
+    this.write(encodePlainFrame(encodeException(exception, pickleProtocol), checksum));
+    this.finish();
+  }
+}
