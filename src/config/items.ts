@@ -9,6 +9,7 @@ import {
   optionalPath,
   optionalText,
   path,
+  pickleFormat,
   port,
   seconds,
   storagePath,
@@ -53,7 +54,7 @@ const PYRO_ITEMS = {
   PYRO_NS_DEFAULTGROUP: item(groupName, ':Default', 'Group that relative names are in.'),
   PYRO_BC_RETRIES: item(integer(), 1, 'How often an unanswered broadcast is sent again; negative for without end.'),
   PYRO_BC_TIMEOUT: item(seconds(-Infinity), 0.75, 'Wait for the answer to a broadcast; negative for without end.'),
-  PYRO_PICKLE_FORMAT: item(integer(0, 2), 2, 'Pickle protocol to write; all of them are read.'),
+  PYRO_PICKLE_FORMAT: item(pickleFormat, 2, 'Pickle protocol to write; all of them are read.'),
   PYRO_TRACELEVEL: item(traceLevel, 0, 'What is logged: 0 nothing, 1 errors, 2 warnings too, 3 notes too.'),
   PYRO_USER_TRACELEVEL: item(traceLevel, 0, 'Like PYRO_TRACELEVEL, for the log of the program that uses the library.'),
   PYRO_LOGFILE: item(

@@ -62,6 +62,16 @@ export const port = numberKind('port', 'a port number', INTEGER, 0, 65535);
 /** How much is logged. */
 export const traceLevel = numberKind('level', 'a level', INTEGER, 0, 3);
 
+/** A protocol of pickles that can be written. */
+export const pickleFormat: Kind<0 | 1 | 2> = {
+  type: '0, 1 or 2',
+  parse(text) {
+    const format = ([0, 1, 2] as const).find((candidate) => String(candidate) === text);
+    if (format === undefined) throw new ConfigError('must be 0, 1 or 2');
+    return format;
+  },
+};
+
 /** On or off. */
 export const flag: Kind<boolean> = {
   type: '0 or 1',
