@@ -1,0 +1,48 @@
+import { inspect } from 'node:util';
+import { NamingError } from '../errors.js';
+import { INTERNAL_DAEMON_GUID } from '../names/index.js';
+import { type PythonValue, PythonUnicode, type PythonWritable } from '../pickle/index.js';
+import type { CallRequest } from '../wire/index.js';
+import { noSuchAttribute } from './remote-error.js';
+import type { Answer, Servant } from './servant.js';
+
+/** What the internal object tells of its daemon. */
+export interface RegisteredObjects {
+  /** The objects' names by their ids; undefined for one without a name. */
+  getRegistered(): ReadonlyMap<string, string | undefined>;
+}
+
+/**
+ * The object that every daemon has under a well-known id: it lets peers resolve PYROLOC URIs. The daemon itself can't be
+ * called.
+ */
+export class DaemonServant implements Servant {
+  constructor(private readonly daemon: RegisteredObjects) {}
+
+  GUID(): string {
+    return INTERNAL_DAEMON_GUID;
+  }
+
+  setGUID(): void {
+    throw new NamingError('the id of the internal daemon object is fixed');
+  }
+
+  invoke(call: CallRequest): Answer {
+    if (call.method === 'getRegistered') return this.registered();
+    if (call.method === 'ResolvePYROLOC') return this.resolve(call.args[0] ?? call.keywords.get('name') ?? null);
+    throw noSuchAttribute('DaemonServant', call.method);
+  }
+
+  private registered(): PythonWritable {
+    return new Map([...this.daemon.getRegistered()].map(([guid, name]) => [guid, name ?? null]));
+  }
+
+  private resolve(name: PythonValue): string {
+    const wanted = name instanceof PythonUnicode ? name.value : name;
+    for (const [guid, registered] of this.daemon.getRegistered()) if (registered === wanted) return guid;
+    throw new NamingError(
+      'no object found by this name',
+      typeof wanted === 'string' ? wanted : inspect(wanted, { depth: 0 }),
+    );
+  }
+}

@@ -1,0 +1,53 @@
+import * as errors from '../errors.js';
+import type { ExceptionDescription } from '../wire/index.js';
+import { RemoteError } from './remote-error.js';
+
+const PYRO_ERRORS: ReadonlySet<string> = new Set([
+  'PyroError',
+  'URIError',
+  'NamingError',
+  'DaemonError',
+  'NoModuleError',
+  'ProtocolError',
+  'ConnectionClosedError',
+  'TimeoutError',
+  'ConnectionDeniedError',
+]);
+
+/** JavaScript's own errors, by the Python exception that means the same. */
+const PYTHON_NAMES: ReadonlyMap<string, string> = new Map([
+  ['TypeError', 'TypeError'],
+  ['RangeError', 'ValueError'],
+  ['SyntaxError', 'SyntaxError'],
+  ['ReferenceError', 'NameError'],
+]);
+
+const withTraceback = (
+  module: string,
+  className: string,
+  args: ExceptionDescription['args'],
+  attributes: ExceptionDescription['attributes'] = new Map(),
+): ExceptionDescription => ({
+  module,
+  className,
+  args,
+  attributes,
+  // Python clients print the remote traceback line by line. Ours is the error's own line: stacks stay at home.
+  traceback: [`${className}: ${args.map(String).join('; ')}\n`],
+});
+
+/**
+ * What a peer gets to know of an error: the class that Python raises, its arguments, and a traceback without our stack.
+ */
+export function describeException(error: unknown): ExceptionDescription {
+  if (error instanceof RemoteError) {
+    return withTraceback(error.module, error.className, error.args, error.attributes);
+  }
+  if (error instanceof errors.PyroError) {
+    return withTraceback('Pyro.errors', PYRO_ERRORS.has(error.name) ? error.name : 'PyroError', error.args);
+  }
+  if (error instanceof Error) {
+    return withTraceback('exceptions', PYTHON_NAMES.get(error.name) ?? 'Exception', [error.message]);
+  }
+  return withTraceback('exceptions', 'Exception', [String(error)]);
+}

@@ -1,0 +1,32 @@
+import type { PythonValue } from '../pickle/index.js';
+
+/**
+ * An exception of Python's, or of a program's own, by its module and class: thrown by proxies for what the remote
+ * object raised (Pyro's own errors arrive as the classes of `errors.ts`), and thrown by objects served here that want
+ * Python callers to catch a certain class.
+ */
+export class RemoteError extends Error {
+  /** The lines of the remote traceback, where the peer sent one. */
+  remoteTraceback: readonly string[] | undefined;
+
+  /**
+   * @param module Python's module of the class: `exceptions` for Python 2's own
+   * @param args what Python has as the exception's `args`; the first one, where it is text, is the message here
+   * @param attributes what else the exception carries
+   */
+  constructor(
+    readonly module: string,
+    readonly className: string,
+    readonly args: readonly PythonValue[],
+    readonly attributes: ReadonlyMap<string, PythonValue> = new Map(),
+  ) {
+    const [first] = args;
+    super(typeof first === 'string' ? first : args.map(String).join(', '));
+    this.name = className;
+  }
+}
+
+/** What Python raises where an object has no method or attribute of that name. */
+export function noSuchAttribute(className: string, attribute: string): RemoteError {
+  return new RemoteError('exceptions', 'AttributeError', [`'${className}' object has no attribute '${attribute}'`]);
+}

@@ -1,0 +1,63 @@
+import { createAuthToken, DeniedReason, mungeIdentification, newChallenge, tokensEqual } from '../wire/index.js';
+import type { ServerConnection } from '../wire/index.js';
+
+/** What a validator may ask of the daemon that it guards. */
+export interface GuardedDaemon {
+  /** How many connections are open, the one to be judged among them. */
+  readonly connectionCount: number;
+  /** PYRO_MAXCONNECTIONS. */
+  readonly maxConnections: number;
+}
+
+/** Undefined accepts; a reason refuses, and is what the client gets to know. */
+export type Verdict = DeniedReason | undefined | Promise<DeniedReason | undefined>;
+
+/**
+ * Judges new connections, as the manual's security chapter has it: to be subclassed. `acceptHost` sees a connection
+ * first, `acceptIdentification` what the client answered to the challenge. The same class makes a client's tokens.
+ */
+export class DefaultConnValidator {
+  /** Munged identifications, any of which is let in; undefined lets everybody in. */
+  private allowedIDs: readonly Buffer[] | undefined;
+
+  /** Accepts any host, up to PYRO_MAXCONNECTIONS connections at a time. */
+  acceptHost(daemon: GuardedDaemon, _connection: ServerConnection): Verdict {
+    return daemon.connectionCount > daemon.maxConnections ? DeniedReason.ServerTooBusy : undefined;
+  }
+
+  /** Accepts a token made of one of the allowed identifications; any token where none are set. */
+  acceptIdentification(
+    _daemon: GuardedDaemon,
+    _connection: ServerConnection,
+    token: Buffer,
+    challenge: Buffer,
+  ): Verdict {
+    if (this.allowedIDs === undefined) return undefined;
+    // Every one is compared, so that the time taken tells nothing.
+    const matching = this.allowedIDs.filter((authID) => tokensEqual(this.createAuthToken(authID, challenge), token));
+    return matching.length > 0 ? undefined : DeniedReason.Security;
+  }
+
+  /**
+   * Makes the answer to a challenge, at the client and, to compare, at the server.
+   * @param authID the munged identification; empty where the client has none
+   */
+  createAuthToken(authID: Buffer, challenge: Buffer): Buffer {
+    return createAuthToken(authID, challenge);
+  }
+
+  /** Makes the 16 bytes that a client must answer to. */
+  createAuthChallenge(_daemon: GuardedDaemon, _connection: ServerConnection): Buffer {
+    return newChallenge();
+  }
+
+  /** Turns a passphrase into what is kept and compared: not easily guessed, but as good as the passphrase itself. */
+  mungeIdent(ident: string): Buffer {
+    return mungeIdentification(ident);
+  }
+
+  /** Lets in only clients with one of these passphrases; null lets in everybody. */
+  setAllowedIdentifications(ids: readonly string[] | null): void {
+    this.allowedIDs = ids?.map((id) => this.mungeIdent(id));
+  }
+}
