@@ -2,3 +2,4 @@
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
 export type { ListEntry, Namespace, NamespaceEntry, NodeType, SystemMeta } from './namespace.js';
+export { systemMetaFromPython, systemMetaToPython } from './system-meta.js';

@@ -1,0 +1,33 @@
+import type { PythonValue } from '../pickle/index.js';
+import { RemoteError } from '../rpc/index.js';
+import type { CallRequest } from '../wire/index.js';
+
+const typeError = (text: string): RemoteError => new RemoteError('exceptions', 'TypeError', [text]);
+
+/**
+ * Puts a call's positional and keyword arguments in the order of a method's parameters, as Python does it.
+ * @param parameters the parameters' names, as Pyro 3 has them; all are required
+ * @throws RemoteError Python's own TypeError (it counts `self` as an argument)
+ */
+export function bindArguments(call: CallRequest, parameters: readonly string[]): readonly PythonValue[] {
+  if (call.args.length === parameters.length && call.keywords.size === 0) return call.args;
+  const given = call.args.length + call.keywords.size;
+  if (call.args.length > parameters.length || (given < parameters.length && call.keywords.size === 0)) {
+    const expected = parameters.length + 1;
+    const noun = expected === 1 ? 'argument' : 'arguments';
+    throw typeError(`${call.method}() takes exactly ${expected} ${noun} (${given + 1} given)`);
+  }
+  const bound = [...call.args];
+  for (const [keyword, value] of call.keywords) {
+    const position = parameters.indexOf(keyword);
+    if (position < 0) throw typeError(`${call.method}() got an unexpected keyword argument '${keyword}'`);
+    if (position < call.args.length || position in bound) {
+      throw typeError(`${call.method}() got multiple values for keyword argument '${keyword}'`);
+    }
+    bound[position] = value;
+  }
+  if (given < parameters.length) {
+    throw typeError(`${call.method}() takes exactly ${parameters.length + 1} arguments (${given + 1} given)`);
+  }
+  return bound;
+}

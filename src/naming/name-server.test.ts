@@ -1,0 +1,166 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { loadConfig, silentLog } from '../config/index.js';
+import { Name, PyroURI } from '../names/index.js';
+import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
+import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
+import { Pickled, uriToPython } from '../rpc/index.js';
+import { NameServer } from './name-server.js';
+
+const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
+
+let namespace: MemoryNamespace;
+let shutdowns: number;
+
+function nameServer(ignoreShutdown = false): NameServer {
+  return new NameServer(namespace, {
+    config: loadConfig({ environment: {}, currentDirectory: '/' }),
+    log: silentLog,
+    address: '127.0.0.1',
+    className: 'NameServer',
+    ignoreShutdown,
+    onShutdown: () => {
+      shutdowns += 1;
+    },
+  });
+}
+
+let server: NameServer;
+
+/** What a client gets for a call: the value, or the error it raises. */
+async function call(method: string, args: readonly PythonValue[] = [], keywords: Record<string, PythonValue> = {}) {
+  const answer = await server.invoke({
+    objectID: server.GUID(),
+    method,
+    flags: 0,
+    args,
+    keywords: new Map(Object.entries(keywords)),
+  });
+  return answer instanceof Pickled ? loads(Buffer.concat(answer.pieces)) : answer;
+}
+
+beforeEach(async () => {
+  namespace = new MemoryNamespace();
+  shutdowns = 0;
+  server = nameServer();
+  await server.createInitialGroups();
+});
+
+describe('names', () => {
+  test('a relative name is below the default group', async () => {
+    await call('register', ['a', uriToPython(uri)]);
+    expect(await namespace.resolve(Name.parse(':Default.a'))).toEqual(uri);
+  });
+
+  test('may be unicode, as Jython sends them', async () => {
+    await call('register', [new PythonUnicode(':a'), new PythonUnicode('PYRO://127.0.0.1:7766/abc')]);
+    expect(await call('resolve', [new PythonUnicode(':a')])).toEqual(await call('resolve', [':a']));
+  });
+
+  test.each<[PythonValue, string]>([
+    ['', 'invalid name'],
+    [5, 'invalid name'],
+    [null, 'invalid name'],
+    [tuple(':a'), 'invalid name'],
+    ['a..b', 'invalid name'],
+    [':a b', 'invalid character(s) in name'],
+    [new Uint8Array([0x3a, 0xe9]), 'invalid character(s) in name'],
+  ])('%p is no name: %s', async (name, message) => {
+    await expect(call('unregister', [name])).rejects.toThrow(message);
+    await expect(async () => call('resolve', [name])).rejects.toThrow(message);
+  });
+
+  test('new ones have no colon in a part', async () => {
+    await expect(call('register', [':a:b', uriToPython(uri)])).rejects.toThrow('invalid character(s) in name');
+    await expect(call('createGroup', [':a:b'])).rejects.toThrow('invalid character(s) in name');
+  });
+});
+
+describe('URIs', () => {
+  test('come as PyroURI objects or as text, whose host is resolved', async () => {
+    await call('register', [':a', uriToPython(uri)]);
+    await call('register', [':b', 'PYRO://localhost/x']);
+    expect(await namespace.resolve(Name.parse(':b'))).toEqual(new PyroURI('PYRO', '127.0.0.1', 7766, 'x'));
+    expect(await namespace.resolve(Name.parse(':a'))).toEqual(uri);
+  });
+
+  test.each<PythonValue>(['', 'x', 'PYRO://no.such.host.invalid/x', 7, null])('%p is none', async (value) => {
+    await expect(call('register', [':a', value])).rejects.toMatchObject({ args: ['invalid URI', expect.anything()] });
+  });
+});
+
+describe('arguments', () => {
+  test('may be given by keyword', async () => {
+    await call('register', [], { URI: 'PYRO://127.0.0.1/x', name: ':a' });
+    expect(await call('list', [], { groupname: '' })).toContainEqual(tuple('a', 1));
+  });
+
+  test.each<[string, PythonValue[], Record<string, PythonValue>, string]>([
+    ['resolve', [], {}, 'resolve() takes exactly 2 arguments (1 given)'],
+    ['ping', [1], {}, 'ping() takes exactly 1 argument (2 given)'],
+    ['register', [':a'], {}, 'register() takes exactly 3 arguments (2 given)'],
+    ['resolve', [':a'], { name: ':a' }, "resolve() got multiple values for keyword argument 'name'"],
+    ['resolve', [], { nome: ':a' }, "resolve() got an unexpected keyword argument 'nome'"],
+  ])('%s(%p, %p): Python would say %s', async (method, args, keywords, message) => {
+    const failing = async () => call(method, args, keywords);
+    await expect(failing).rejects.toMatchObject({ className: 'TypeError', message });
+  });
+});
+
+describe('methods', () => {
+  test.each(['GUID', 'setGUID', 'publishURI', 'constructor', '__proto__', '_dosynccall', 'invoke'])(
+    '%s is none of them',
+    async (method) => {
+      await expect(async () => call(method)).rejects.toMatchObject({
+        className: 'AttributeError',
+        message: `'NameServer' object has no attribute '${method}'`,
+      });
+      expect(await call('_r_ha', [method])).toBe(2);
+    },
+  );
+
+  test('an attribute proxy finds resolve', async () => {
+    expect(await call('_r_ha', ['resolve'])).toBe(1);
+  });
+
+  test('listings hold tuples of a part and its type', async () => {
+    await call('register', [':Default.a', uriToPython(uri)]);
+    expect(await call('list', [null])).toEqual(expect.arrayContaining([tuple('Pyro', 0), tuple('Default', 0)]));
+    expect(await call('flatlist')).toEqual([tuple(':Default.a', uriToPython(uri))]);
+  });
+
+  test('system metadata is an object of its class, and only such is taken', async () => {
+    const meta = systemMetaToPython({ type: 0, timestamp: 5.5, owner: null });
+    await call('_setSystemMeta', [':Pyro', meta]);
+    expect(await call('_getSystemMeta', [':Pyro'])).toEqual(meta);
+    await expect(call('_setSystemMeta', [':Pyro', 'text'])).rejects.toMatchObject({ className: 'TypeError' });
+  });
+
+  test('user metadata is null where unset, and any value', async () => {
+    expect(await call('getMeta', [':Default'])).toBeNull();
+    const meta = new Map<PythonValue, PythonValue>([['a', tuple(1, 'b')]]);
+    await call('setMeta', [':Default', meta]);
+    expect(await call('getMeta', [':Default'])).toEqual(meta);
+  });
+
+  test('a server that is not paired refuses to synchronise', async () => {
+    const text = "NS is not running in 'primary' or 'secondary' mode";
+    await expect(async () => call('resync')).rejects.toThrow(text);
+    await expect(async () => call('_resync', [null])).rejects.toThrow(`The (other) ${text}`);
+  });
+
+  test('shutdown is granted, or denied with -k', async () => {
+    expect(await call('_shutdown')).toBe('Will shut down shortly');
+    expect(shutdowns).toBe(1);
+    server = nameServer(true);
+    expect(await call('_shutdown')).toBe('Shutdown request denied');
+    expect(shutdowns).toBe(1);
+  });
+
+  test('an error that is no answer stays here', async () => {
+    namespace.getMeta = () => Promise.reject(new Error('EACCES: /srv/secret'));
+    await expect(call('getMeta', [':Default'])).rejects.toMatchObject({
+      name: 'NamingError',
+      message: 'internal error of the name server; its log says more',
+    });
+  });
+});

@@ -1,0 +1,259 @@
+import { inspect } from 'node:util';
+import type { Config, Log } from '../config/index.js';
+import { NamingError, PyroError, URIError } from '../errors.js';
+import { Name, newGUID, PyroURI, requireNewName } from '../names/index.js';
+import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
+import { dumps, PythonUnicode, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { Pickled, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
+import type { NameServerObject, Servant } from '../rpc/index.js';
+import type { CallRequest } from '../wire/index.js';
+import { bindArguments } from './binding.js';
+
+/** What a name server object needs to know beside its namespace. */
+export interface NameServerOptions {
+  readonly config: Config;
+  readonly log: Log;
+  /** This machine's IPv4 address, for the object's own GUID. */
+  readonly address: string;
+  /** The class whose name Python clients see in an AttributeError: Pyro's `NameServer` or `PersistentNameServer`. */
+  readonly className: 'NameServer' | 'PersistentNameServer';
+  /** With -k: requests to shut down are denied. */
+  readonly ignoreShutdown: boolean;
+  /** Called when a client asked for a shutdown and may have it. */
+  readonly onShutdown: () => void;
+}
+
+interface Method {
+  /** The parameters' names, as Pyro 3 has them. */
+  readonly parameters: readonly string[];
+  readonly call: (...args: readonly PythonValue[]) => Answer | Promise<Answer>;
+}
+
+/**
+ * The name server object: Pyro's methods onto a `Namespace`, and nothing else can be called. Names are parsed here;
+ * what is true of a name is decided in the store.
+ */
+export class NameServer implements Servant, NameServerObject {
+  private guid: string;
+  private readonly defaultGroup: Name;
+  private readonly methods: ReadonlyMap<string, Method>;
+  /** Each URI is encoded once, for as long as the store keeps it. */
+  private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
+
+  /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
+  constructor(
+    private readonly namespace: Namespace,
+    private readonly options: NameServerOptions,
+  ) {
+    this.guid = newGUID(options.address, process.pid);
+    this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
+    this.methods = this.remoteMethods();
+  }
+
+  /** Makes the groups that exist from the start, where they don't yet: `:Pyro` and the default group. */
+  async createInitialGroups(): Promise<void> {
+    for (const group of [Name.parse(':Pyro'), this.defaultGroup]) {
+      await this.namespace.createGroup(group).catch((error: unknown) => {
+        if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
+      });
+    }
+  }
+
+  GUID(): string {
+    return this.guid;
+  }
+
+  setGUID(guid: string): void {
+    this.guid = guid;
+  }
+
+  invoke(call: CallRequest): Answer | Promise<Answer> {
+    const [name] = call.args;
+    if (call.method === 'resolve' && call.args.length === 1 && call.keywords.size === 0 && typeof name === 'string') {
+      return this.answerResolve(this.parseName(name));
+    }
+    const method = this.methods.get(call.method);
+    if (method === undefined) {
+      const text = `'${this.options.className}' object has no attribute '${call.method}'`;
+      throw new RemoteError('exceptions', 'AttributeError', [text]);
+    }
+    const answer = method.call(...bindArguments(call, method.parameters));
+    return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error)) : answer;
+  }
+
+  async register(name: string, uri: PyroURI): Promise<void> {
+    const parsed = this.parseName(name);
+    requireNewName(parsed);
+    await this.namespace.register(parsed, uri);
+    this.options.log.msg('NameServer', 'registered', parsed, 'with URI', uri);
+  }
+
+  async unregister(name: string): Promise<void> {
+    const parsed = this.parseName(name);
+    await this.namespace.unregister(parsed);
+    this.options.log.msg('NameServer', 'unregistered', parsed);
+  }
+
+  async resolve(name: string): Promise<PyroURI> {
+    return this.namespace.resolve(this.parseName(name));
+  }
+
+  private remoteMethods(): ReadonlyMap<string, Method> {
+    const { namespace } = this;
+    const named = (call: (name: Name) => Promise<Answer>): Method => ({
+      parameters: ['name'],
+      call: (name) => call(this.nameOf(name)),
+    });
+    const grouped = (call: (group: Name) => Promise<Answer>): Method => ({
+      parameters: ['groupname'],
+      call: (name) => call(this.nameOf(name)),
+    });
+    const methods: Record<string, Method> = {
+      ping: { parameters: [], call: () => null },
+      register: {
+        parameters: ['name', 'URI'],
+        call: (name, uri) => this.answerRegister(this.nameOf(name), uri),
+      },
+      unregister: named((name) => this.unregister(name.toString()).then(() => null)),
+      resolve: { parameters: ['name'], call: (name) => this.answerResolve(this.nameOf(name)) },
+      list: {
+        parameters: ['groupname'],
+        call: (name) => this.answerList(isNothing(name) ? Name.root : this.nameOf(name)),
+      },
+      flatlist: { parameters: [], call: () => this.answerFlatlist() },
+      createGroup: grouped((group) => this.answerCreateGroup(group)),
+      deleteGroup: grouped((group) => this.answerDeleteGroup(group)),
+      getMeta: named((name) => namespace.getMeta(name)),
+      setMeta: {
+        parameters: ['name', 'meta'],
+        call: (name, meta) => namespace.setMeta(this.nameOf(name), meta ?? null).then(() => null),
+      },
+      _getSystemMeta: named(async (name) => systemMetaToPython(await namespace.getSystemMeta(name))),
+      _setSystemMeta: {
+        parameters: ['name', 'meta'],
+        call: (name, meta) => this.answerSetSystemMeta(this.nameOf(name), meta),
+      },
+      _r_ha: {
+        parameters: ['attr'],
+        // Pyro's codes: 1 is a method, 2 an attribute.
+        call: (attribute) => (this.methods.has(textOf(attribute) ?? '') ? 1 : 2),
+      },
+      resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
+      _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
+      _shutdown: { parameters: [], call: () => this.answerShutdown() },
+    };
+    return new Map(Object.entries(methods));
+  }
+
+  private answerResolve(name: Name): Answer | Promise<Answer> {
+    const uri = this.namespace.resolveNow(name);
+    return uri === undefined ? this.namespace.resolve(name).then((found) => this.encoded(found)) : this.encoded(uri);
+  }
+
+  private encoded(uri: PyroURI): Pickled {
+    let pickled = this.encodedURIs.get(uri);
+    if (pickled === undefined) {
+      pickled = new Pickled([dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT })]);
+      this.encodedURIs.set(uri, pickled);
+    }
+    return pickled;
+  }
+
+  private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {
+    await this.register(name.toString(), await this.uriOf(value));
+    return null;
+  }
+
+  private async answerList(group: Name): Promise<PythonWritable> {
+    const entries = await this.namespace.list(group);
+    return entries.map(({ part, type }) => tuple(part, type));
+  }
+
+  private async answerFlatlist(): Promise<PythonWritable> {
+    const objects: PythonValue[] = [];
+    for await (const batch of this.namespace.flatlist()) {
+      for (const [name, uri] of batch) objects.push(tuple(name.toString(), uriToPython(uri)));
+    }
+    return objects;
+  }
+
+  private async answerCreateGroup(group: Name): Promise<null> {
+    requireNewName(group);
+    if (group.isRoot) throw new NamingError('invalid groupname', group.toString());
+    await this.namespace.createGroup(group);
+    this.options.log.msg('NameServer', 'created group', group);
+    return null;
+  }
+
+  private async answerDeleteGroup(group: Name): Promise<null> {
+    await this.namespace.deleteGroup(group);
+    this.options.log.msg('NameServer', 'deleted group', group);
+    return null;
+  }
+
+  private async answerSetSystemMeta(name: Name, value: PythonValue | undefined): Promise<null> {
+    const meta = systemMetaFromPython(value ?? null);
+    if (meta === undefined) {
+      throw new RemoteError('exceptions', 'TypeError', ['system meta info must be NameSpaceSystemMeta object']);
+    }
+    await this.namespace.setSystemMeta(name, meta);
+    return null;
+  }
+
+  private refuseSync(subject: string): never {
+    throw new NamingError(`${subject} in 'primary' or 'secondary' mode`);
+  }
+
+  private answerShutdown(): string {
+    const { log, ignoreShutdown, onShutdown } = this.options;
+    if (ignoreShutdown) {
+      log.msg('NameServer', 'received shutdown request, but shutdown is denied');
+      return 'Shutdown request denied';
+    }
+    log.msg('NameServer', 'received shutdown request, will shutdown shortly');
+    onShutdown();
+    return 'Will shut down shortly';
+  }
+
+  private parseName(text: string): Name {
+    if (text === '') throw new NamingError('invalid name', text);
+    return Name.expand(text, this.defaultGroup);
+  }
+
+  private nameOf(value: PythonValue | undefined): Name {
+    const text = textOf(value);
+    if (text === undefined) throw new NamingError('invalid name', inspect(value, { depth: 0 }));
+    return this.parseName(text);
+  }
+
+  /** Reads a URI argument: a PyroURI, or its text, whose host is resolved (unless PYRO_DNS_URI) as Pyro 3 does. */
+  private async uriOf(value: PythonValue | undefined): Promise<PyroURI> {
+    try {
+      const uri = uriFromPython(value ?? null);
+      if (uri !== undefined) return uri;
+      const parsed = PyroURI.parse(textOf(value) ?? '');
+      return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
+    } catch (error) {
+      if (error instanceof URIError)
+        throw new NamingError('invalid URI', textOf(value) ?? inspect(value, { depth: 0 }));
+      throw error;
+    }
+  }
+
+  /** Passes on what is meant for clients; anything else is our fault, and its text may hold paths. */
+  private keepToOurselves(error: unknown): never {
+    if (error instanceof PyroError || error instanceof RemoteError) throw error;
+    this.options.log.error('NameServer', 'unexpected error:', error);
+    throw new NamingError('internal error of the name server; its log says more');
+  }
+}
+
+const isNothing = (value: PythonValue | undefined): boolean => value === null || textOf(value) === '';
+
+/** The text of a str or unicode argument: Jython and IronPython send unicode where CPython sends str. */
+function textOf(value: PythonValue | undefined): string | undefined {
+  if (typeof value === 'string') return value;
+  if (value instanceof PythonUnicode) return value.value;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
+  return undefined;
+}
