@@ -1,0 +1,135 @@
+#!/usr/bin/env node
+/** `pyro-ns`: starts the name server, with the options of the manual's chapter. */
+import process from 'node:process';
+import yargs from 'yargs';
+import { createLog, defaultConfig } from '../config/index.js';
+import { PyroError } from '../errors.js';
+import { NameServerStarter, type StartOptions } from '../naming/index.js';
+
+/** The chapter's options, by their letters. Those that take a value may have it attached, as in `-p9090`. */
+const LONG_NAMES: ReadonlyMap<string, string> = new Map([
+  ['n', 'host'],
+  ['p', 'port'],
+  ['b', 'bcport'],
+  ['c', 'bcaddr'],
+  ['i', 'identification'],
+  ['d', 'database'],
+  ['s', 'security'],
+  ['1', 'primary'],
+  ['2', 'secondary'],
+]);
+
+/** Options that are understood, and not built yet. */
+const NOT_YET = ['bcport', 'bcaddr', 'identification', 'security', 'primary', 'secondary', 'multiple'] as const;
+
+/** What is wrong with the command line. */
+class UsageError extends Error {}
+
+/** `-1`, which yargs takes for a number, and `-nhost`, which it takes for four options, by their long names. */
+function withLongNames(args: readonly string[]): string[] {
+  return args.map((argument) => {
+    const [, letter = '', value = ''] = /^-([a-z12])(.*)$/s.exec(argument) ?? [];
+    const name = LONG_NAMES.get(letter);
+    if (name === undefined) return argument;
+    return value === '' ? `--${name}` : `--${name}=${value.replace(/^=/, '')}`;
+  });
+}
+
+function port(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || number > 65535) {
+    throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
+  }
+  return number;
+}
+
+function parser(args: readonly string[]) {
+  return yargs(withLongNames(args))
+    .scriptName('pyro-ns')
+    .usage('$0 [options]\n\nStarts the Pyro Name Server.')
+    .option('host', { alias: 'n', type: 'string', requiresArg: true, describe: 'Host name or address to listen on' })
+    .option('port', {
+      alias: 'p',
+      type: 'string',
+      requiresArg: true,
+      coerce: port,
+      describe: 'Port of the name server (0: any free one)',
+    })
+    .option('database', {
+      alias: 'd',
+      type: 'string',
+      describe: 'Keep names in a directory, so that they survive a restart [default: Pyro_NS_database]',
+    })
+    .option('keep', { alias: 'k', type: 'boolean', describe: 'Keep running: deny shutdown requests' })
+    .option('no-lookup', { alias: 'r', type: 'boolean', describe: 'Do not look for another name server first' })
+    .option('no-broadcast', { alias: 'x', type: 'boolean', describe: 'Do not start the broadcast listener' })
+    .option('multiple', { alias: 'm', type: 'boolean', describe: 'Allow several name servers on the segment' })
+    .option('bcport', { alias: 'b', type: 'string', requiresArg: true, coerce: port, describe: 'Broadcast port' })
+    .option('bcaddr', { alias: 'c', type: 'string', requiresArg: true, describe: 'Broadcast address' })
+    .option('identification', { alias: 'i', type: 'string', requiresArg: true, describe: 'Passphrase for clients' })
+    .option('security', { alias: 's', type: 'string', requiresArg: true, describe: 'Module with security plugins' })
+    .option('primary', { type: 'string', describe: '-1 [host:port]: first of a pair, the other one is there' })
+    .option('secondary', { type: 'string', describe: '-2 [host:port]: second of a pair, the other one is there' })
+    .option('verbose', { alias: 'v', type: 'boolean', describe: 'Say more' })
+    .alias('h', 'help')
+    .version(false)
+    .demandCommand(0, 0, '', 'pyro-ns takes options only')
+    .strict()
+    .parserConfiguration({ 'boolean-negation': false, 'duplicate-arguments-array': false })
+    .exitProcess(false)
+    .fail((message: string, error: Error | undefined) => {
+      throw error ?? new UsageError(message);
+    });
+}
+
+async function readOptions(args: readonly string[]): Promise<StartOptions | undefined> {
+  const options = await parser(args).parseAsync();
+  if (options['help'] === true) return undefined;
+  for (const name of NOT_YET) {
+    if (options[name] !== undefined) throw new UsageError(`--${name} is not supported yet`);
+  }
+  return {
+    hostname: options.host,
+    nsport: options.port,
+    persistent: options.database !== undefined,
+    dbdir: options.database === '' ? undefined : options.database,
+    keep: options.keep,
+    verbose: options.verbose,
+  };
+}
+
+const print = (line: string): void => {
+  process.stdout.write(`${line}\n`);
+};
+
+function stopOnSignals(starter: NameServerStarter): void {
+  const stop = (): void => {
+    print('Shutting down on user break signal.');
+    void starter.shutdown();
+  };
+  // Once only: a second signal ends the process the usual way.
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+}
+
+async function main(): Promise<void> {
+  const options = await readOptions(process.argv.slice(2));
+  if (options === undefined) return;
+  const config = defaultConfig();
+  const starter = new NameServerStarter({ config, log: createLog(config), print });
+  print('*** Pyro Name Server ***');
+  await starter.start(options);
+  stopOnSignals(starter);
+  await starter.stopped;
+  print('Name Server gracefully stopped.');
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
+  const hint = error instanceof UsageError ? '\nTry pyro-ns --help' : '';
+  process.stderr.write(`pyro-ns: ${error.message}${hint}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
