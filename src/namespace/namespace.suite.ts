@@ -262,7 +262,8 @@ function copyTests(namespace: () => Namespace): void {
     await namespace().setMeta(named(':Test.object'), 'metadata');
     const exported = await collect(namespace().export());
     expect(exported.map(({ name }) => name.toString())).toEqual([':', ':Test', ':Test.object']);
-    expect(exported[2]).toMatchObject({ uri, userMeta: 'metadata', systemMeta: { type: OBJECT } });
+    expect(exported[2]).toMatchObject({ userMeta: 'metadata', systemMeta: { type: OBJECT } });
+    expect(exported[2]?.uri?.toString()).toBe(uri.toString());
   });
 
   it('is replaced as a whole', async () => {

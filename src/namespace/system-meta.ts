@@ -15,7 +15,7 @@ export function systemMetaToPython(meta: SystemMeta): PythonInstance {
 
 /** Reads an instance of `Pyro.naming.NameSpaceSystemMeta`; undefined where the value is none. */
 export function systemMetaFromPython(value: PythonValue): SystemMeta | undefined {
-  if (!(value instanceof PythonInstance)) return undefined;
+  if (!(value instanceof PythonInstance) || !value.isOf(SYSTEM_META.module, SYSTEM_META.name)) return undefined;
   const type = value.attribute('type');
   const time = value.attribute('timestamp');
   const timestamp = time instanceof PythonFloat ? time.value : time;

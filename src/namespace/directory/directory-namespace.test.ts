@@ -1,0 +1,368 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { silentLog } from '../../config/index.js';
+import { Name, PyroURI } from '../../names/index.js';
+import { loads, PythonInstance } from '../../pickle/index.js';
+import { collect } from '../namespace.model.js';
+import { GROUP, OBJECT } from '../namespace.js';
+import { expectRefusal, namespaceSuite } from '../namespace.suite.js';
+import { DirectoryNamespace } from './directory-namespace.js';
+import { OWN_DIRECTORY } from './layout.js';
+
+const uri = PyroURI.parse('PYRO://127.0.0.1:7766/7f00000100a1b2c3');
+const named = (text: string) => Name.parse(text);
+const openAt = (path: string) => DirectoryNamespace.open(path, { log: silentLog, sync: false });
+
+namespaceSuite('DirectoryNamespace', async () => {
+  const directory = mkdtempSync(`${tmpdir()}/pyro-ns-suite-`);
+  let namespace = await openAt(`${directory}/database`);
+  return {
+    namespace,
+    reopen: async () => {
+      await namespace.close();
+      namespace = await openAt(`${directory}/database`);
+      return namespace;
+    },
+    dispose: async () => {
+      await namespace.close();
+      rmSync(directory, { recursive: true });
+    },
+  };
+});
+
+describe('DirectoryNamespace', () => {
+  let directory: string;
+  let root: string;
+  let namespace: DirectoryNamespace;
+
+  beforeEach(async () => {
+    directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-`));
+    root = `${directory}/database`;
+    namespace = await openAt(root);
+    await namespace.createGroup(named(':G'));
+  });
+  afterEach(async () => {
+    await namespace.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  /** All that is in the database but what the server works in. */
+  const tree = (path = root): string[] =>
+    readdirSync(path, { recursive: true, encoding: 'utf8' })
+      .filter((file) => !file.startsWith(OWN_DIRECTORY))
+      .sort();
+
+  describe('layout', () => {
+    it('is that of Pyro 3', async () => {
+      await namespace.register(named(':G.a/b'), uri);
+      await namespace.createGroup(named(':G./'));
+      await namespace.setMeta(named(':G.a/b'), 'metadata');
+      await namespace.setMeta(named(':G'), 'metadata');
+      await namespace.setMeta(Name.root, 'metadata');
+      expect(tree()).toEqual(['.ns_meta', 'G', 'G.ns_meta', 'G/\\2f', 'G/a\\2fb', 'G/a\\2fb.ns_meta']);
+      expect(readFileSync(`${root}/G/a\\2fb`, 'latin1')).toBe(`${uri.toString()}\n`);
+      const meta = loads(readFileSync(`${root}/G/a\\2fb.ns_meta`));
+      expect(meta).toMatchObject({ items: [expect.any(PythonInstance), 'metadata'] });
+    });
+
+    it('reads any escape back, and finds what is spelled so', async () => {
+      mkdirSync(`${root}/\\47\\3a`);
+      writeFileSync(`${root}/\\47\\3a/\\2fa\\2F`, uri.toString());
+      const name = named(':G:./a/');
+      expect(await namespace.list(Name.root)).toContainEqual({ part: 'G:', type: GROUP });
+      expect(await namespace.list(named(':G:'))).toEqual([{ part: '/a/', type: OBJECT }]);
+      expect((await namespace.resolve(name)).equals(uri)).toBe(true);
+      expect((await collect(namespace.flatlist())).flat().map(String)).toEqual([[name, uri].join(',')]);
+      await namespace.setMeta(name, 'metadata');
+      expect(await namespace.getMeta(name)).toBe('metadata');
+      await namespace.unregister(name);
+      await namespace.deleteGroup(named(':G:'));
+      expect(tree()).toEqual(['G']);
+    });
+
+    it('lets the usual one of two spellings count', async () => {
+      writeFileSync(`${root}/G/abc`, uri.toString());
+      writeFileSync(`${root}/G/\\61bc`, 'PYRO://127.0.0.1:1/other');
+      expect(await namespace.list(named(':G'))).toEqual([{ part: 'abc', type: OBJECT }]);
+      expect((await namespace.resolve(named(':G.abc'))).equals(uri)).toBe(true);
+    });
+
+    it.each([
+      ['as Pyro 3 writes it', 'PYRO://127.0.0.1:7766/7f00000100a1b2c3\n'],
+      ['without a newline', 'PYRO://127.0.0.1:7766/7f00000100a1b2c3'],
+      ['with CRLF', 'PYRO://127.0.0.1:7766/7f00000100a1b2c3\r\n'],
+      ['with white space around', '\n \tPYRO://127.0.0.1:7766/7f00000100a1b2c3 \n\n'],
+      ['with a byte order mark', '\uFEFFPYRO://127.0.0.1:7766/7f00000100a1b2c3\r\n'],
+      ['with something behind it', 'PYRO://127.0.0.1:7766/7f00000100a1b2c3\n# a comment\n'],
+      ['without a port', 'PYRO://127.0.0.1/7f00000100a1b2c3\n'],
+    ])('reads a URI %s', async (_, content) => {
+      writeFileSync(`${root}/G/x`, content);
+      expect((await namespace.resolve(named(':G.x'))).toString()).toBe(uri.toString());
+    });
+  });
+
+  describe('strange trees', () => {
+    it.each([
+      ['empty', ''],
+      ['garbage', 'not a URI'],
+      ['binary', Buffer.from([0, 255, 254, 10])],
+      ['huge', 'PYRO://127.0.0.1:7766/x\n'.repeat(10_000)],
+    ])('lists an object whose file is %s, and says that it has no URI', async (_, content) => {
+      writeFileSync(`${root}/G/x`, content);
+      expect(await namespace.list(named(':G'))).toEqual([{ part: 'x', type: OBJECT }]);
+      await expectRefusal(namespace.resolve(named(':G.x')), 'invalid URI', ':G.x');
+      await expectRefusal(namespace.register(named(':G.x'), uri), 'name already exists', ':G.x');
+      expect((await collect(namespace.flatlist())).flat()).toEqual([]);
+      expect(await collect(namespace.export())).toHaveLength(2);
+      await namespace.unregister(named(':G.x'));
+    });
+
+    it('takes for no name what editors and archivers leave, and what is neither file nor directory', async () => {
+      for (const file of [
+        '.x.swp',
+        'x.bak',
+        'x~.orig',
+        '.DS_Store',
+        'with space',
+        '.nfs0001',
+        'ü',
+        'back\\slash',
+        '\\2e',
+      ]) {
+        writeFileSync(`${root}/G/${file}`, uri.toString());
+      }
+      execFileSync('mkfifo', [`${root}/G/fifo`]);
+      writeFileSync(`${directory}/outside`, uri.toString());
+      symlinkSync(`${directory}/outside`, `${root}/G/link`);
+      symlinkSync('nothing', `${root}/G/dangling`);
+      symlinkSync('self', `${root}/G/self`);
+      expect(await namespace.list(named(':G'))).toEqual([]);
+      expect((await collect(namespace.flatlist())).flat()).toEqual([]);
+      for (const part of ['fifo', 'link', 'dangling', 'self']) {
+        const name = named(`:G.${part}`);
+        await expectRefusal(namespace.resolve(name), 'name not found', name.toString());
+        await expectRefusal(namespace.unregister(name), 'name not found', name.toString());
+        await expectRefusal(namespace.getMeta(name), 'name not found', name.toString());
+        await expectRefusal(namespace.register(name, uri), 'name already exists', name.toString());
+        await expectRefusal(namespace.createGroup(name), 'group already exists', name.toString());
+      }
+      expect(readFileSync(`${directory}/outside`, 'latin1')).toBe(uri.toString());
+    });
+
+    it('does not follow a link out of the database', async () => {
+      mkdirSync(`${directory}/elsewhere`);
+      writeFileSync(`${directory}/elsewhere/secret`, uri.toString());
+      symlinkSync(`${directory}/elsewhere`, `${root}/link`);
+      await expectRefusal(namespace.resolve(named(':link.secret')), 'name not found', ':link.secret');
+      await expectRefusal(namespace.list(named(':link')), 'group not found', ':link');
+      await expectRefusal(namespace.deleteGroup(named(':link')), 'group not found', ':link');
+      await expectRefusal(namespace.unregister(named(':link.secret')), 'name not found', ':link.secret');
+      await expectRefusal(namespace.setMeta(named(':link.secret'), 1), 'name not found', ':link.secret');
+      await expectRefusal(namespace.register(named(':link.new'), uri), '(parent)group not found', ':link.new');
+      await expectRefusal(namespace.createGroup(named(':link.new')), '(parent)group not found', ':link.new');
+      expect(readdirSync(`${directory}/elsewhere`)).toEqual(['secret']);
+    });
+
+    it('serves a database behind a link', async () => {
+      symlinkSync(root, `${directory}/link`);
+      await namespace.close();
+      namespace = await openAt(`${directory}/link`);
+      await namespace.register(named(':G.x'), uri);
+      expect((await namespace.resolve(named(':G.x'))).equals(uri)).toBe(true);
+    });
+
+    it('refuses names that the file system can not hold', async () => {
+      const [long, almost] = [named(`:G.${'x'.repeat(256)}`), named(`:G.${'x'.repeat(250)}`)];
+      await expectRefusal(namespace.register(long, uri), 'name too long', long.toString());
+      await expectRefusal(namespace.createGroup(long), 'name too long', long.toString());
+      await expectRefusal(namespace.resolve(long), 'name not found', long.toString());
+      await namespace.register(almost, uri);
+      await expectRefusal(namespace.setMeta(almost, 'metadata'), 'name too long', almost.toString());
+      expect((await namespace.resolve(almost)).equals(uri)).toBe(true);
+      expect(await namespace.getMeta(almost)).toBeNull();
+      await namespace.unregister(almost);
+      expect(tree()).toEqual(['G']);
+    });
+
+    it.each([
+      ['empty', ''],
+      ['garbage', 'garbage'],
+      ['another pickle', 'I42\n.'],
+      ['a tuple of something else', '(I1\nI2\nI3\nt.'],
+    ])('takes metadata that is %s for none', async (_, content) => {
+      await namespace.register(named(':G.x'), uri);
+      writeFileSync(`${root}/G/x.ns_meta`, content);
+      expect(await namespace.getMeta(named(':G.x'))).toBeNull();
+      expect((await namespace.getSystemMeta(named(':G.x'))).type).toBe(OBJECT);
+      await namespace.setMeta(named(':G.x'), 'good');
+      expect(await namespace.getMeta(named(':G.x'))).toBe('good');
+    });
+  });
+
+  describe('metadata', () => {
+    it.each([
+      [
+        '0',
+        "(ccopy_reg\n_reconstructor\n(cPyro.naming\nNameSpaceSystemMeta\nc__builtin__\nobject\nNtR(dS'owner'\nNsS'timestamp'\nF1234.5\nsS'type'\nI1\nsbS'meta'\nt.",
+      ],
+      [
+        '1',
+        '(ccopy_reg\n_reconstructor\n(cPyro.naming\nNameSpaceSystemMeta\nc__builtin__\nobject\nNtR}(U\x05ownerNU\ttimestampG@\x93J\x00\x00\x00\x00\x00U\x04typeK\x01ubU\x04metat.',
+      ],
+      [
+        '2',
+        '\x80\x02cPyro.naming\nNameSpaceSystemMeta\n)\x81}(U\x05ownerNU\ttimestampG@\x93J\x00\x00\x00\x00\x00U\x04typeK\x01ubU\x04meta\x86.',
+      ],
+    ])('is read as Pyro 3 writes it in protocol %s', async (_, pickle) => {
+      await namespace.register(named(':G.x'), uri);
+      writeFileSync(`${root}/G/x.ns_meta`, pickle, 'latin1');
+      expect(await namespace.getMeta(named(':G.x'))).toBe('meta');
+      expect(await namespace.getSystemMeta(named(':G.x'))).toEqual({ type: OBJECT, timestamp: 1234.5, owner: null });
+    });
+
+    it('left behind by Pyro 3 or by hand is not inherited', async () => {
+      await namespace.register(named(':G.x'), uri);
+      await namespace.setMeta(named(':G.x'), 'old');
+      await namespace.createGroup(named(':G.g'));
+      await namespace.setMeta(named(':G.g'), 'old');
+      rmSync(`${root}/G/x`);
+      rmSync(`${root}/G/g`, { recursive: true });
+      expect(await namespace.list(named(':G'))).toEqual([]);
+      await expectRefusal(namespace.getMeta(named(':G.x')), 'name not found', ':G.x');
+      await namespace.register(named(':G.x'), uri);
+      await namespace.createGroup(named(':G.g'));
+      expect(await namespace.getMeta(named(':G.x'))).toBeNull();
+      expect(await namespace.getMeta(named(':G.g'))).toBeNull();
+    });
+
+    it('without a file of its own is told by the file of the object', async () => {
+      await namespace.register(named(':G.x'), uri);
+      utimesSync(`${root}/G/x`, 1e9, 1e9 + 0.25);
+      expect(await namespace.getSystemMeta(named(':G.x'))).toEqual({
+        type: OBJECT,
+        timestamp: 1e9 + 0.25,
+        owner: null,
+      });
+      expect((await namespace.getSystemMeta(named(':G'))).type).toBe(GROUP);
+    });
+  });
+
+  describe('changes', () => {
+    it('never overwrite what an ordinary tool made in the meantime', async () => {
+      // The directory is made right before the name is linked: the check that came before it has passed.
+      const names = Array.from({ length: 200 }, (_, index) => named(`:G.n${index}`));
+      const theirs = 'PYRO://127.0.0.1:1/theirs';
+      const writers = names.map((name) =>
+        namespace.register(name, uri).then(
+          () => uri.toString(),
+          () => theirs,
+        ),
+      );
+      const made = new Set<string>();
+      for (let round = 0; round < 20; round += 1) {
+        for (const name of names) {
+          try {
+            writeFileSync(`${root}/G/${name.part}`, theirs, { flag: 'wx' });
+            made.add(name.toString());
+          } catch {
+            // The server was faster.
+          }
+        }
+        await new Promise(setImmediate);
+      }
+      for (const [index, name] of names.entries()) {
+        const expected = made.has(name.toString()) ? theirs : uri.toString();
+        expect(await writers[index]).toBe(expected);
+        expect((await namespace.resolve(name)).toString()).toBe(expected);
+      }
+    });
+
+    it('leave nothing of theirs behind', async () => {
+      await namespace.register(named(':G.x'), uri);
+      await namespace.setMeta(named(':G.x'), 'metadata');
+      await namespace.createGroup(named(':H'));
+      await namespace.deleteGroup(named(':G'));
+      await namespace.close();
+      expect(readdirSync(root)).toEqual(['H']);
+    });
+
+    it('take in what an earlier server left half done', async () => {
+      await namespace.close();
+      const own = `${root}/${OWN_DIRECTORY}`;
+      mkdirSync(`${own}/1-2.ns_meta/sub`, { recursive: true });
+      writeFileSync(`${own}/1-1.ns_meta`, 'PYRO://127');
+      writeFileSync(`${own}/1-2.ns_meta/sub/x`, uri.toString());
+      namespace = await openAt(root);
+      expect(await namespace.list(Name.root)).toEqual([{ part: 'G', type: GROUP }]);
+      await namespace.register(named(':G.x'), uri);
+      while (readdirSync(own).length > 0) await new Promise(setImmediate);
+    });
+
+    it('go on when the directory the server works in was removed', async () => {
+      rmSync(`${root}/${OWN_DIRECTORY}`, { recursive: true });
+      await namespace.register(named(':G.x'), uri);
+      rmSync(`${root}/${OWN_DIRECTORY}`, { recursive: true });
+      await namespace.unregister(named(':G.x'));
+      expect(tree()).toEqual(['G']);
+    });
+
+    it('fail without a word of paths when the database has gone, and go on when it is back', async () => {
+      rmSync(root, { recursive: true });
+      await expectRefusal(namespace.register(named(':x'), uri), 'the database is missing', ':x');
+      await expectRefusal(namespace.createGroup(named(':x')), 'the database is missing', ':x');
+      await expectRefusal(namespace.resolve(named(':x')), 'name not found', ':x');
+      expect(existsSync(root)).toBe(false);
+      mkdirSync(root);
+      await namespace.register(named(':x'), uri);
+      expect((await namespace.resolve(named(':x'))).equals(uri)).toBe(true);
+    });
+  });
+
+  describe('replacement', () => {
+    const replaced = async function* () {
+      await Promise.resolve();
+      yield { name: named(':new'), uri, systemMeta: undefined, userMeta: null };
+    };
+
+    it('keeps the old tree beside the database, and what is not of the database in it', async () => {
+      mkdirSync(`${root}/.git`);
+      await namespace.register(named(':G.old'), uri);
+      await namespace.replace(replaced());
+      expect(tree()).toEqual(['.git', 'new']);
+      expect(readdirSync(`${root}.replaced`, { recursive: true }).sort()).toEqual(['G', 'G/old']);
+      await namespace.replace(replaced());
+      expect(readdirSync(`${root}.replaced`)).toEqual(['new']);
+    });
+
+    it.each([
+      // when, what the crash left in the database, the tree then, the backup then
+      ['before it was decided', ['G', 'own/1-1.ns_meta/new'], ['G'], []],
+      ['after it was decided', ['G', 'own/decided/new'], ['new'], ['G']],
+      ['while the old tree leaves', ['G', 'own/decided/new', 'own/leaving/H'], ['new'], ['G', 'H']],
+      ['while the new tree arrives', ['new1', 'own/arriving/new2', 'own/leaving/G'], ['new1', 'new2'], ['G']],
+      ['before the backup is in its place', ['new', 'own/leaving/G'], ['new'], ['G']],
+    ])('goes on after a crash %s', async (_, left, expected, backup) => {
+      await namespace.close();
+      rmSync(root, { recursive: true });
+      for (const path of left) mkdirSync(`${root}/${path.replace('own', OWN_DIRECTORY)}`, { recursive: true });
+      namespace = await openAt(root);
+      expect(tree()).toEqual(expected);
+      expect(existsSync(`${root}.replaced`) ? readdirSync(`${root}.replaced`).sort() : []).toEqual(backup);
+      await namespace.close();
+      expect(readdirSync(root).sort()).toEqual(expected);
+    });
+  });
+});

@@ -1,0 +1,361 @@
+import type { Stats } from 'node:fs';
+import { mkdir, realpath, rename, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Log } from '../../config/index.js';
+import type { NamingError } from '../../errors.js';
+import type { PyroURI } from '../../names/index.js';
+import { Name } from '../../names/index.js';
+import type { PythonValue } from '../../pickle/index.js';
+import type { ListEntry, Namespace, NamespaceEntry, SystemMeta } from '../namespace.js';
+import { GROUP, OBJECT } from '../namespace.js';
+import * as refusals from '../refusals.js';
+import { DirectorySync } from './directory-sync.js';
+import { Faults } from './faults.js';
+import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
+import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
+import type { Metadata } from './metadata.js';
+import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
+import { Replacement, REPLACEMENT_STATES } from './replacement.js';
+import { Staging } from './staging.js';
+import type { Found, Member } from './tree.js';
+import { Tree } from './tree.js';
+import { Gate, Turns } from './turns.js';
+
+export interface DirectoryOptions {
+  readonly log: Log;
+  /** Whether a change is on the disk before it is answered (PYRO_NS_SYNC). Without, a power failure may undo or tear it. */
+  readonly sync?: boolean;
+}
+
+type Refusal = (name: Name) => NamingError;
+
+/** Metadata with system metadata, of its own or told by the name's file. */
+type KnownMetadata = Metadata & { readonly system: SystemMeta };
+
+type NamedMember = Member & { readonly name: Name };
+
+/** How many files are read at the same time where all are wanted. */
+const READ_AHEAD = 64;
+
+/**
+ * A namespace in a directory, as Pyro 3 keeps it: a group is a directory, an object is a file that holds its URI. The
+ * tree is the truth: ordinary tools may look at it and change it at any time.
+ */
+export class DirectoryNamespace implements Namespace {
+  private readonly turns = new Turns();
+  private readonly gate = new Gate();
+
+  private constructor(
+    private readonly tree: Tree,
+    private readonly staging: Staging,
+    private readonly directories: DirectorySync,
+    private readonly replacement: Replacement,
+    private readonly faults: Faults,
+  ) {}
+
+  /**
+   * Opens a database, and makes the directory if there is none (its parent must be there).
+   * @throws the system's error where that can't be done
+   */
+  static async open(path: string, { log, sync = true }: DirectoryOptions): Promise<DirectoryNamespace> {
+    await mkdir(path).catch((error: unknown) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    });
+    const root = await realpath(path);
+    const staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
+    const directories = new DirectorySync(sync);
+    const replacement = new Replacement(root, staging, directories, log);
+    await replacement.finish();
+    await staging.open(REPLACEMENT_STATES);
+    return new DirectoryNamespace(new Tree(root), staging, directories, replacement, new Faults(log, root));
+  }
+
+  resolve(name: Name): Promise<PyroURI> {
+    return this.attempt(name, refusals.nameNotFound, async () => {
+      const found = await this.tree.find(name);
+      if (found === undefined) throw refusals.nameNotFound(name);
+      if (found.type === GROUP) throw refusals.resolvedGroup(name);
+      const uri = await readURIAt(found.path);
+      if (uri === undefined) throw refusals.uriInvalid(name);
+      return uri;
+    });
+  }
+
+  resolveNow(): undefined {
+    return undefined;
+  }
+
+  register(name: Name, uri: PyroURI): Promise<void> {
+    if (name.isRoot) return Promise.reject(refusals.nameInvalid(name));
+    return this.change(name, refusals.parentNotFound, async () => {
+      const parent = await this.tree.parentOf(name);
+      const path = `${parent}/${fileNameOf(name.part)}`;
+      if (await inspect(path)) throw refusals.nameExists(name);
+      const staged = await this.staging.write(uriFileContent(uri));
+      try {
+        await this.removeOrphan(path, name);
+        await this.staging.place(staged, path);
+      } catch (error) {
+        this.staging.discard(staged);
+        throw codeOf(error) === 'EEXIST' ? refusals.nameExists(name) : error;
+      }
+      await this.makeDurable(parent, async () => {
+        this.staging.discard(await this.staging.take(path));
+      });
+    });
+  }
+
+  unregister(name: Name): Promise<void> {
+    return this.change(name, refusals.nameNotFound, async () => {
+      const found = await this.tree.find(name);
+      if (found === undefined) throw refusals.nameNotFound(name);
+      if (found.type === GROUP) throw refusals.isGroupNotObject(name);
+      await this.remove(name, found);
+    });
+  }
+
+  list(group: Name): Promise<ListEntry[]> {
+    return this.attempt(group, refusals.groupNotFound, async () => {
+      const found = await this.tree.find(group);
+      if (found === undefined) throw refusals.groupNotFound(group);
+      if (found.type === OBJECT) throw refusals.isNoGroup(group);
+      const entries: ListEntry[] = [];
+      for await (const members of this.tree.members(found.path)) {
+        for (const { part, type } of members) entries.push({ part, type });
+      }
+      return entries;
+    });
+  }
+
+  async *flatlist(): AsyncGenerator<readonly (readonly [Name, PyroURI])[]> {
+    for await (const members of this.walk()) {
+      const objects = members.filter(({ type }) => type === OBJECT);
+      const uris = await Promise.all(objects.map(({ path }) => this.readMember(path)));
+      yield objects.flatMap(({ name }, index) => {
+        const uri = uris[index];
+        return uri === undefined ? [] : [[name, uri] as const];
+      });
+    }
+  }
+
+  createGroup(group: Name): Promise<void> {
+    if (group.isRoot) return Promise.reject(refusals.groupExists(group));
+    return this.change(group, refusals.parentNotFound, async () => {
+      const parent = await this.tree.parentOf(group);
+      const path = `${parent}/${fileNameOf(group.part)}`;
+      if (await inspect(path)) throw refusals.groupExists(group);
+      await this.removeOrphan(path, group);
+      await mkdir(path).catch((error: unknown) => {
+        throw codeOf(error) === 'EEXIST' ? refusals.groupExists(group) : error;
+      });
+      await this.makeDurable(parent, () => rmdir(path));
+    });
+  }
+
+  deleteGroup(group: Name): Promise<void> {
+    if (group.isRoot) return Promise.reject(refusals.rootNotDeletable());
+    return this.change(group, refusals.groupNotFound, async () => {
+      const found = await this.tree.find(group);
+      if (found === undefined) throw refusals.groupNotFound(group);
+      if (found.type === OBJECT) throw refusals.isNoGroup(group);
+      await this.remove(group, found);
+    });
+  }
+
+  getMeta(name: Name): Promise<PythonValue> {
+    return this.metadataOf(name).then(({ user }) => user);
+  }
+
+  setMeta(name: Name, meta: PythonValue): Promise<void> {
+    return this.changeMetadata(name, ({ system }) => ({ system, user: meta }));
+  }
+
+  getSystemMeta(name: Name): Promise<SystemMeta> {
+    return this.metadataOf(name).then(({ system }) => system);
+  }
+
+  setSystemMeta(name: Name, meta: SystemMeta): Promise<void> {
+    return this.changeMetadata(name, ({ user }) => ({ system: meta, user }));
+  }
+
+  async *export(): AsyncGenerator<NamespaceEntry> {
+    const { system, user } = await this.metadataOf(Name.root);
+    yield { name: Name.root, uri: undefined, systemMeta: system, userMeta: user };
+    for await (const members of this.walk()) {
+      const entries = await Promise.all(members.map((member) => this.exported(member)));
+      for (const entry of entries) if (entry !== undefined) yield entry;
+    }
+  }
+
+  async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
+    await this.turns.take('replace', async () => {
+      const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
+      await this.gate.alone(() => this.replacement.swap(tree));
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.gate.alone(() => this.staging.close());
+  }
+
+  /** Runs a change of a name: after those of the same name that came before. */
+  private change(name: Name, ifVanished: Refusal, action: () => Promise<void>): Promise<void> {
+    return this.turns.take(name.toString(), () => this.attempt(name, ifVanished, action));
+  }
+
+  /**
+   * Runs an action; what goes wrong with the file system becomes a refusal.
+   * @param ifVanished what to say if a file or directory isn't there any more that was there a moment ago
+   */
+  private attempt<Result>(name: Name, ifVanished: Refusal, action: () => Promise<Result>): Promise<Result> {
+    return this.gate.pass(async () => {
+      try {
+        return await action();
+      } catch (error) {
+        const isVanished = saysAbsent(error) && codeOf(error) !== 'ENAMETOOLONG' && (await inspect(this.tree.root));
+        throw isVanished ? ifVanished(name) : this.faults.refusalOf(error, name);
+      }
+    });
+  }
+
+  /** Waits until a directory's change is on the disk, and undoes the change if it can't be brought there. */
+  private async makeDurable(directory: string, undo: () => Promise<unknown>): Promise<void> {
+    try {
+      await this.directories.sync(directory);
+    } catch (error) {
+      // The directory has gone meanwhile, with all that was in it: that was a change after this one.
+      if (saysAbsent(error)) return;
+      await undo().catch((reason: unknown) => {
+        this.faults.report('a change could not be undone:', reason, 'Look at the database directory.');
+      });
+      throw error;
+    }
+  }
+
+  /**
+   * Takes a name out of the tree, then its metadata. If the server dies in between, the metadata stays without its name:
+   * nobody sees it, and a later name doesn't inherit it, because whoever makes one removes it first.
+   */
+  private async remove(name: Name, { path }: Found): Promise<void> {
+    const metaPath = metaPathOf(path, name);
+    const taken = [{ from: path, now: await this.staging.take(path) }];
+    const undo = () => Promise.all(taken.map(({ from, now }) => rename(now, from)));
+    try {
+      if (await inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
+    } catch (error) {
+      await undo();
+      throw error;
+    }
+    await this.makeDurable(dirname(path), undo);
+    for (const { now } of taken) this.staging.discard(now);
+  }
+
+  /** Removes metadata that was left behind without its name: by Pyro 3, or by hand. */
+  private async removeOrphan(path: string, name: Name): Promise<void> {
+    const metaPath = metaPathOf(path, name);
+    if (await inspect(metaPath)) this.staging.discard(await this.staging.take(metaPath));
+  }
+
+  private changeMetadata(name: Name, change: (before: KnownMetadata) => KnownMetadata): Promise<void> {
+    return this.change(name, refusals.nameNotFound, async () => {
+      const found = await this.requireName(name);
+      const before = await this.readMetadata(found.path, found.stats, name);
+      const path = metaPathOf(found.path, name);
+      await this.writeMetadata(path, change(before));
+      await this.makeDurable(dirname(path), () => this.writeMetadata(path, before));
+    });
+  }
+
+  private async writeMetadata(path: string, { system, user }: KnownMetadata): Promise<void> {
+    const staged = await this.staging.write(metaFileContent(system, user));
+    try {
+      await rename(staged, path);
+    } catch (error) {
+      this.staging.discard(staged);
+      throw error;
+    }
+  }
+
+  private async metadataOf(name: Name): Promise<KnownMetadata> {
+    return this.attempt(name, refusals.nameNotFound, async () => {
+      const { path, stats } = await this.requireName(name);
+      return this.readMetadata(path, stats, name);
+    });
+  }
+
+  private async requireName(name: Name): Promise<Found> {
+    const found = await this.tree.find(name);
+    if (found === undefined) throw refusals.nameNotFound(name);
+    return found;
+  }
+
+  /** As Pyro 3 does, takes metadata that can't be read for none. */
+  private async readMetadata(path: string, stats: Stats, name: Name): Promise<KnownMetadata> {
+    const metaPath = metaPathOf(path, name);
+    const reading = await readFileAt(metaPath, MAX_META_FILE_SIZE);
+    const none = { system: systemMetaOf(stats), user: null };
+    if (reading === undefined) return none;
+    try {
+      if (reading.kind !== 'file') throw new TypeError(`${reading.kind}: no file of metadata`);
+      const { system = none.system, user } = readMetaFile(reading.content);
+      return { system, user };
+    } catch (error) {
+      this.faults.report(`ignored ${metaPath}:`, error, 'It is no metadata. Remove it, or put back what it was.');
+      return none;
+    }
+  }
+
+  /** All names but the root, parents before their members, a few at a time. Groups that can't be read are left out. */
+  private async *walk(): AsyncGenerator<readonly NamedMember[]> {
+    const groups = [{ name: Name.root, path: this.tree.root }];
+    for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
+      const { name, path } = group;
+      for await (const batch of this.readableMembers(path)) {
+        const members = batch.map((member) => ({ ...member, name: name.child(member.part) }));
+        groups.push(...members.filter(({ type }) => type === GROUP));
+        for (let start = 0; start < members.length; start += READ_AHEAD) {
+          yield members.slice(start, start + READ_AHEAD);
+        }
+      }
+    }
+  }
+
+  private async *readableMembers(directory: string): AsyncGenerator<readonly Member[]> {
+    try {
+      yield* this.tree.members(directory);
+    } catch (error) {
+      this.skip(directory, error);
+    }
+  }
+
+  /** The URI of an object, undefined where its file has none. */
+  private async readMember(path: string): Promise<PyroURI | undefined> {
+    try {
+      return await readURIAt(path);
+    } catch (error) {
+      this.skip(path, error);
+      return undefined;
+    }
+  }
+
+  private async exported({ name, path, type }: NamedMember): Promise<NamespaceEntry | undefined> {
+    const stats = await inspect(path);
+    const uri = type === OBJECT ? await this.readMember(path) : undefined;
+    if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
+    const { system, user } = await this.readMetadata(path, stats, name);
+    return { name, uri, systemMeta: system, userMeta: user };
+  }
+
+  /** A listing leaves out what is gone by now or may not be read; any other error ends it, as it would be incomplete. */
+  private skip(path: string, error: unknown): void {
+    if (saysAbsent(error)) return;
+    if (codeOf(error) !== 'EACCES') throw this.faults.refusalOf(error, Name.root);
+    this.faults.report(`left ${path} out of a listing:`, error, 'Let the user that this server runs as read it.');
+  }
+}
+
+/** The URI in the file at a path, undefined where there is none. @throws the system's error */
+async function readURIAt(path: string): Promise<PyroURI | undefined> {
+  const reading = await readFileAt(path, MAX_URI_FILE_SIZE);
+  return reading?.kind === 'file' ? readURIFile(reading.content) : undefined;
+}

@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, open, opendir, readdir, rename, rm, rmdir, unlink } from 'node:fs/promises';
+import pLimit from 'p-limit';
+import { codeOf } from './files.js';
+import { META_SUFFIX } from './layout.js';
+
+/** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
+const MAX_WRITES = 64;
+
+/** How long a server that closes goes on removing a large group. */
+const CLOSE_PATIENCE_MS = 1000;
+
+/** A file system without hard links says one of these. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+/**
+ * The place in a database where files become whole before they get their names, and where what loses its name vanishes.
+ * What a crash leaves here is removed at the next start.
+ */
+export class Staging {
+  // Differs each time, so that nothing of the last time is in the way.
+  private readonly prefix = randomBytes(4).toString('hex');
+  private count = 0;
+  private readonly limit = pLimit(MAX_WRITES);
+  private readonly vanishing = new Set<Promise<void>>();
+  private closed = false;
+
+  /**
+   * @param directory on the database's file system; made where it is missing
+   * @param sync whether files are to be on the disk before they get their names
+   */
+  constructor(
+    readonly directory: string,
+    private readonly sync: boolean,
+  ) {}
+
+  /** Writes a file, whole and on the disk, and gives its path. @throws the system's error, with nothing left behind */
+  write(content: string | Uint8Array): Promise<string> {
+    const path = this.newPath();
+    return this.limit(async () => {
+      await this.inDirectory(() => this.writeAt(path, content));
+      return path;
+    });
+  }
+
+  /**
+   * Writes a new file, whole and on the disk, in a place where nobody looks yet.
+   * @param timestamp when it shall seem to have been made, in seconds
+   * @throws the system's error, with nothing left behind
+   */
+  async writeAt(path: string, content: string | Uint8Array, timestamp?: number): Promise<void> {
+    const file = await open(path, 'wx');
+    try {
+      try {
+        await file.writeFile(content);
+        if (timestamp !== undefined) await file.utimes(timestamp, timestamp);
+        if (this.sync) await file.sync();
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      this.discard(path);
+      throw error;
+    }
+  }
+
+  /** Makes a directory that holds nothing. @throws the system's error */
+  async makeDirectory(): Promise<string> {
+    const path = this.newPath();
+    await this.inDirectory(() => mkdir(path));
+    return path;
+  }
+
+  /**
+   * Gives a staged file its name, if the name is free: what anyone put there in the meantime is left alone.
+   * @throws the system's error, EEXIST where the name is taken
+   */
+  async place(staged: string, path: string): Promise<void> {
+    try {
+      await link(staged, path);
+      this.discard(staged);
+    } catch (error) {
+      if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
+      // For a moment there is an empty file: where there are no hard links, nothing else keeps a name from others.
+      await (await open(path, 'wx')).close();
+      await rename(staged, path);
+    }
+  }
+
+  /** Takes its name away from what has it, at once, and gives the path where it is now. @throws the system's error */
+  async take(path: string): Promise<string> {
+    const taken = this.newPath();
+    await this.inDirectory(() => rename(path, taken));
+    return taken;
+  }
+
+  /** Removes a file, or a directory with all its contents, in its own time. */
+  discard(path: string): void {
+    const vanishing = this.remove(path)
+      // What can't be removed now is removed at the next start.
+      .catch(() => undefined)
+      .finally(() => this.vanishing.delete(vanishing));
+    this.vanishing.add(vanishing);
+  }
+
+  /** Makes the directory where it is missing, and removes, in its own time, what an earlier server left in it. */
+  async open(keep: ReadonlySet<string>): Promise<void> {
+    await this.inDirectory(async () => {
+      for (const leftover of await readdir(this.directory)) {
+        if (!keep.has(leftover)) this.discard(`${this.directory}/${leftover}`);
+      }
+    });
+  }
+
+  /** Waits for what is being removed, but not long: the next start goes on with it. Nothing remains if all is done. */
+  async close(): Promise<void> {
+    const impatience = setTimeout(() => {
+      this.closed = true;
+    }, CLOSE_PATIENCE_MS);
+    await Promise.all(this.vanishing);
+    clearTimeout(impatience);
+    await rmdir(this.directory).catch(() => undefined);
+  }
+
+  private newPath(): string {
+    this.count += 1;
+    return `${this.directory}/${this.prefix}-${this.count}${META_SUFFIX}`;
+  }
+
+  /** Runs an action that needs the directory, and makes the directory if that is what is missing: anyone may have removed it. */
+  private async inDirectory<Result>(action: () => Promise<Result>): Promise<Result> {
+    try {
+      return await action();
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      await mkdir(this.directory).catch((reason: unknown) => {
+        if (codeOf(reason) !== 'EEXIST') throw reason;
+      });
+      return await action();
+    }
+  }
+
+  /** One file after the other, so that the removal of a large group doesn't hold up those who read and write. */
+  private async remove(path: string): Promise<void> {
+    try {
+      await unlink(path);
+      return;
+    } catch (error) {
+      // Linux says EISDIR of a directory, others EPERM.
+      if (codeOf(error) !== 'EISDIR' && codeOf(error) !== 'EPERM') throw error;
+    }
+    const directories = [path];
+    for (const directory of directories) {
+      for await (const entry of await opendir(directory)) {
+        if (this.closed) return;
+        const member = `${directory}/${entry.name}`;
+        if (entry.isDirectory()) directories.push(member);
+        else await unlink(member);
+      }
+    }
+    await rm(path, { recursive: true, force: true });
+  }
+}
