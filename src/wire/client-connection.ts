@@ -68,7 +68,7 @@ export class ClientConnection extends Connection {
     const complete = { ...defaultClientConnectionOptions, ...options };
     const { signal, handshakeTimeout } = complete;
     signal?.throwIfAborted();
-    const connection = new ClientConnection(connect({ host, port }), complete);
+    const connection = new ClientConnection(connect({ host, port, family: 4 }), complete);
     let reason: unknown;
     const giveUp = (why: unknown): void => {
       reason = why;

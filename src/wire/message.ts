@@ -57,7 +57,7 @@ export function isOneway(request: Pick<CallRequest, 'flags'>): boolean {
  * @throws ProtocolError `invalid request data format` where it is no pickle of a request
  */
 export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): CallRequest {
-  const request = unpickle(body, limits);
+  const request = unpickle(body, limits, 'invalid request data format');
   const [objectID, method, flags, packed, ...others] = request instanceof PythonTuple ? request.items : [];
   const id = textOf(objectID);
   const name = textOf(method);
@@ -107,10 +107,10 @@ export function encodeException(exception: ExceptionDescription, protocol: Pickl
 
 /**
  * Reads the body of a reply.
- * @throws ProtocolError where it is no pickle
+ * @throws ProtocolError `incorrect answer received` where it is no pickle
  */
-export function decodeReply(body: Uint8Array, limits?: PickleReadOptions): CallReply {
-  const value = unpickle(body, limits);
+export function decodeReply(body: Uint8Array, options?: PickleReadOptions): CallReply {
+  const value = unpickle(body, options, 'incorrect answer received');
   if (!(value instanceof PythonInstance) || !value.isOf(CAPSULE.module, CAPSULE.name)) return { value };
   return { exception: describe(value.attribute('excObj'), linesOf(value.attribute('args'))) };
 }
@@ -136,11 +136,11 @@ function linesOf(traceback: PythonValue | undefined): readonly string[] | undefi
   return texts.length > 0 ? texts : undefined;
 }
 
-function unpickle(body: Uint8Array, limits: PickleReadOptions | undefined): PythonValue {
+function unpickle(body: Uint8Array, options: PickleReadOptions | undefined, problem: string): PythonValue {
   try {
-    return loads(body, limits);
+    return loads(body, options);
   } catch (error) {
-    if (error instanceof PickleError) throw invalidRequest();
+    if (error instanceof PickleError) throw new ProtocolError(problem, error.message);
     throw error;
   }
 }
