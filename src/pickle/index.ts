@@ -18,3 +18,4 @@ export type { PickleLimits } from './machine.js';
 export { dumps, PickleWriter } from './writer.js';
 export type { PickleWriteOptions, PlainOpcode } from './writer.js';
 export { PickleError } from './pickle-error.js';
+export { fromDate, toDate } from './datetime.js';

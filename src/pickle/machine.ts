@@ -42,7 +42,7 @@ export class PickleMachine {
   private memoSize = 0;
   // Python counts memo entries from 0 or 1 without gaps: those are in the array, any other in the map.
   private readonly memo: (PythonValue | undefined)[] = [undefined];
-  private readonly sparseMemo = new Map<number, PythonValue>();
+  private sparseMemo: Map<number, PythonValue> | undefined;
   private objects = 0;
   private opcodeOffset = 0;
 
@@ -156,12 +156,12 @@ export class PickleMachine {
     const value = this.peek();
     if (++this.memoSize > this.limits.memo) throw this.limited('memo');
     if (index <= this.memo.length) this.memo[index] = value;
-    else this.sparseMemo.set(index, value);
+    else (this.sparseMemo ??= new Map<number, PythonValue>()).set(index, value);
   }
 
   recall(index: number): PythonValue {
     const dense = this.memo[index];
-    const value = dense === undefined ? this.sparseMemo.get(index) : dense;
+    const value = dense === undefined ? this.sparseMemo?.get(index) : dense;
     if (value === undefined) throw this.error(`nothing was memoized as ${index}`);
     return value;
   }

@@ -30,7 +30,7 @@ export interface PickleReadOptions extends Partial<PickleLimits> {
  * It does not recurse, so the values may be nested as deep as the pickle says; `dumps` has a limit for that.
  * @throws PickleError where the bytes are no pickle, or it asks for more than the limits
  */
-export function loads(bytes: Uint8Array, options: PickleReadOptions = {}): PythonValue {
+export function loads(bytes: Uint8Array, options?: PickleReadOptions): PythonValue {
   const reader = new PickleReader(bytes, options);
   for (;;) {
     const opcode = reader.nextOpcode();
@@ -48,11 +48,15 @@ class PickleReader extends PickleMachine {
   /** How many values may still be copied out of containers that stay in use: see `takeCopies`. */
   private copies: number;
 
-  constructor(bytes: Uint8Array, { offset = 0, unicode, floats, ...limits }: PickleReadOptions) {
+  constructor(bytes: Uint8Array, options: PickleReadOptions | undefined) {
     const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    super(buffer, offset, { ...DEFAULT_PICKLE_LIMITS, ...limits });
-    this.plainUnicode = unicode === 'text';
-    this.plainFloats = floats === 'number';
+    super(
+      buffer,
+      options?.offset ?? 0,
+      options === undefined ? DEFAULT_PICKLE_LIMITS : { ...DEFAULT_PICKLE_LIMITS, ...options },
+    );
+    this.plainUnicode = options?.unicode === 'text';
+    this.plainFloats = options?.floats === 'number';
     this.copies = buffer.length;
   }
 
@@ -68,10 +72,22 @@ class PickleReader extends PickleMachine {
     this.push(decodeASCII(this.bytes, start, start + length) ?? this.bytesAt(start, start + length));
   }
 
-  pushUnicode(text: string | undefined): void {
-    if (text === undefined) throw this.error('the text is not valid in its encoding');
-    const isExact = this.plainUnicode || !isASCII(text);
-    this.push(isExact ? text : new PythonUnicode(text));
+  /** A unicode string of that many bytes in UTF-8. */
+  pushUnicode(length: number): void {
+    if (length > this.limits.stringBytes) throw this.limited('stringBytes');
+    const start = this.skip(length);
+    const end = start + length;
+    const ascii = decodeASCII(this.bytes, start, end);
+    const text = ascii ?? decodeUTF8(this.bytes, start, end);
+    if (text === undefined) throw this.error('expected text in UTF-8');
+    this.push(ascii === undefined || this.plainUnicode ? text : new PythonUnicode(ascii));
+  }
+
+  /** A unicode string in a line. */
+  pushUnicodeLine(): void {
+    const text = decodeRawUnicodeEscape(this.line());
+    if (text === undefined) throw this.error('expected text with valid escapes');
+    this.push(this.plainUnicode || !/^[\0-\x7f]*$/.test(text) ? text : new PythonUnicode(text));
   }
 
   /** An int, which outside the range of Python's 64 bits is a long. */
@@ -123,14 +139,15 @@ class PickleReader extends PickleMachine {
 
   private knownReduction(callable: PythonValue, args: PythonTuple): PythonValue | undefined {
     if (!(callable instanceof PythonClass)) return undefined;
-    const [first, ...rest] = args.items;
-    if (callable.is('__builtin__', 'set') && rest.length === 0 && Array.isArray(first)) {
+    const [first] = args.items;
+    if (callable.is('__builtin__', 'set') && args.length === 1 && Array.isArray(first)) {
       this.takeCopies(first.length);
       return new Set(first.map((item) => this.key(item)));
     }
+    // How a new-style instance is written in protocols 0 and 1, which have no NEWOBJ.
     if (callable.is('copy_reg', '__newobj__') && first !== undefined) {
-      this.takeCopies(rest.length);
-      return new PythonInstance('newobj', first, new PythonTuple(rest));
+      this.takeCopies(args.length);
+      return new PythonInstance('newobj', first, new PythonTuple(args.items.slice(1)));
     }
     return undefined;
   }
@@ -285,13 +302,10 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     reader.pushString(reader.int32());
   },
   UNICODE: (reader) => {
-    reader.pushUnicode(decodeRawUnicodeEscape(reader.line()));
+    reader.pushUnicodeLine();
   },
   BINUNICODE: (reader) => {
-    const length = reader.int32();
-    if (length > reader.limits.stringBytes) throw reader.limited('stringBytes');
-    const start = reader.skip(length);
-    reader.pushUnicode(decodeUTF8(reader.bytes, start, start + length));
+    reader.pushUnicode(reader.int32());
   },
 
   // Containers.
@@ -404,8 +418,4 @@ function parseFloatLine(reader: PickleReader): number {
 /** True for a number that is written as an int. */
 function isInteger(value: number): boolean {
   return Number.isSafeInteger(value) && !Object.is(value, -0);
-}
-
-function isASCII(text: string): boolean {
-  return /^[\0-\x7f]*$/.test(text);
 }

@@ -2,16 +2,31 @@ import { isAscii, isUtf8 } from 'node:buffer';
 
 const BACKSLASH = 0x5c;
 
-/** Above this, a native scan and copy are faster than a loop here. */
-const LONG_TEXT = 32;
+/** Up to this length, text is put together here: calling into V8's native code takes longer. */
+const SHORT_TEXT = 12;
+/** Up to this length, it is looked through here. */
+const MEDIUM_TEXT = 256;
 
 /** The bytes as text, or undefined where one of them is not ASCII. */
 export function decodeASCII(bytes: Buffer, start: number, end: number): string | undefined {
-  if (end - start > LONG_TEXT) {
+  if (end - start <= SHORT_TEXT) return decodeShortASCII(bytes, start, end);
+  if (end - start > MEDIUM_TEXT) {
     return isAscii(bytes.subarray(start, end)) ? bytes.toString('latin1', start, end) : undefined;
   }
+  let union = 0;
+  for (let index = start; index < end; index++) union |= bytes[index] ?? 0;
+  return union < 0x80 ? bytes.toString('latin1', start, end) : undefined;
+}
+
+function decodeShortASCII(bytes: Buffer, start: number, end: number): string | undefined {
   let text = '';
-  for (let index = start; index < end; index++) {
+  let index = start;
+  for (; index + 4 <= end; index += 4) {
+    const [a = 0, b = 0, c = 0, d = 0] = [bytes[index], bytes[index + 1], bytes[index + 2], bytes[index + 3]];
+    if ((a | b | c | d) > 0x7f) return undefined;
+    text += String.fromCharCode(a, b, c, d);
+  }
+  for (; index < end; index++) {
     const byte = bytes[index] ?? 0;
     if (byte > 0x7f) return undefined;
     text += String.fromCharCode(byte);
@@ -56,9 +71,8 @@ function utf8Character(bytes: Buffer, index: number, length: number): number | u
   return lead > 0xf4 || character < least || character > 0x10ffff ? undefined : character;
 }
 
-/** UTF-8 as Python 2 writes it: a lone surrogate becomes three bytes, as any other character of its size. */
-export function encodeUTF8(text: string): Buffer {
-  if (!hasLoneSurrogate(text)) return Buffer.from(text, 'utf8');
+/** Text with lone surrogates as Python 2's UTF-8: each becomes three bytes, as any other character of its size. */
+export function encodeSurrogates(text: string): Buffer {
   const bytes = Buffer.allocUnsafe(text.length * 3);
   let length = 0;
   for (const character of text) {
@@ -78,8 +92,8 @@ function isSurrogate(code: number): boolean {
   return code >= 0xd800 && code <= 0xdfff;
 }
 
-/** With the u flag, a surrogate that is half of a pair is not matched. */
-function hasLoneSurrogate(text: string): boolean {
+/** True if a surrogate is not half of a pair: with the u flag, those of pairs are not matched. */
+export function hasLoneSurrogate(text: string): boolean {
   return /[\ud800-\udfff]/u.test(text);
 }
 
@@ -177,13 +191,13 @@ export function decodeRawUnicodeEscape(bytes: Buffer): string | undefined {
   return units.toString();
 }
 
-/** Text as Python's pickle writes it after the opcode UNICODE: one line, so without bare backslashes and line ends. */
-export function encodeRawUnicodeEscape(text: string): Buffer {
-  const escaped = text.replace(/[\\\n\u0100-\u{10ffff}]/gu, (character) => {
+/** Text as Python's pickle writes it after the opcode UNICODE: one line, so without bare backslashes and line ends;
+ * one character per byte. */
+export function encodeRawUnicodeEscape(text: string): string {
+  return text.replace(/[\\\n\u0100-\u{10ffff}]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return code > 0xffff ? `\\U${hex(code, 8)}` : `\\u${hex(code, 4)}`;
   });
-  return Buffer.from(escaped, 'latin1');
 }
 
 function hex(code: number, digits: number): string {

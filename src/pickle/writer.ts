@@ -1,6 +1,8 @@
+import { fromDate } from './datetime.js';
 import { Opcode } from './opcodes.js';
+import { PickleOutput } from './output.js';
 import { PickleError } from './pickle-error.js';
-import { encodeRawUnicodeEscape, encodeUTF8, pythonRepr } from './strings.js';
+import { encodeRawUnicodeEscape, encodeSurrogates, hasLoneSurrogate, pythonRepr } from './strings.js';
 import {
   PythonClass,
   PythonExtension,
@@ -13,56 +15,27 @@ import {
 } from './values.js';
 import type { PythonWritable } from './values.js';
 
+/** How to write a pickle. */
 export interface PickleWriteOptions {
   /** The pickle protocol; 2 by default. */
   readonly protocol?: 0 | 1 | 2;
-  /** How deep containers may be nested; 1000 by default, about as deep as Python's own pickle goes. */
+  /** How deep values may be nested; 1000 by default, which is about as deep as Python's own pickle goes. */
   readonly maxDepth?: number;
   /**
-   * As `fast` of Python's Pickler: no memo, so the pickle is shorter and made sooner, but what is shared is written
-   * again at each place, and what is cyclic is an error.
-   */
-  readonly fast?: boolean;
-  /**
-   * The most bytes that the pickle may have; 1 GiB by default. A value read from a short pickle may make a long one,
-   * where one thing stands in many places.
+   * The most bytes that a pickle, or a piece of one, may have; 1 GiB by default. What was read from a short pickle may
+   * make a long one, where one thing stands in many places.
    */
   readonly maxLength?: number;
+  /**
+   * As `fast` of Python's Pickler: without a memo the pickle is shorter and made sooner, but what is shared is written
+   * again at each place, and what is cyclic is an error. Off by default.
+   */
+  readonly fast?: boolean;
 }
 
-/**
- * Writes a value as a pickle. Shared and cyclic references stay what they are.
- * @throws PickleError where a value has no counterpart in Python, or containers are nested too deep
- */
-export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buffer {
-  return new PickleWriter(options).start().write(value).stop().take();
-}
-
-const SET = new PythonClass('__builtin__', 'set');
-const NEWOBJ_FUNCTION = new PythonClass('copy_reg', '__newobj__');
-const DATETIME = new PythonClass('datetime', 'datetime');
-
-/** Items per APPENDS or SETITEMS, as in Python: this bounds the stack of the reader. */
-const BATCH_SIZE = 1000;
-
-/** Texts shorter than this are repeated rather than memoized. */
-const MEMOIZED_LENGTH = 64;
-
-/**
- * V8 doesn't hash longer strings by their contents, so looking one up compares it with all of its length; only the
- * first few are memoized.
- */
-const LONG_TEXT = 16383;
-const MEMOIZED_LONG_TEXTS = 64;
-
-const INITIAL_SIZE = 1024;
-
-const LINE_END = 0x0a;
-
-/** The opcodes that have no argument. */
+/** The opcodes without an argument with which a `PickleWriter` puts values together. */
 export type PlainOpcode =
   | 'APPENDS'
-  | 'BINPERSID'
   | 'BUILD'
   | 'EMPTY_DICT'
   | 'EMPTY_LIST'
@@ -71,14 +44,35 @@ export type PlainOpcode =
   | 'NEWOBJ'
   | 'REDUCE'
   | 'SETITEMS'
-  | 'STOP'
   | 'TUPLE'
   | 'TUPLE1'
   | 'TUPLE2'
   | 'TUPLE3';
 
+const SET = new PythonClass('__builtin__', 'set');
+const NEWOBJ_FUNCTION = new PythonClass('copy_reg', '__newobj__');
+
+/** Items per APPENDS or SETITEMS, as in Python: this bounds the stack of the reader. */
+const BATCH_SIZE = 1000;
+
+/** Strings shorter than this are repeated rather than memoized. */
+const MEMOIZED_LENGTH = 64;
+
+// V8 does not hash longer strings by their contents, so that finding one among others compares them: only so many of
+// them are memoized.
+const HASHED_LENGTH = 16383;
+const MEMOIZED_LONG_TEXTS = 64;
+
 /**
- * Writes a pickle piece by piece, for what is too large to be at hand at once:
+ * Writes a value as a pickle. Shared and cyclic references stay what they are.
+ * @throws PickleError where a value has no counterpart in Python, is nested too deep or makes too long a pickle
+ */
+export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buffer {
+  return new PickleWriter(options).start().write(value).finish();
+}
+
+/**
+ * Writes a pickle piece by piece, for what is too large to be at hand at once, or was prepared before:
  *
  * ```
  * const writer = new PickleWriter({ fast: true }).start().opcode('EMPTY_LIST');
@@ -87,57 +81,46 @@ export type PlainOpcode =
  *   for (const [name, uri] of batch) writer.write(name).raw(uri).opcode('TUPLE2');
  *   send(writer.opcode('APPENDS').take());
  * }
- * send(writer.stop().take());
+ * send(writer.finish());
  * ```
  *
- * `fast` suits pieces: without it the writer remembers every container it has written. After an error it is of no use.
+ * Pieces are made as `new PickleWriter({ fast: true }).write(value).finish()`. `fast` is for them and for long pickles:
+ * without it the writer remembers each container that it has written. After an error a writer is of no more use.
  */
 export class PickleWriter {
   private readonly protocol: 0 | 1 | 2;
   private readonly maxDepth: number;
   private readonly fast: boolean;
-  private readonly maxLength: number;
-  private buffer = Buffer.allocUnsafe(INITIAL_SIZE);
-  private length = 0;
+  private readonly output: PickleOutput;
+  private isWhole = false;
   private depth = 0;
-  private readonly memo = new Map<unknown, number>();
+  /** Containers and long strings that were written, by the order in which they were. */
+  private memo: Map<unknown, number> | undefined;
   private longTexts = 0;
 
-  constructor({ protocol = 2, maxDepth = 1000, fast = false, maxLength = 2 ** 30 }: PickleWriteOptions = {}) {
-    this.protocol = protocol;
-    this.maxDepth = maxDepth;
-    this.fast = fast;
-    this.maxLength = maxLength;
+  constructor(options?: PickleWriteOptions) {
+    this.protocol = options?.protocol ?? 2;
+    this.maxDepth = options?.maxDepth ?? 1000;
+    this.fast = options?.fast ?? false;
+    this.output = new PickleOutput(options?.maxLength ?? 2 ** 30);
   }
 
-  /** Begins the pickle. */
+  /** Begins a whole pickle: without this a piece is written, for `raw`. */
   start(): this {
-    if (this.protocol === 2) this.twoBytes(Opcode.PROTO, this.protocol);
+    this.isWhole = true;
+    if (this.protocol === 2) this.output.twoBytes(Opcode.PROTO, this.protocol);
     return this;
   }
 
-  /** Ends the pickle, which must have left one value on the stack. */
-  stop(): this {
-    return this.opcode('STOP');
-  }
-
-  /** Takes what has been written since the last call. */
-  take(): Buffer {
-    const taken = this.buffer.subarray(0, this.length);
-    this.buffer = this.buffer.subarray(this.length);
-    this.length = 0;
-    return taken;
-  }
-
-  /** An opcode that has no argument. */
+  /** An opcode that has no argument: what it takes from the stack must have been written before. */
   opcode(name: PlainOpcode): this {
-    this.byte(Opcode[name]);
+    this.output.byte(Opcode[name]);
     return this;
   }
 
-  /** Opcodes made before, by a `fast` writer of the same protocol, without `start` and `stop`. */
+  /** A value that a `fast` writer of the same protocol wrote as a piece. */
   raw(opcodes: Uint8Array): this {
-    this.copy(opcodes);
+    this.output.bytes(opcodes);
     return this;
   }
 
@@ -157,10 +140,10 @@ export class PickleWriter {
         this.writeLong(value);
         break;
       case 'undefined':
-        this.byte(Opcode.NONE);
+        this.output.byte(Opcode.NONE);
         break;
       case 'object':
-        if (value === null) this.byte(Opcode.NONE);
+        if (value === null) this.output.byte(Opcode.NONE);
         else this.writeObject(value);
         break;
       default:
@@ -169,158 +152,145 @@ export class PickleWriter {
     return this;
   }
 
+  /** Takes what was written since the last time. */
+  take(): Buffer {
+    return this.output.take();
+  }
+
+  /** Ends the pickle or piece, and takes what was written since the last time. */
+  finish(): Buffer {
+    if (this.isWhole) this.output.byte(Opcode.STOP);
+    return this.output.finish();
+  }
+
+  private writeNumber(value: number): void {
+    if (!Number.isSafeInteger(value) || Object.is(value, -0)) this.writeFloat(value);
+    else if (this.protocol === 0 || value !== (value | 0)) this.output.withLine(Opcode.INT, String(value));
+    else if (value < 0 || value > 0xffff) this.output.withUint32(Opcode.BININT, value);
+    else if (value > 0xff) this.output.withUint16(Opcode.BININT2, value);
+    else this.output.twoBytes(Opcode.BININT1, value);
+  }
+
+  private writeFloat(value: number): void {
+    if (this.protocol === 0) this.output.withLine(Opcode.FLOAT, floatText(value));
+    else this.output.withFloat64(Opcode.BINFLOAT, value);
+  }
+
+  private writeBoolean(value: boolean): void {
+    if (this.protocol === 2) this.output.byte(value ? Opcode.NEWTRUE : Opcode.NEWFALSE);
+    else this.output.withLine(Opcode.INT, value ? '01' : '00');
+  }
+
+  private writeLong(value: bigint): void {
+    if (this.protocol < 2) {
+      this.output.withLine(Opcode.LONG, `${value}L`);
+      return;
+    }
+    const bytes = twosComplement(value);
+    if (bytes.length < 256) this.output.twoBytes(Opcode.LONG1, bytes.length);
+    else this.output.withUint32(Opcode.LONG4, bytes.length);
+    this.output.bytes(bytes);
+  }
+
+  /** A str where it is ASCII, else unicode. */
+  private writeText(text: string): void {
+    if (this.protocol > 0 && this.output.withShortASCII(Opcode.SHORT_BINSTRING, text)) return;
+    if (text.length >= MEMOIZED_LENGTH && this.recall(text)) return;
+    const byteLength = Buffer.byteLength(text);
+    if (byteLength !== text.length) this.writeUnicode(text, byteLength);
+    else if (this.protocol === 0) this.output.withLine(Opcode.STRING, pythonRepr(text));
+    else {
+      this.writeStringHeader(byteLength);
+      this.output.text(text, byteLength, 'latin1');
+    }
+    const isMemoized = text.length <= HASHED_LENGTH || ++this.longTexts <= MEMOIZED_LONG_TEXTS;
+    if (text.length >= MEMOIZED_LENGTH && isMemoized) this.memoize(text);
+  }
+
+  private writeUnicode(text: string, byteLength: number): void {
+    if (this.protocol === 0) {
+      this.output.withLine(Opcode.UNICODE, encodeRawUnicodeEscape(text));
+      return;
+    }
+    this.output.withUint32(Opcode.BINUNICODE, byteLength);
+    if (hasLoneSurrogate(text)) this.output.bytes(encodeSurrogates(text));
+    else this.output.text(text, byteLength, 'utf8');
+  }
+
+  private writeString(bytes: Uint8Array): void {
+    if (this.protocol === 0) {
+      this.output.withLine(Opcode.STRING, pythonRepr(Buffer.from(bytes).toString('latin1')));
+    } else {
+      this.writeStringHeader(bytes.length);
+      this.output.bytes(bytes);
+    }
+    if (bytes.length >= MEMOIZED_LENGTH) this.memoize(bytes);
+  }
+
+  private writeStringHeader(length: number): void {
+    if (length < 256) this.output.twoBytes(Opcode.SHORT_BINSTRING, length);
+    else this.output.withUint32(Opcode.BINSTRING, length);
+  }
+
   private writeObject(value: Extract<PythonWritable, object>): void {
     if (this.recall(value)) return;
-    if (++this.depth > this.maxDepth) {
-      throw new PickleError(`can't pickle containers nested deeper than ${this.maxDepth}`);
-    }
+    if (++this.depth > this.maxDepth) throw new PickleError(`can't pickle values nested deeper than ${this.maxDepth}`);
     if (value instanceof PythonTuple) this.writeTuple(value);
     else if (value instanceof PythonInstance) this.writeInstance(value);
     else if (value instanceof Map) this.writeDict(value, value, value.size);
     else if (Array.isArray(value)) this.writeList(value);
     else if (value instanceof Set) this.writeSet(value);
     else if (value instanceof PythonClass) this.writeClass(value);
-    else this.writeAtom(value);
+    else this.writeRarer(value);
     this.depth--;
   }
 
-  private writeAtom(value: object): void {
-    if (value instanceof PythonFloat) this.writeFloat(value.value);
+  private writeRarer(value: object): void {
+    if (value instanceof Uint8Array) this.writeString(value);
     else if (value instanceof PythonUnicode) this.writePythonUnicode(value);
-    else if (value instanceof Uint8Array) this.writeString(value);
-    else if (value instanceof PythonInteger) this.textLine(Opcode.INT, String(value.value));
+    else if (value instanceof PythonFloat) this.writeFloat(value.value);
+    else if (value instanceof PythonInteger) this.output.withLine(Opcode.INT, String(value.value));
     else if (value instanceof PythonExtension) this.writeExtension(value.code);
     else if (value instanceof PythonPersistentID) this.writePersistentID(value);
-    else if (value instanceof Date) this.writeDate(value);
+    else if (value instanceof Date) this.writeInstance(fromDate(value));
     else this.writePlainObject(value);
   }
 
-  private writeNumber(value: number): void {
-    if (!Number.isSafeInteger(value) || Object.is(value, -0)) this.writeFloat(value);
-    else if (this.protocol === 0 || value !== (value | 0)) this.textLine(Opcode.INT, String(value));
-    else if (value >= 0 && value <= 0xff) this.twoBytes(Opcode.BININT1, value);
-    else if (value >= 0 && value <= 0xffff) this.withUint16(Opcode.BININT2, value);
-    else this.withUint32(Opcode.BININT, value >>> 0);
-  }
-
-  private writeFloat(value: number): void {
-    if (this.protocol === 0) {
-      this.textLine(Opcode.FLOAT, floatText(value));
-      return;
-    }
-    this.byte(Opcode.BINFLOAT);
-    this.reserve(8);
-    this.length = this.buffer.writeDoubleBE(value, this.length);
-  }
-
-  private writeBoolean(value: boolean): void {
-    if (this.protocol === 2) this.byte(value ? Opcode.NEWTRUE : Opcode.NEWFALSE);
-    else this.textLine(Opcode.INT, value ? '01' : '00');
-  }
-
-  private writeLong(value: bigint): void {
-    if (this.protocol < 2) {
-      this.textLine(Opcode.LONG, `${value}L`);
-      return;
-    }
-    const bytes = twosComplement(value);
-    if (bytes.length < 256) this.twoBytes(Opcode.LONG1, bytes.length);
-    else this.withUint32(Opcode.LONG4, bytes.length);
-    this.copy(bytes);
-  }
-
-  /** A str where it is ASCII, else unicode. */
-  private writeText(text: string): void {
-    if (text.length >= MEMOIZED_LENGTH && this.recall(text)) return;
-    if (!isASCII(text)) this.writeUnicode(text);
-    else if (this.protocol === 0) this.textLine(Opcode.STRING, pythonRepr(text));
-    else {
-      this.stringHeader(text.length);
-      this.reserve(text.length);
-      this.length += this.buffer.write(text, this.length, 'latin1');
-    }
-    if (text.length >= MEMOIZED_LENGTH) this.memoizeText(text);
-  }
-
   private writePythonUnicode(unicode: PythonUnicode): void {
-    this.writeUnicode(unicode.value);
-    if (unicode.value.length >= MEMOIZED_LENGTH) this.memoize(unicode);
+    const { value } = unicode;
+    this.writeUnicode(value, Buffer.byteLength(value));
+    if (value.length >= MEMOIZED_LENGTH) this.memoize(unicode);
   }
 
-  private memoizeText(text: string): void {
-    if (text.length <= LONG_TEXT || ++this.longTexts <= MEMOIZED_LONG_TEXTS) this.memoize(text);
-  }
-
-  private writeUnicode(text: string): void {
-    if (this.protocol === 0) {
-      this.byte(Opcode.UNICODE);
-      this.copy(encodeRawUnicodeEscape(text));
-      this.byte(LINE_END);
-      return;
-    }
-    const bytes = encodeUTF8(text);
-    this.withUint32(Opcode.BINUNICODE, bytes.length);
-    this.copy(bytes);
-  }
-
-  private writeString(bytes: Uint8Array): void {
-    if (this.protocol === 0) {
-      this.textLine(Opcode.STRING, pythonRepr(Buffer.from(bytes).toString('latin1')));
-    } else {
-      this.stringHeader(bytes.length);
-      this.copy(bytes);
-    }
-    if (bytes.length >= MEMOIZED_LENGTH) this.memoize(bytes);
-  }
-
-  private stringHeader(length: number): void {
-    if (length < 256) this.twoBytes(Opcode.SHORT_BINSTRING, length);
-    else this.withUint32(Opcode.BINSTRING, length);
+  private writePlainObject(object: object): void {
+    if (!isPlainObject(object)) throw new PickleError(`can't pickle ${describe(object)}`);
+    const entries = Object.entries(object);
+    this.writeDict(object, entries, entries.length);
   }
 
   private writeTuple(tuple: PythonTuple<readonly PythonWritable[]>): void {
     const { items } = tuple;
-    if (items.length === 0) {
-      this.writeTupleOf(items);
-      return;
-    }
-    const hasMark = this.openTuple(items.length);
+    const opcode = this.tupleOpcode(items.length);
+    const hasMark = opcode === Opcode.TUPLE;
+    if (hasMark) this.output.byte(Opcode.MARK);
     for (const item of items) this.write(item);
     if (this.recallInstead(tuple, items.length, hasMark)) return;
-    this.closeTuple(items.length);
-    this.memoize(tuple);
+    this.output.byte(opcode);
+    if (items.length > 0) this.memoize(tuple);
   }
 
-  /** A tuple that nothing else refers to. */
-  private writeTupleOf(items: readonly PythonWritable[]): void {
-    this.openTuple(items.length);
-    for (const item of items) this.write(item);
-    this.closeTuple(items.length);
-  }
-
-  private openTuple(length: number): boolean {
-    const hasMark = this.protocol === 0 || length > 3 || (this.protocol === 1 && length > 0);
-    if (hasMark) this.byte(Opcode.MARK);
-    return hasMark;
-  }
-
-  private closeTuple(length: number): void {
-    if (this.protocol > 0 && length === 0) this.byte(Opcode.EMPTY_TUPLE);
-    else if (this.protocol === 2 && length === 1) this.byte(Opcode.TUPLE1);
-    else if (this.protocol === 2 && length === 2) this.byte(Opcode.TUPLE2);
-    else if (this.protocol === 2 && length === 3) this.byte(Opcode.TUPLE3);
-    else this.byte(Opcode.TUPLE);
+  private tupleOpcode(length: number): number {
+    if (this.protocol === 0) return Opcode.TUPLE;
+    if (length === 0) return Opcode.EMPTY_TUPLE;
+    if (this.protocol === 1 || length > 3) return Opcode.TUPLE;
+    return length === 1 ? Opcode.TUPLE1 : length === 2 ? Opcode.TUPLE2 : Opcode.TUPLE3;
   }
 
   private writeList(list: readonly PythonWritable[]): void {
-    this.openList();
+    if (this.protocol === 0) this.output.twoBytes(Opcode.MARK, Opcode.LIST);
+    else this.output.byte(Opcode.EMPTY_LIST);
     this.memoize(list);
     this.writeItems(list);
-  }
-
-  private openList(): void {
-    if (this.protocol === 0) this.twoBytes(Opcode.MARK, Opcode.LIST);
-    else this.byte(Opcode.EMPTY_LIST);
   }
 
   /** Appends the items to what is topmost on the reader's stack. */
@@ -328,18 +298,18 @@ export class PickleWriter {
     for (let start = 0; start < items.length; start += BATCH_SIZE) {
       const end = Math.min(start + BATCH_SIZE, items.length);
       const isBatch = this.protocol > 0 && end - start > 1;
-      if (isBatch) this.byte(Opcode.MARK);
+      if (isBatch) this.output.byte(Opcode.MARK);
       for (let index = start; index < end; index++) {
         this.write(items[index]);
-        if (!isBatch) this.byte(Opcode.APPEND);
+        if (!isBatch) this.output.byte(Opcode.APPEND);
       }
-      if (isBatch) this.byte(Opcode.APPENDS);
+      if (isBatch) this.output.byte(Opcode.APPENDS);
     }
   }
 
   private writeDict(dict: object, entries: Iterable<readonly [PythonWritable, PythonWritable]>, size: number): void {
-    if (this.protocol === 0) this.twoBytes(Opcode.MARK, Opcode.DICT);
-    else this.byte(Opcode.EMPTY_DICT);
+    if (this.protocol === 0) this.output.twoBytes(Opcode.MARK, Opcode.DICT);
+    else this.output.byte(Opcode.EMPTY_DICT);
     this.memoize(dict);
     this.writeEntries(entries, size);
   }
@@ -349,223 +319,148 @@ export class PickleWriter {
     const isBatch = this.protocol > 0 && size > 1;
     let count = 0;
     for (const [key, value] of entries) {
-      if (isBatch && count % BATCH_SIZE === 0) this.byte(Opcode.MARK);
-      this.write(key);
-      this.write(value);
+      if (isBatch && count % BATCH_SIZE === 0) this.output.byte(Opcode.MARK);
+      this.write(key).write(value);
       count++;
-      if (!isBatch) this.byte(Opcode.SETITEM);
-      else if (count % BATCH_SIZE === 0 || count === size) this.byte(Opcode.SETITEMS);
+      if (!isBatch) this.output.byte(Opcode.SETITEM);
+      else if (count % BATCH_SIZE === 0 || count === size) this.output.byte(Opcode.SETITEMS);
     }
   }
 
   private writeSet(set: ReadonlySet<PythonWritable>): void {
-    this.write(SET);
-    this.openTuple(1);
-    this.openList();
-    this.writeItems([...set]);
-    this.closeTuple(1);
-    if (this.recallInstead(set, 2, false)) return;
-    this.byte(Opcode.REDUCE);
-    this.memoize(set);
+    this.writeCall(set, SET, new PythonTuple([[...set]]), Opcode.REDUCE);
   }
 
   private writeClass(cls: PythonClass): void {
-    this.byte(Opcode.GLOBAL);
-    this.writeClassName(cls);
+    this.output.withLine(Opcode.GLOBAL, cls.module);
+    this.output.line(cls.name);
     this.memoize(cls);
   }
 
-  private writeClassName({ module, name }: PythonClass): void {
-    this.line(module);
-    this.line(name);
-  }
-
   private writeInstance(instance: PythonInstance): void {
-    const { construction, callable, args, state, listItems, dictItems } = instance;
-    if (construction === 'obj') {
-      const isInst = this.protocol === 0 && callable instanceof PythonClass;
-      this.byte(Opcode.MARK);
-      if (!isInst) this.write(callable);
-      for (const item of args.items) this.write(item);
-      if (this.recallInstead(instance, args.length + (isInst ? 0 : 1), true)) return;
-      this.byte(isInst ? Opcode.INST : Opcode.OBJ);
-      if (isInst) this.writeClassName(callable);
-    } else {
-      const isNewObject = construction === 'newobj' && this.protocol === 2;
-      this.write(construction === 'reduce' || isNewObject ? callable : NEWOBJ_FUNCTION);
-      if (construction === 'reduce' || isNewObject) this.write(args);
-      else this.writeTupleOf([callable, ...args.items]);
-      if (this.recallInstead(instance, 2, false)) return;
-      this.byte(isNewObject ? Opcode.NEWOBJ : Opcode.REDUCE);
-    }
-    this.memoize(instance);
+    if (!this.writeConstruction(instance)) return;
+    const { state, listItems, dictItems } = instance;
     if (listItems !== undefined) this.writeItems(listItems);
     if (dictItems !== undefined) this.writeEntries(dictItems, dictItems.size);
     if (state !== undefined) this.write(state).opcode('BUILD');
   }
 
-  /** A persistent id is text in protocol 0; what is no line of text is written as any value. */
-  private writePersistentID({ id }: PythonPersistentID): void {
-    if (this.protocol === 0 && typeof id === 'string' && isASCII(id) && !id.includes('\n')) {
-      this.textLine(Opcode.PERSID, id);
-      return;
+  /** @returns false where the instance was completed meanwhile, and is referred to */
+  private writeConstruction(instance: PythonInstance): boolean {
+    const { construction, callable, args } = instance;
+    if (construction === 'obj') return this.writeOldStyle(instance);
+    if (construction === 'reduce') return this.writeCall(instance, callable, args, Opcode.REDUCE);
+    if (this.protocol === 2) return this.writeCall(instance, callable, args, Opcode.NEWOBJ);
+    return this.writeCall(instance, NEWOBJ_FUNCTION, new PythonTuple([callable, ...args.items]), Opcode.REDUCE);
+  }
+
+  private writeCall(
+    result: object,
+    callable: PythonWritable,
+    args: PythonTuple<readonly PythonWritable[]>,
+    opcode: number,
+  ): boolean {
+    this.write(callable).write(args);
+    if (this.recallInstead(result, 2, false)) return false;
+    this.output.byte(opcode);
+    this.memoize(result);
+    return true;
+  }
+
+  private writeOldStyle(instance: PythonInstance): boolean {
+    const { callable, args } = instance;
+    const namesClass = this.protocol === 0 && callable instanceof PythonClass;
+    this.output.byte(Opcode.MARK);
+    if (!namesClass) this.write(callable);
+    for (const item of args.items) this.write(item);
+    if (this.recallInstead(instance, namesClass ? args.length : args.length + 1, true)) return false;
+    if (namesClass) {
+      this.output.withLine(Opcode.INST, callable.module);
+      this.output.line(callable.name);
+    } else {
+      this.output.byte(Opcode.OBJ);
     }
-    this.write(id).opcode('BINPERSID');
+    this.memoize(instance);
+    return true;
+  }
+
+  /** A persistent id is a line of text in protocol 0; one that can't be is written as in the others. */
+  private writePersistentID({ id }: PythonPersistentID): void {
+    if (this.protocol === 0 && typeof id === 'string' && !/[\n\x80-\uffff]/.test(id)) {
+      this.output.withLine(Opcode.PERSID, id);
+    } else {
+      this.write(id);
+      this.output.byte(Opcode.BINPERSID);
+    }
   }
 
   private writeExtension(code: number): void {
-    if (!(Number.isInteger(code) && code > 0 && code <= 0x7fffffff))
+    if (!(Number.isInteger(code) && code > 0 && code <= 0x7fffffff)) {
       throw new PickleError(`can't pickle the extension code ${code}`);
-    if (code <= 0xff) this.twoBytes(Opcode.EXT1, code);
-    else if (code <= 0xffff) this.withUint16(Opcode.EXT2, code);
-    else this.withUint32(Opcode.EXT4, code);
-  }
-
-  private writeDate(date: Date): void {
-    const year = date.getUTCFullYear();
-    if (!(year >= 1 && year <= 9999))
-      throw new PickleError(`can't pickle the date ${String(date)}: Python has the years 1 to 9999`);
-    const microseconds = date.getUTCMilliseconds() * 1000;
-    const state = Uint8Array.of(
-      year >> 8,
-      year & 0xff,
-      date.getUTCMonth() + 1,
-      date.getUTCDate(),
-      date.getUTCHours(),
-      date.getUTCMinutes(),
-      date.getUTCSeconds(),
-      microseconds >> 16,
-      (microseconds >> 8) & 0xff,
-      microseconds & 0xff,
-    );
-    this.write(DATETIME);
-    this.writeTupleOf([state]);
-    this.byte(Opcode.REDUCE);
-    this.memoize(date);
-  }
-
-  private writePlainObject(object: object): void {
-    if (!isPlainObject(object)) throw new PickleError(`can't pickle ${describe(object)}`);
-    const entries = Object.entries(object);
-    this.writeDict(object, entries, entries.length);
+    }
+    if (code <= 0xff) this.output.twoBytes(Opcode.EXT1, code);
+    else if (code <= 0xffff) this.output.withUint16(Opcode.EXT2, code);
+    else this.output.withUint32(Opcode.EXT4, code);
   }
 
   /** Remembers what the reader now has on top of its stack. */
   private memoize(value: unknown): void {
     if (this.fast) return;
+    this.memo ??= new Map<unknown, number>();
     const index = this.memo.size;
     this.memo.set(value, index);
-    if (this.protocol === 0) this.textLine(Opcode.PUT, String(index));
-    else if (index <= 0xff) this.twoBytes(Opcode.BINPUT, index);
-    else this.withUint32(Opcode.LONG_BINPUT, index);
+    if (this.protocol === 0) this.output.withLine(Opcode.PUT, String(index));
+    else if (index <= 0xff) this.output.twoBytes(Opcode.BINPUT, index);
+    else this.output.withUint32(Opcode.LONG_BINPUT, index);
   }
 
   /** Refers to a value that was written before. @returns false where it was not */
   private recall(value: unknown): boolean {
-    const index = this.memo.get(value);
+    const index = this.memo?.get(value);
     if (index === undefined) return false;
-    if (this.protocol === 0) this.textLine(Opcode.GET, String(index));
-    else if (index <= 0xff) this.twoBytes(Opcode.BINGET, index);
-    else this.withUint32(Opcode.LONG_BINGET, index);
+    if (this.protocol === 0) this.output.withLine(Opcode.GET, String(index));
+    else if (index <= 0xff) this.output.twoBytes(Opcode.BINGET, index);
+    else this.output.withUint32(Opcode.LONG_BINGET, index);
     return true;
   }
 
   /**
-   * A value that holds itself was completed while its parts were written: then throws those parts away, and refers to
-   * it. As Python does.
+   * A value that holds itself was completed while its parts were written. Then, as in Python, throws these parts away
+   * and refers to it.
    * @param count how many parts are on the reader's stack
    * @param hasMark whether a mark is below them
+   * @returns false where that is not the case
    */
   private recallInstead(value: unknown, count: number, hasMark: boolean): boolean {
-    if (!this.memo.has(value)) return false;
-    if (hasMark && this.protocol > 0) this.byte(Opcode.POP_MARK);
-    else for (let pops = hasMark ? count + 1 : count; pops > 0; pops--) this.byte(Opcode.POP);
+    if (this.memo?.has(value) !== true) return false;
+    if (hasMark && this.protocol > 0) this.output.byte(Opcode.POP_MARK);
+    else for (let pops = hasMark ? count + 1 : count; pops > 0; pops--) this.output.byte(Opcode.POP);
     return this.recall(value);
   }
-
-  /** An opcode with its argument as a line of text. */
-  private textLine(opcode: number, text: string): void {
-    this.byte(opcode);
-    this.line(text);
-  }
-
-  /** A line of text, one byte per character. */
-  private line(text: string): void {
-    if (/[\n\u0100-\uffff]/.test(text)) throw new PickleError(`can't pickle the name ${JSON.stringify(text)}`);
-    this.reserve(text.length + 1);
-    this.length += this.buffer.write(text, this.length, 'latin1');
-    this.byte(LINE_END);
-  }
-
-  private withUint32(opcode: number, argument: number): void {
-    this.reserve(5);
-    this.buffer[this.length++] = opcode;
-    this.length = this.buffer.writeUInt32LE(argument, this.length);
-  }
-
-  private withUint16(opcode: number, argument: number): void {
-    this.twoBytes(opcode, argument & 0xff);
-    this.byte(argument >> 8);
-  }
-
-  private byte(byte: number): void {
-    this.reserve(1);
-    this.buffer[this.length++] = byte;
-  }
-
-  private twoBytes(first: number, second: number): void {
-    this.reserve(2);
-    this.buffer[this.length++] = first;
-    this.buffer[this.length++] = second;
-  }
-
-  private copy(bytes: Uint8Array): void {
-    this.reserve(bytes.length);
-    this.buffer.set(bytes, this.length);
-    this.length += bytes.length;
-  }
-
-  private reserve(count: number): void {
-    if (this.length + count <= this.buffer.length) return;
-    if (this.length + count > this.maxLength) throw new PickleError(`can't pickle more than ${this.maxLength} bytes`);
-    const larger = Buffer.allocUnsafe(Math.max(this.length + count, 2 * this.buffer.length, INITIAL_SIZE));
-    larger.set(this.buffer.subarray(0, this.length));
-    this.buffer = larger;
-  }
 }
 
-/** Two's complement in as few bytes as hold the sign, the lowest first; none for 0. */
+/** Two's complement in as few bytes as hold the number and its sign, the lowest first; none for 0. */
 function twosComplement(value: bigint): Uint8Array {
   if (value === 0n) return new Uint8Array();
-  const magnitude = value < 0n ? ~value : value;
-  const size = (magnitude.toString(16).length >> 1) + 1;
-  const bytes = Buffer.from(
-    BigInt.asUintN(size * 8, value)
-      .toString(16)
-      .padStart(size * 2, '0'),
-    'hex',
-  ).reverse();
-  const isWide = bytes.length > 1 && isSignExtension(bytes[size - 1] ?? 0, bytes[size - 2] ?? 0);
-  return isWide ? bytes.subarray(0, -1) : bytes;
+  const hexDigits = (value < 0n ? ~value : value).toString(16);
+  // The highest bit is the sign's: a digit of 8 or more has no room for it.
+  const length = (hexDigits.length >> 1) + (hexDigits.length % 2 === 1 || hexDigits >= '8' ? 1 : 0);
+  return Buffer.from(hex(BigInt.asUintN(length * 8, value), length * 2), 'hex').reverse();
 }
 
-/** True if the highest byte of a two's complement number only repeats the sign of the byte below it. */
-function isSignExtension(highest: number, below: number): boolean {
-  return highest === (below < 0x80 ? 0 : 0xff);
+function hex(value: bigint, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
 }
 
+/** As Python's `repr`, as far as `float` reads it back as the same. */
 function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
   return Object.is(value, -0) ? '-0.0' : String(value);
 }
 
-function isASCII(text: string): boolean {
-  return Buffer.byteLength(text) === text.length;
-}
-
-/** An object literal or one without a prototype, also of another realm: no instance of a class. */
-function isPlainObject(object: object): boolean {
+/** An object literal or one without a prototype, also of another realm; no instance of a class. */
+function isPlainObject(object: object): object is Readonly<Record<string, PythonWritable>> {
   const prototype: unknown = Object.getPrototypeOf(object);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
