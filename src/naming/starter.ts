@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import type { Config, Log } from '../config/index.js';
 import { NAMESERVER_NAME, type PyroURI } from '../names/index.js';
-import { MemoryNamespace, type Namespace } from '../namespace/index.js';
+import { DirectoryNamespace, MemoryNamespace, type Namespace } from '../namespace/index.js';
 import { Daemon } from '../rpc/index.js';
 import { NameServer } from './name-server.js';
 
@@ -132,7 +132,9 @@ export class NameServerStarter implements AsyncDisposable {
   private async serve(daemon: Daemon, options: StartOptions): Promise<PyroURI> {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
-    const namespace = new MemoryNamespace();
+    const namespace = persistent
+      ? await DirectoryNamespace.open(this.databaseDirectory(options), { log, sync: config.PYRO_NS_SYNC })
+      : new MemoryNamespace();
     this.namespace = namespace;
     const nameServer = new NameServer(namespace, {
       config,
