@@ -3,6 +3,7 @@
 import process from 'node:process';
 import yargs from 'yargs';
 import { createLog, defaultConfig } from '../config/index.js';
+import type { Log } from '../config/index.js';
 import { PyroError } from '../errors.js';
 import { NameServerStarter, type StartOptions } from '../naming/index.js';
 
@@ -113,11 +114,22 @@ function stopOnSignals(starter: NameServerStarter): void {
   process.once('SIGTERM', stop);
 }
 
+/** After a log rotation. From a terminal that is closed, SIGHUP ends the process as usual. */
+function reopenOnSignal(log: Log): void {
+  if (process.stdout.isTTY) return;
+  process.on('SIGHUP', () => {
+    log.reopen();
+    log.msg('NameServer', 'log opened again');
+  });
+}
+
 async function main(): Promise<void> {
   const options = await readOptions(process.argv.slice(2));
   if (options === undefined) return;
   const config = defaultConfig();
-  const starter = new NameServerStarter({ config, log: createLog(config), print });
+  const log = createLog(config);
+  reopenOnSignal(log);
+  const starter = new NameServerStarter({ config, log, print });
   print('*** Pyro Name Server ***');
   await starter.start(options);
   stopOnSignals(starter);
