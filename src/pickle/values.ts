@@ -99,7 +99,7 @@ export class PythonUnicode {
 }
 
 /** A tuple. */
-export class PythonTuple<Items extends readonly PythonWritable[] = readonly PythonValue[]> {
+export class PythonTuple<Items extends readonly unknown[] = readonly PythonValue[]> {
   constructor(readonly items: Items) {}
 
   get length(): number {
@@ -116,7 +116,7 @@ export class PythonTuple<Items extends readonly PythonWritable[] = readonly Pyth
 }
 
 /** Makes a tuple: `tuple(1, 'two')`. */
-export function tuple<Items extends readonly PythonWritable[]>(...items: Items): PythonTuple<Items> {
+export function tuple<Items extends readonly unknown[]>(...items: Items): PythonTuple<Items> {
   return new PythonTuple(items);
 }
 
