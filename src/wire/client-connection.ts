@@ -1,8 +1,9 @@
 import { connect, type Socket } from 'node:net';
-import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
+import { connectTLS, type ClientTLSOptions } from './tls.js';
 
 /** What opening a client's connection can be told besides. */
 export interface ClientConnectionOptions extends ConnectionOptions {
@@ -12,6 +13,8 @@ export interface ClientConnectionOptions extends ConnectionOptions {
   readonly createAuthToken: (identification: Uint8Array, challenge: Buffer) => Uint8Array;
   /** Gives up opening the connection. */
   readonly signal: AbortSignal | undefined;
+  /** Connect by TLS. */
+  readonly tls: ClientTLSOptions | undefined;
 }
 
 export const defaultClientConnectionOptions: ClientConnectionOptions = {
@@ -19,6 +22,7 @@ export const defaultClientConnectionOptions: ClientConnectionOptions = {
   identification: Buffer.alloc(0),
   createAuthToken,
   signal: undefined,
+  tls: undefined,
 };
 
 /** How a call may end early. */
@@ -68,7 +72,8 @@ export class ClientConnection extends Connection {
     const complete = { ...defaultClientConnectionOptions, ...options };
     const { signal, handshakeTimeout } = complete;
     signal?.throwIfAborted();
-    const connection = new ClientConnection(connect({ host, port, family: 4 }), complete);
+    const socket = complete.tls ? connectTLS(host, port, complete.tls) : connect({ host, port, family: 4 });
+    const connection = new ClientConnection(socket, complete);
     let reason: unknown;
     const giveUp = (why: unknown): void => {
       reason = why;
@@ -115,7 +120,7 @@ export class ClientConnection extends Connection {
    * @throws ConnectionClosedError `connection lost`
    */
   send(body: Body): void {
-    if (!this.isOpen) throw new ConnectionClosedError('connection lost');
+    if (!this.isOpen) throw this.connectionLost();
     const frame = encodeFrame(body, this.options);
     if (this.compressing === undefined && !('then' in frame)) {
       this.write(frame);
@@ -144,7 +149,7 @@ export class ClientConnection extends Connection {
 
   private established(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.socket.once('connect', resolve);
+      this.socket.once(this.options.tls ? 'secureConnect' : 'connect', resolve);
       this.socket.once('error', (error) => {
         reject(new ProtocolError('connection failed', error.message));
       });
@@ -219,7 +224,7 @@ export class ClientConnection extends Connection {
         if ('then' in body) body.catch(() => undefined);
         call.resolve(body);
       }
-      if (this.inputEnded) this.lose(new ConnectionClosedError('connection lost'));
+      if (this.inputEnded) this.lose(this.connectionLost());
     } catch (error) {
       this.lose(error);
     }

@@ -47,6 +47,7 @@ export abstract class Connection {
   /** True once the last word is said. */
   protected finishing = false;
 
+  private failure: string | undefined;
   private outgoing: Uint8Array[] = [];
   private outgoingSize = 0;
   private flushing = false;
@@ -69,7 +70,9 @@ export abstract class Connection {
       });
     });
     // 'close' follows an error, and that is where the end is dealt with.
-    socket.on('error', () => undefined);
+    socket.on('error', ({ message }) => {
+      this.failure = message;
+    });
     socket.on('data', (chunk: Buffer) => {
       this.reader.push(chunk);
       this.consume();
@@ -90,6 +93,11 @@ export abstract class Connection {
 
   toString(): string {
     return `${this.remoteAddress ?? 'unknown'}:${this.remotePort ?? 0}`;
+  }
+
+  /** What those get who wait for more from the peer; it says why, where the system told. */
+  protected connectionLost(): ConnectionClosedError {
+    return new ConnectionClosedError('connection lost', ...(this.failure === undefined ? [] : [this.failure]));
   }
 
   /** Bytes that the peer has not taken yet. */
@@ -142,7 +150,7 @@ export abstract class Connection {
       for (;;) {
         const taken = take(this.reader);
         if (taken !== undefined) return taken;
-        if (this.inputEnded) throw new ConnectionClosedError('connection lost');
+        if (this.inputEnded) throw this.connectionLost();
         await new Promise<void>((resolve) => {
           this.consume = resolve;
         });
