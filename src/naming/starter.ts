@@ -118,7 +118,7 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log, print } = this.options;
     const port = nsport ?? config.PYRO_NS_PORT;
     try {
-      this.daemon = await Daemon.start({ config, log, host: hostname, port, norange: true });
+      this.daemon = await Daemon.start({ config, log, host: hostname, port, norange: true, exactValues: true });
       return this.daemon;
     } catch (error) {
       print('The Name Server appears to be already running on this host.');

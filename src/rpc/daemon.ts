@@ -1,24 +1,27 @@
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { hostname as machineName } from 'node:os';
-import type { Config, Log } from '../config/index.js';
+import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, ProtocolError } from '../errors.js';
-import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
+import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import { PickleError, type PickleReadOptions } from '../pickle/index.js';
 import {
   decodeRequest,
   encodeException,
   encodeReply,
   isOneway,
-  ServerConnection,
   type CallRequest,
+  type Certificates,
   type Reply,
-  type ServerConnectionOptions,
+  type ServerConnection,
 } from '../wire/index.js';
 import { resolveAddress } from './address.js';
+import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
-import { Pickled, type Answer, type Servant } from './servant.js';
-import { DefaultConnValidator, type GuardedDaemon } from './validators.js';
+import { ObjBase } from './objects.js';
+import { isServant, Pickled, type Answer, type Servant } from './servant.js';
+import { TCPServer } from './tcp-server.js';
+import type { DefaultConnValidator } from './validators.js';
 
 /** What a daemon asks of a name server: a proxy of one, or the object itself in the name server's own process. */
 export interface NameServerObject {
@@ -28,8 +31,8 @@ export interface NameServerObject {
 }
 
 export interface DaemonOptions {
-  readonly config: Config;
-  readonly log: Log;
+  /** PYRO by default; PYROSSL is the same within TLS, with the certificates of the PYROSSL_* items. */
+  readonly protocol?: ObjectProtocol | undefined;
   /** The host name or address to listen on; PYRO_HOST by default, and all addresses where that is empty. */
   readonly host?: string | undefined;
   /** The first port to try; PYRO_PORT by default. With `norange`, 0 lets the system choose. */
@@ -38,6 +41,14 @@ export interface DaemonOptions {
   readonly norange?: boolean | undefined;
   /** The host name that URIs of this daemon's objects have; PYRO_PUBLISHHOST by default, else the host. */
   readonly publishHost?: string | undefined;
+  /** This process's configuration by default. */
+  readonly config?: Config | undefined;
+  readonly log?: Log | undefined;
+  /**
+   * Give objects arguments that are written again as they came: ASCII unicode and whole floats keep their type. Else
+   * they are the strings and numbers that programs expect.
+   */
+  readonly exactValues?: boolean | undefined;
 }
 
 interface Implementation {
@@ -46,32 +57,39 @@ interface Implementation {
 }
 
 /**
- * Accepts and dispatches calls to the objects connected to it, as Pyro's `Daemon` does.
+ * Accepts and dispatches calls to the objects connected to it, as Pyro's `Daemon` does. Start one with `Daemon.start`;
+ * it listens until `shutdown`, or until an `await using` ends.
  */
-export class Daemon implements GuardedDaemon, AsyncDisposable {
-  private readonly server: Server;
-  private readonly connections = new Set<ServerConnection>();
+export class Daemon implements AsyncDisposable {
+  private readonly tcpServer: TCPServer;
   private readonly implementations = new Map<string, Implementation>();
   private readonly persistentIDs = new Set<string>();
-  private readonly config: Config;
-  private readonly log: Log;
-  private validator = new DefaultConnValidator();
+  /** What was made of plain objects, to find it again when they are disconnected. */
+  private readonly wrappers = new WeakMap<object, ObjBase>();
+  private readonly reading: PickleReadOptions;
   private nameServer: NameServerObject | undefined;
-  private boundAddress: AddressInfo | undefined;
-  private readonly pickleLimits: PickleReadOptions;
+  private reaper: NodeJS.Timeout | undefined;
 
   private constructor(
-    options: DaemonOptions,
+    readonly protocol: ObjectProtocol,
     /** The host name as published. */
     readonly hostname: string,
     /** The address that URIs have: the published host's IPv4 address, or with PYRO_DNS_URI its name. */
     readonly address: string,
+    private readonly config: Config,
+    private readonly log: Log,
+    certificates: Certificates | undefined,
+    exactValues: boolean,
   ) {
-    this.config = options.config;
-    this.log = options.log;
-    this.pickleLimits = { objects: this.config.PYRO_MAX_PICKLE_OBJECTS };
-    this.server = createServer({ noDelay: true, keepAlive: this.config.PYRO_SOCK_KEEPALIVE }, (socket) => {
-      this.accept(socket);
+    this.reading = {
+      objects: config.PYRO_MAX_PICKLE_OBJECTS,
+      ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
+    };
+    this.tcpServer = new TCPServer({
+      config,
+      log,
+      certificates,
+      handler: (body, connection) => this.answer(body, connection),
     });
     const internal = new DaemonServant(this);
     this.implementations.set(INTERNAL_DAEMON_GUID, { servant: internal, name: '__PYRO_Internal_Daemon' });
@@ -80,14 +98,18 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
   /**
    * Starts listening.
    * @throws DaemonError where no port of the range is free, or a host is not known
+   * @throws ConfigError where a certificate can't be read
    */
-  static async start(options: DaemonOptions): Promise<Daemon> {
-    const { config } = options;
+  static async start(options: DaemonOptions = {}): Promise<Daemon> {
+    const { protocol = 'PYRO', config = defaultConfig(), log = defaultLog() } = options;
     const host = options.host ?? config.PYRO_HOST;
     const hostname = (options.publishHost ?? config.PYRO_PUBLISHHOST ?? host) || machineName();
     const address = config.PYRO_DNS_URI ? hostname : await addressOf(hostname);
-    const daemon = new Daemon(options, hostname, address);
-    await daemon.listen(host === '' ? '0.0.0.0' : await addressOf(host), options);
+    const certificates = protocol === 'PYROSSL' ? await readCertificates(config) : undefined;
+    const daemon = new Daemon(protocol, hostname, address, config, log, certificates, options.exactValues === true);
+    const first = options.port ?? config.PYRO_PORT;
+    const tries = options.norange === true ? 1 : config.PYRO_PORT_RANGE;
+    await daemon.tcpServer.listen(host === '' ? '0.0.0.0' : await addressOf(host), first, tries);
     return daemon;
   }
 
@@ -98,16 +120,12 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
 
   /** Where the daemon listens: address and port. */
   get listening(): AddressInfo {
-    if (this.boundAddress === undefined) throw new DaemonError('the daemon is not listening');
-    return this.boundAddress;
+    return this.tcpServer.listening;
   }
 
+  /** How many connections are open. */
   get connectionCount(): number {
-    return this.connections.size;
-  }
-
-  get maxConnections(): number {
-    return this.config.PYRO_MAXCONNECTIONS;
+    return this.tcpServer.connectionCount;
   }
 
   /** The name server that objects with a name are registered with. */
@@ -115,40 +133,51 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
     this.nameServer = nameServer;
   }
 
+  getNameServer(): NameServerObject | undefined {
+    return this.nameServer;
+  }
+
   /** Lets in only clients with one of these passphrases; null lets in everybody. */
   setAllowedIdentifications(ids: readonly string[] | null): void {
-    this.validator.setAllowedIdentifications(ids);
+    this.tcpServer.validator.setAllowedIdentifications(ids);
   }
 
   setNewConnectionValidator(validator: DefaultConnValidator): void {
-    this.validator = validator;
+    this.tcpServer.validator = validator;
+  }
+
+  getNewConnectionValidator(): DefaultConnValidator {
+    return this.tcpServer.validator;
   }
 
   /**
-   * Serves an object, and registers it with the name server if it has a name and there is a name server.
+   * Serves an object: a Servant such as an ObjBase, or any other, around which an ObjBase is put. Registers it with the
+   * name server if it has a name and there is a name server; without a name it is transient.
    * @throws NamingError where the name is taken or not valid
    */
-  async connect(servant: Servant, name?: string): Promise<PyroURI> {
+  async connect(object: object, name?: string): Promise<PyroURI> {
+    const servant = this.servantOf(object);
     const uri = this.uriOf(servant);
     if (name !== undefined) {
       if (this.nameServer) await this.nameServer.register(name, uri);
       else this.log.warn('Daemon', 'connecting object without name server specified:', name);
     }
-    this.implementations.set(uri.objectID, { servant, name });
+    this.serve(servant, name);
     return uri;
   }
 
   /**
-   * Serves an object under the id that it is registered with, if that registration leads to this daemon: so that its
-   * URI survives a restart. Else an old registration is replaced.
+   * Serves an object under the id that it is registered with, if that registration leads to this daemon: so its URI
+   * survives a restart. A registration that leads elsewhere is replaced.
+   * @throws NamingError where the name is not valid
    */
-  async connectPersistent(servant: Servant, name?: string): Promise<PyroURI> {
+  async connectPersistent(object: object, name?: string): Promise<PyroURI> {
+    const servant = this.servantOf(object);
     const registered = name === undefined ? undefined : await this.registeredURI(name);
     if (name !== undefined && registered !== undefined) {
-      const own = this.uriOf(servant);
-      if (registered.protocol === own.protocol && registered.address === own.address && registered.port === own.port) {
+      if (this.isOwn(registered)) {
         servant.setGUID(registered.objectID);
-        this.implementations.set(registered.objectID, { servant, name });
+        this.serve(servant, name);
         this.persistentIDs.add(registered.objectID);
         return registered;
       }
@@ -159,18 +188,37 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
     return uri;
   }
 
-  /** Serves an object no longer, and removes its registration. */
-  async disconnect(servant: Servant): Promise<void> {
-    const guid = servant.GUID();
+  /** Serves an object no longer, and removes its registration. An object is named by itself or by its id. */
+  async disconnect(object: object | string): Promise<void> {
+    const guid = typeof object === 'string' ? object : this.servantOf(object).GUID();
     const implementation = this.implementations.get(guid);
     if (guid === INTERNAL_DAEMON_GUID || implementation === undefined) return;
     if (implementation.name !== undefined) await this.unregister(implementation.name);
-    this.implementations.delete(guid);
-    this.persistentIDs.delete(guid);
+    this.drop(guid, implementation);
   }
 
+  /** The names of the objects served, by their ids; undefined for transient ones. */
   getRegistered(): ReadonlyMap<string, string | undefined> {
     return new Map([...this.implementations].map(([guid, { name }]) => [guid, name]));
+  }
+
+  /** The object served under an id; what was given to `connect` is its delegate, where it was no Servant itself. */
+  getLocalObject(guid: string): Servant | undefined {
+    return this.implementations.get(guid)?.servant;
+  }
+
+  /** The URI of an object, whether it is served yet or not. */
+  uriOf(object: object): PyroURI {
+    return new PyroURI(this.protocol, this.address, this.port, this.servantOf(object).GUID());
+  }
+
+  /** Drops objects without a name that nobody called for so many seconds; 0 keeps them. */
+  setTransientsCleanupAge(seconds: number): void {
+    clearInterval(this.reaper);
+    if (seconds <= 0) return;
+    this.reaper = setInterval(() => {
+      this.reapUnusedTransients(seconds * 1000);
+    }, seconds * 200).unref();
   }
 
   /**
@@ -178,14 +226,9 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
    * @param disconnect unregister the objects too, but for those connected persistently
    */
   async shutdown(disconnect = false): Promise<void> {
-    const closed = new Promise<void>((resolve) => {
-      this.server.close(() => {
-        resolve();
-      });
-    });
+    clearInterval(this.reaper);
     if (disconnect) await this.disconnectObjects();
-    await Promise.all([...this.connections].map((connection) => connection.end()));
-    await closed;
+    await this.tcpServer.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -196,78 +239,19 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
     return `<Pyro Daemon on ${this.hostname}:${this.port}>`;
   }
 
-  private async listen(address: string, options: DaemonOptions): Promise<void> {
-    const first = options.port ?? this.config.PYRO_PORT;
-    const tries = options.norange === true ? 1 : this.config.PYRO_PORT_RANGE;
-    for (let port = first; ; port++) {
-      try {
-        this.boundAddress = await this.listenOn(address, port);
-        return;
-      } catch (error) {
-        if (port + 1 < first + tries && port < 65535) continue;
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new DaemonError(`Couldn't start Pyro daemon: ${reason}`);
-      }
-    }
-  }
-
-  private listenOn(host: string, port: number): Promise<AddressInfo> {
-    return new Promise((resolve, reject) => {
-      this.server.once('error', reject);
-      this.server.listen({ host, port, backlog: this.config.PYRO_TCP_LISTEN_BACKLOG }, () => {
-        this.server.off('error', reject);
-        this.server.on('error', (error) => {
-          this.log.error('Daemon', 'accepting a connection failed:', error);
-        });
-        const bound = this.server.address();
-        if (bound === null || typeof bound === 'string') reject(new DaemonError('not listening on a TCP port'));
-        else resolve(bound);
-      });
-    });
-  }
-
-  private accept(socket: Socket): void {
-    const { config, log } = this;
-    const connection = new ServerConnection(socket, connectionOptions(config));
-    this.connections.add(connection);
-    void connection.closed.then(() => {
-      this.connections.delete(connection);
-      log.msg('TCPServer', 'removed connection', connection, '#conns=', this.connections.size);
-    });
-    void this.open(connection);
-  }
-
-  private async open(connection: ServerConnection): Promise<void> {
-    const { validator } = this;
-    const accepted = await connection.open({
-      acceptHost: () => validator.acceptHost(this, connection),
-      createAuthChallenge: () => validator.createAuthChallenge(this, connection),
-      acceptIdentification: (_connection, token, challenge) =>
-        validator.acceptIdentification(this, connection, token, challenge),
-    });
-    if (!accepted) {
-      this.log.warn('TCPServer', 'connection not accepted:', connection);
-      return;
-    }
-    this.log.msg('TCPServer', 'new connection', connection, '#conns=', this.connections.size);
-    connection.serve((body) => this.answer(body, connection));
-  }
-
   /** Answers the body of a request; without a promise where the object answers without one. */
   private answer(body: Buffer, connection: ServerConnection): Reply | Promise<Reply> {
     const call = this.read(body);
     const implementation = this.implementations.get(call.objectID);
     if (implementation === undefined) throw new ProtocolError('unknown object ID');
-    const oneway = isOneway(call);
     try {
       const answer = implementation.servant.invoke(call, connection);
-      if (!(answer instanceof Promise)) return oneway ? undefined : this.encode(answer);
-      const reply = answer.then(
-        (value) => (oneway ? undefined : this.encode(value)),
-        (error: unknown) => this.encodeError(error, call),
-      );
+      if (!(answer instanceof Promise)) return isOneway(call) ? undefined : this.encode(answer);
+      const reply = answer
+        .then((value) => (isOneway(call) ? undefined : this.encode(value)))
+        .catch((error: unknown) => this.encodeError(error, call));
       // Like Pyro's thread per one-way call: the next request doesn't wait for it.
-      return oneway && this.config.PYRO_ONEWAY_THREADED ? undefined : reply;
+      return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? undefined : reply;
     } catch (error) {
       return this.encodeError(error, call);
     }
@@ -275,7 +259,7 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
 
   private read(body: Buffer): CallRequest {
     try {
-      return decodeRequest(body, this.pickleLimits);
+      return decodeRequest(body, this.reading);
     } catch (error) {
       if (error instanceof PickleError) throw new ProtocolError(`invalid request data format: ${error.message}`);
       throw error;
@@ -287,13 +271,34 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
   }
 
   private encodeError(error: unknown, call: CallRequest): Reply {
-    this.log.warn('Daemon', 'exception during processing of', call.method, 'for object', call.objectID, error);
+    this.log.warn('Daemon', 'exception during processing of', call.method, 'of object', call.objectID, error);
     if (isOneway(call)) return undefined;
     return encodeException(describeException(error), this.config.PYRO_PICKLE_FORMAT);
   }
 
-  private uriOf(servant: Servant): PyroURI {
-    return new PyroURI('PYRO', this.address, this.port, servant.GUID());
+  private servantOf(object: object): Servant {
+    if (isServant(object)) return object;
+    let wrapper = this.wrappers.get(object);
+    if (wrapper === undefined) {
+      wrapper = new ObjBase(object);
+      this.wrappers.set(object, wrapper);
+    }
+    return wrapper;
+  }
+
+  private serve(servant: Servant, name: string | undefined): void {
+    this.implementations.set(servant.GUID(), { servant, name });
+    if (servant instanceof ObjBase) servant.setPyroDaemon(this);
+  }
+
+  private drop(guid: string, { servant }: Implementation): void {
+    this.implementations.delete(guid);
+    this.persistentIDs.delete(guid);
+    if (servant instanceof ObjBase) servant.setPyroDaemon(undefined);
+  }
+
+  private isOwn({ protocol, address, port }: PyroURI): boolean {
+    return protocol === this.protocol && address === this.address && port === this.port;
   }
 
   private async registeredURI(name: string): Promise<PyroURI | undefined> {
@@ -314,28 +319,27 @@ export class Daemon implements GuardedDaemon, AsyncDisposable {
     }
   }
 
-  private async disconnectObjects(): Promise<void> {
-    for (const [guid, { name }] of this.implementations) {
-      if (name === undefined || guid === INTERNAL_DAEMON_GUID || this.persistentIDs.has(guid)) continue;
-      await this.unregister(name).catch((error: unknown) => {
-        this.log.warn('Daemon', 'unregistering an object at shutdown failed:', name, error);
-      });
+  private reapUnusedTransients(age: number): void {
+    for (const [guid, implementation] of this.implementations) {
+      const { servant, name } = implementation;
+      if (name !== undefined || !(servant instanceof ObjBase) || Date.now() - servant.lastUsed <= age) continue;
+      this.drop(guid, implementation);
+      servant._gotReaped();
     }
-    this.implementations.clear();
   }
-}
 
-/** The configuration items that are about connections, in the wire's terms. */
-function connectionOptions(config: Config): Partial<ServerConnectionOptions> {
-  return {
-    compression: config.PYRO_COMPRESSION,
-    checksum: config.PYRO_CHECKSUM,
-    keepAlive: config.PYRO_SOCK_KEEPALIVE,
-    limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
-    handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
-    idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
-    maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
-  };
+  private async disconnectObjects(): Promise<void> {
+    for (const [guid, implementation] of this.implementations) {
+      if (guid === INTERNAL_DAEMON_GUID) continue;
+      const { name } = implementation;
+      if (name !== undefined && !this.persistentIDs.has(guid)) {
+        await this.unregister(name).catch((error: unknown) => {
+          this.log.warn('Daemon', 'unregistering an object at shutdown failed:', name, error);
+        });
+      }
+      this.drop(guid, implementation);
+    }
+  }
 }
 
 async function addressOf(host: string): Promise<string> {

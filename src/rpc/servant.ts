@@ -24,3 +24,15 @@ export interface Servant {
    */
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer>;
 }
+
+/** True if an object is a Servant, and needs no ObjBase around it. */
+export function isServant(object: object): object is Servant {
+  return (
+    'GUID' in object &&
+    typeof object.GUID === 'function' &&
+    'setGUID' in object &&
+    typeof object.setGUID === 'function' &&
+    'invoke' in object &&
+    typeof object.invoke === 'function'
+  );
+}

@@ -1,3 +1,5 @@
+import type { X509Certificate } from 'node:crypto';
+import { TLSSocket } from 'node:tls';
 import { createAuthToken, DeniedReason, mungeIdentification, newChallenge, tokensEqual } from '../wire/index.js';
 import type { ServerConnection } from '../wire/index.js';
 
@@ -59,5 +61,20 @@ export class DefaultConnValidator {
   /** Lets in only clients with one of these passphrases; null lets in everybody. */
   setAllowedIdentifications(ids: readonly string[] | null): void {
     this.allowedIDs = ids?.map((id) => this.mungeIdent(id));
+  }
+}
+
+/** The validator of a TLS daemon: looks at the client's certificate too. */
+export class BasicSSLValidator extends DefaultConnValidator {
+  override async acceptHost(daemon: GuardedDaemon, connection: ServerConnection): Promise<DeniedReason | undefined> {
+    const refusal = await super.acceptHost(daemon, connection);
+    if (refusal !== undefined) return refusal;
+    const { socket } = connection;
+    return this.checkCertificate(socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined);
+  }
+
+  /** Accepts any certificate that the authority has signed (others don't get here): to be overridden. */
+  checkCertificate(certificate: X509Certificate | undefined): Verdict {
+    return certificate === undefined ? DeniedReason.Security : undefined;
   }
 }

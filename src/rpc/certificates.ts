@@ -1,0 +1,27 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ConfigError } from '../errors.js';
+import type { Config, ConfigItemName } from '../config/index.js';
+import type { Certificates } from '../wire/index.js';
+
+/**
+ * Reads what the PYROSSL_* items name: this host's certificate, its key, and the authority's certificate.
+ * @throws ConfigError that says which item names a file that can't be read
+ */
+export async function readCertificates(config: Config): Promise<Certificates> {
+  const read = async (item: ConfigItemName, file: string): Promise<Buffer> => {
+    try {
+      return await readFile(join(config.PYROSSL_CERTDIR, file));
+    } catch (error) {
+      const reason = error instanceof Object && 'code' in error ? String(error.code) : String(error);
+      throw new ConfigError(`${item}: the file ${file} in ${config.PYROSSL_CERTDIR} can't be read: ${reason}`);
+    }
+  };
+  const cert = await read('PYROSSL_CERT', config.PYROSSL_CERT);
+  return {
+    cert,
+    // Without a file of its own, the key stands in the certificate's.
+    key: config.PYROSSL_KEY === undefined ? cert : await read('PYROSSL_KEY', config.PYROSSL_KEY),
+    ca: await read('PYROSSL_CA_CERT', config.PYROSSL_CA_CERT),
+  };
+}

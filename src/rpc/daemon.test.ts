@@ -1,0 +1,318 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { loadConfig, silentLog, type Config } from '../config/index.js';
+import { NamingError } from '../errors.js';
+import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
+import { PythonFloat, PythonUnicode, tuple, type PythonWritable } from '../pickle/index.js';
+import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
+import { Daemon, type DaemonOptions, type NameServerObject } from './daemon.js';
+import { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
+import { RemoteError } from './remote-error.js';
+
+let config: Config;
+let daemon: Daemon;
+const opened: ClientConnection[] = [];
+
+const startDaemon = (options: DaemonOptions = {}): Promise<Daemon> =>
+  Daemon.start({ config, log: silentLog, host: '127.0.0.1', port: 0, norange: true, ...options });
+
+async function connect(to: Daemon = daemon): Promise<ClientConnection> {
+  const connection = await ClientConnection.open('127.0.0.1', to.port);
+  opened.push(connection);
+  return connection;
+}
+
+interface CallOptions {
+  readonly keywords?: ReadonlyMap<string, PythonWritable>;
+  readonly connection?: ClientConnection;
+}
+
+/** What a remote call returns or raises. */
+async function call(uri: PyroURI, method: string, args: PythonWritable[] = [], options: CallOptions = {}) {
+  const { keywords = new Map<string, PythonWritable>(), connection = await connect() } = options;
+  const flags = RequestFlag.Varargs | RequestFlag.Keywords;
+  const reply = await connection.call(encodeRequest({ objectID: uri.objectID, method, flags, args, keywords }));
+  return decodeReply(reply);
+}
+
+/** A name server of a few lines. */
+class Names implements NameServerObject {
+  readonly entries = new Map<string, PyroURI>();
+
+  register(name: string, uri: PyroURI): Promise<void> {
+    if (this.entries.has(name)) return Promise.reject(new NamingError('name already exists', name));
+    this.entries.set(name, uri);
+    return Promise.resolve();
+  }
+
+  unregister(name: string): Promise<void> {
+    return this.entries.delete(name) ? Promise.resolve() : Promise.reject(new NamingError('name not found', name));
+  }
+
+  resolve(name: string): Promise<PyroURI> {
+    const uri = this.entries.get(name);
+    return uri ? Promise.resolve(uri) : Promise.reject(new NamingError('name not found', name));
+  }
+}
+
+class Thermometer {
+  degrees = 20.5;
+  _secret = 'x';
+
+  read(): number {
+    return this.degrees;
+  }
+
+  warm(by: number, options: { times?: number } = {}): number {
+    this.degrees += by * (options.times ?? 1);
+    return this.degrees;
+  }
+
+  async later(): Promise<string> {
+    await Promise.resolve();
+    return 'later';
+  }
+
+  echo(value: unknown): unknown {
+    return value;
+  }
+
+  caller(): string | undefined {
+    return getCaller()?.remoteAddress;
+  }
+
+  fail(): never {
+    throw new RangeError('too warm');
+  }
+
+  failAsPython(): never {
+    throw new RemoteError('exceptions', 'KeyError', ['k']);
+  }
+
+  _private(): string {
+    return this._secret;
+  }
+}
+
+beforeEach(async () => {
+  config = loadConfig({ environment: {}, currentDirectory: '/' });
+  daemon = await startDaemon();
+});
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((connection) => connection.close()));
+  await daemon.shutdown();
+});
+
+describe('objects', () => {
+  test('answer calls, with values as programs expect them', async () => {
+    const uri = await daemon.connect(new Thermometer());
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+    expect(await call(uri, 'warm', [new PythonFloat(1)])).toEqual({ value: 21.5 });
+    expect(await call(uri, 'later')).toEqual({ value: 'later' });
+    expect(await call(uri, 'caller')).toEqual({ value: '127.0.0.1' });
+    expect(await call(uri, 'echo', [[tuple(1, 'a'), new Map([['k', null]])]])).toEqual({
+      value: [tuple(1, 'a'), new Map([['k', null]])],
+    });
+    expect(await call(uri, 'echo', [new PythonUnicode('u')])).toEqual({ value: 'u' });
+  });
+
+  test('get keyword arguments as one object', async () => {
+    const uri = await daemon.connect(new Thermometer());
+    expect(await call(uri, 'warm', [1], { keywords: new Map([['times', 3]]) })).toEqual({ value: 23.5 });
+  });
+
+  test.each(['_private', '_secret', 'constructor', 'toString', 'hasOwnProperty', '__proto__', 'nothing', 'degrees'])(
+    'have no method %s',
+    async (method) => {
+      const uri = await daemon.connect(new Thermometer());
+      const message = `'Thermometer' object has no attribute '${method}'`;
+      expect(await call(uri, method)).toMatchObject({ exception: { className: 'AttributeError', args: [message] } });
+    },
+  );
+
+  test('have no method of ObjBase, where they extend it', async () => {
+    class Extended extends ObjBase {
+      hello(): string {
+        return 'hello';
+      }
+    }
+    const uri = await daemon.connect(new Extended());
+    expect(await call(uri, 'hello')).toEqual({ value: 'hello' });
+    for (const method of ['setGUID', 'invoke', 'delegateTo', 'getDaemon']) {
+      expect(await call(uri, method)).toMatchObject({ exception: { className: 'AttributeError' } });
+    }
+  });
+
+  test('may say what is remote', async () => {
+    const uri = await daemon.connect(new ObjBase(new Thermometer(), { methods: ['read'], attributes: [] }));
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+    expect(await call(uri, 'warm', [1])).toMatchObject({ exception: { className: 'AttributeError' } });
+    expect(await call(uri, '_r_ga', ['degrees'])).toMatchObject({ exception: { className: 'AttributeError' } });
+  });
+
+  test('let attribute proxies read and write what is public', async () => {
+    const thermometer = new Thermometer();
+    const uri = await daemon.connect(thermometer);
+    expect(await call(uri, '_r_ha', ['read'])).toEqual({ value: 1 });
+    expect(await call(uri, '_r_ha', ['degrees'])).toEqual({ value: 2 });
+    expect(await call(uri, '_r_ga', ['degrees'])).toEqual({ value: 20.5 });
+    expect(await call(uri, '_r_sa', ['degrees', 3])).toEqual({ value: null });
+    expect(thermometer.degrees).toBe(3);
+    for (const attribute of ['_secret', 'read', '__proto__', 'constructor']) {
+      expect(await call(uri, '_r_sa', [attribute, 'y'])).toMatchObject({ exception: { className: 'AttributeError' } });
+    }
+  });
+
+  test('raise what Python knows', async () => {
+    const uri = await daemon.connect(new Thermometer());
+    expect(await call(uri, 'fail')).toMatchObject({
+      exception: { module: 'exceptions', className: 'ValueError', args: ['too warm'] },
+    });
+    expect(await call(uri, 'failAsPython')).toMatchObject({ exception: { className: 'KeyError', args: ['k'] } });
+    expect(JSON.stringify(await call(uri, 'fail'))).not.toContain('.ts');
+  });
+
+  test('that are synchronized answer one call at a time', async () => {
+    let running = 0;
+    let most = 0;
+    const slow = new SynchronizedObjBase({
+      async work() {
+        most = Math.max(most, ++running);
+        await new Promise(setImmediate);
+        running -= 1;
+      },
+    });
+    const uri = await daemon.connect(slow);
+    await Promise.all(Array.from({ length: 5 }, () => call(uri, 'work')));
+    expect(most).toBe(1);
+  });
+
+  test('without a name are dropped when nobody calls them', async () => {
+    const reaped = new Promise<void>((resolve) => {
+      class Transient extends ObjBase {
+        override _gotReaped(): void {
+          resolve();
+        }
+      }
+      void daemon.connect(new Transient());
+    });
+    daemon.setTransientsCleanupAge(0.02);
+    await reaped;
+    expect(daemon.getRegistered().size).toBe(1);
+  });
+});
+
+describe('the internal object', () => {
+  const internal = (): PyroURI => new PyroURI('PYRO', '127.0.0.1', daemon.port, INTERNAL_DAEMON_GUID);
+
+  test('tells what is registered, and resolves names', async () => {
+    const uri = await daemon.connect(new Thermometer(), 'thermometer');
+    expect(await call(internal(), 'ResolvePYROLOC', ['thermometer'])).toEqual({ value: uri.objectID });
+    expect(await call(internal(), 'getRegistered')).toEqual({
+      value: new Map([
+        [INTERNAL_DAEMON_GUID, '__PYRO_Internal_Daemon'],
+        [uri.objectID, 'thermometer'],
+      ]),
+    });
+  });
+
+  test('has nothing else, and does not know other names', async () => {
+    expect(await call(internal(), 'shutdown')).toMatchObject({ exception: { className: 'AttributeError' } });
+    expect(await call(internal(), 'ResolvePYROLOC', ['x'])).toMatchObject({
+      exception: { className: 'NamingError', args: ['no object found by this name', 'x'] },
+    });
+  });
+
+  test('is not what an unknown id leads to', async () => {
+    const connection = await connect();
+    const unknown = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'unknown');
+    expect(await call(unknown, 'ping', [], { connection })).toMatchObject({
+      exception: { className: 'ProtocolError', args: ['unknown object ID'] },
+    });
+    await connection.closed;
+  });
+});
+
+describe('names', () => {
+  test('connect registers, disconnect unregisters, a taken name is an error', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    const thermometer = new Thermometer();
+    const uri = await daemon.connect(thermometer, ':a');
+    expect(names.entries.get(':a')).toEqual(uri);
+    await expect(daemon.connect(new Thermometer(), ':a')).rejects.toThrow('name already exists');
+    await daemon.disconnect(thermometer);
+    expect(names.entries.size).toBe(0);
+    expect(await call(uri, 'read')).toMatchObject({ exception: { args: ['unknown object ID'] } });
+  });
+
+  test('connectPersistent takes over the id that is registered for this address and port', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    const registered = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'earlier-id');
+    names.entries.set(':a', registered);
+    expect(await daemon.connectPersistent(new Thermometer(), ':a')).toEqual(registered);
+    expect(await call(registered, 'read')).toEqual({ value: 20.5 });
+  });
+
+  test('connectPersistent replaces a registration that leads elsewhere', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    names.entries.set(':a', new PyroURI('PYRO', '127.0.0.1', daemon.port + 1, 'earlier-id'));
+    const uri = await daemon.connectPersistent(new Thermometer(), ':a');
+    expect(uri.objectID).not.toBe('earlier-id');
+    expect(names.entries.get(':a')).toEqual(uri);
+  });
+
+  test('shutdown unregisters, but not what was connected persistently', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    await daemon.connect(new Thermometer(), ':a');
+    await daemon.connectPersistent(new Thermometer(), ':b');
+    await daemon.shutdown(true);
+    expect([...names.entries.keys()]).toEqual([':b']);
+    daemon = await startDaemon();
+  });
+});
+
+describe('ports', () => {
+  test('a taken one is passed over in a range, and an error without', async () => {
+    const { port } = daemon;
+    await using next = await startDaemon({ port, norange: false });
+    expect(next.port).toBeGreaterThan(port);
+    await expect(startDaemon({ port })).rejects.toThrow("Couldn't start Pyro daemon");
+  });
+
+  test('the published host is the one in URIs', async () => {
+    await using published = await startDaemon({ publishHost: '10.1.2.3' });
+    expect((await published.connect(new Thermometer())).address).toBe('10.1.2.3');
+  });
+});
+
+describe('clients', () => {
+  test('one more than PYRO_MAXCONNECTIONS is refused', async () => {
+    config.PYRO_MAXCONNECTIONS = 2;
+    await connect();
+    await connect();
+    await expect(connect()).rejects.toThrow('server too busy');
+  });
+
+  test('need the identification that is asked for', async () => {
+    daemon.setAllowedIdentifications(['secret']);
+    const identification = (text: string): Buffer => daemon.getNewConnectionValidator().mungeIdent(text);
+    const open = (text: string) =>
+      ClientConnection.open('127.0.0.1', daemon.port, { identification: identification(text) });
+    await expect(connect()).rejects.toThrow('security reasons');
+    await expect(open('wrong')).rejects.toThrow('security reasons');
+    opened.push(await open('secret'));
+  });
+
+  test('that send nonsense hear so, and others are served', async () => {
+    const uri = await daemon.connect(new Thermometer());
+    const bad = await connect();
+    const reply = decodeReply(await bad.call(Buffer.from('nonsense')));
+    expect(reply).toMatchObject({ exception: { className: 'ProtocolError' } });
+    await bad.closed;
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+  });
+});

@@ -1,0 +1,169 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { networkInterfaces } from 'node:os';
+import { newGUID, type PyroURI } from '../names/index.js';
+import type { PythonValue } from '../pickle/index.js';
+import type { CallRequest, ServerConnection } from '../wire/index.js';
+import { DaemonError } from '../errors.js';
+import { noSuchAttribute } from './remote-error.js';
+import type { Answer, Servant } from './servant.js';
+import { fromPython, toPython, type ProxyDescription } from './translation.js';
+
+/** Pyro's codes of what an attribute proxy finds under a name (`_r_ha`). */
+const METHOD = 1;
+const ATTRIBUTE = 2;
+
+/** What may be reached from outside, where not all public methods and attributes are meant to be. */
+export interface RemoteAccess {
+  /** The only methods that can be called. */
+  readonly methods?: readonly string[];
+  /** The only attributes that attribute proxies can read and write. */
+  readonly attributes?: readonly string[];
+}
+
+/** What an object knows of the daemon it is connected to. */
+export interface ConnectedDaemon {
+  /** The URI of an object of this daemon. */
+  uriOf(object: object): PyroURI;
+}
+
+const callers = new AsyncLocalStorage<ServerConnection>();
+
+/** The connection of the client whose call is being answered: to be asked within a remote method. */
+export function getCaller(): ServerConnection | undefined {
+  return callers.getStore();
+}
+
+/**
+ * Makes an object remote: by extension, or around any other object (`new ObjBase(thing)`, `delegateTo`).
+ *
+ * What can be reached: methods of the object and its classes whose names don't begin with `_`; nothing that all objects
+ * have (`constructor`, `toString`, ...), nor what ObjBase itself has; or just what `access` lists. Keyword arguments
+ * arrive as one plain object behind the positional ones.
+ */
+export class ObjBase implements Servant {
+  private guid: string | undefined;
+  private daemon: ConnectedDaemon | undefined;
+  private target: object;
+  private access: RemoteAccess;
+  /** When the object was last called, in milliseconds since the epoch: transient objects are dropped by it. */
+  lastUsed = Date.now();
+
+  constructor(delegate?: object, access: RemoteAccess = {}) {
+    this.target = delegate ?? this;
+    this.access = access;
+  }
+
+  /** Lets another object answer. */
+  delegateTo(delegate: object, access: RemoteAccess = {}): void {
+    this.target = delegate;
+    this.access = access;
+  }
+
+  GUID(): string {
+    this.guid ??= newGUID(ownAddress(), process.pid);
+    return this.guid;
+  }
+
+  setGUID(guid: string): void {
+    this.guid = guid;
+  }
+
+  /** Called by the daemon that the object is connected to; with undefined when it is connected no longer. */
+  setPyroDaemon(daemon: ConnectedDaemon | undefined): void {
+    this.daemon = daemon;
+  }
+
+  /** The daemon that the object is connected to. @throws DaemonError where there is none */
+  getDaemon(): ConnectedDaemon {
+    if (this.daemon === undefined) throw new DaemonError('the object is not connected to a daemon');
+    return this.daemon;
+  }
+
+  /** The URI of the object, to make proxies of. @throws DaemonError where it is not connected to a daemon */
+  getURI(): PyroURI {
+    return this.getDaemon().uriOf(this);
+  }
+
+  /** Called when the daemon has dropped the object because nobody called it for so long: to be overridden. */
+  _gotReaped(): void {
+    // Most objects need not know.
+  }
+
+  invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
+    this.lastUsed = Date.now();
+    const [name, value] = call.args.map(receive);
+    switch (call.method) {
+      case '_r_ha':
+        return this.findMethod(String(name)) === undefined ? ATTRIBUTE : METHOD;
+      case '_r_ga':
+        return toPython(this.readAttribute(String(name)));
+      case '_r_sa':
+        this.writeAttribute(String(name), value);
+        return null;
+      default:
+        return this.callMethod(call, caller);
+    }
+  }
+
+  private callMethod(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
+    const method = this.findMethod(call.method);
+    if (method === undefined) throw noSuchAttribute(this.target.constructor.name, call.method);
+    const args: unknown[] = call.args.map(receive);
+    if (call.keywords.size > 0) {
+      args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, receive(value)])));
+    }
+    const result: unknown = callers.run(caller, () => Reflect.apply(method, this.target, args));
+    return result instanceof Promise ? result.then(toPython) : toPython(result);
+  }
+
+  private findMethod(name: string): Callable | undefined {
+    if (!isPublic(name) || this.access.methods?.includes(name) === false) return undefined;
+    const found: unknown = Reflect.get(this.target, name);
+    return isCallable(found) ? found : undefined;
+  }
+
+  private readAttribute(name: string): unknown {
+    this.requireAttribute(name);
+    return Reflect.get(this.target, name);
+  }
+
+  private writeAttribute(name: string, value: unknown): void {
+    this.requireAttribute(name);
+    Reflect.set(this.target, name, value);
+  }
+
+  private requireAttribute(name: string): void {
+    const isListed = this.access.attributes?.includes(name) !== false;
+    if (!isListed || !isPublic(name) || !(name in this.target) || isCallable(Reflect.get(this.target, name))) {
+      throw noSuchAttribute(this.target.constructor.name, name);
+    }
+  }
+}
+
+/** An object that answers one call at a time: each waits until the one before is done. */
+export class SynchronizedObjBase extends ObjBase {
+  private last: Promise<unknown> = Promise.resolve();
+
+  override invoke(call: CallRequest, caller: ServerConnection): Promise<Answer> {
+    const answer = this.last.then(() => super.invoke(call, caller));
+    this.last = answer.catch(() => undefined);
+    return answer;
+  }
+}
+
+/** What a peer sent, as the object gets it: a proxy comes as its URI. */
+const receive = (value: PythonValue): unknown => fromPython(value, ({ uri }: ProxyDescription) => uri);
+
+type Callable = (...args: unknown[]) => unknown;
+
+const isCallable = (value: unknown): value is Callable => typeof value === 'function';
+
+/** Private by Pyro's convention, or what every object has: never to be reached from outside. */
+const isPublic = (name: string): boolean =>
+  !name.startsWith('_') && !(name in Object.prototype) && !(name in ObjBase.prototype);
+
+/** This machine's first IPv4 address that is not loopback, for object ids. */
+function ownAddress(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1';
+}

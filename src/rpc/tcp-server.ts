@@ -1,0 +1,149 @@
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { Config, Log } from '../config/index.js';
+import { DaemonError } from '../errors.js';
+import {
+  createTLSServer,
+  ServerConnection,
+  type Certificates,
+  type RequestHandler,
+  type ServerConnectionOptions,
+} from '../wire/index.js';
+import { BasicSSLValidator, DefaultConnValidator, type GuardedDaemon } from './validators.js';
+
+/** How many ports there are. */
+const PORTS = 65536;
+
+export interface TCPServerOptions {
+  readonly config: Config;
+  readonly log: Log;
+  /** Speak TLS with these; plain TCP without. */
+  readonly certificates: Certificates | undefined;
+  /** Answers the body of a request. */
+  readonly handler: RequestHandler;
+}
+
+/**
+ * Listens, lets a validator judge who connects, and hands on the requests of those let in.
+ */
+export class TCPServer implements GuardedDaemon {
+  /** Judges new connections. */
+  validator: DefaultConnValidator;
+  private readonly server: Server;
+  private readonly connections = new Set<ServerConnection>();
+  private readonly config: Config;
+  private readonly log: Log;
+  private bound: AddressInfo | undefined;
+
+  constructor(private readonly options: TCPServerOptions) {
+    this.config = options.config;
+    this.log = options.log;
+    this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
+    const accept = (socket: Socket): void => void this.accept(socket);
+    this.server = options.certificates
+      ? createTLSServer(options.certificates, accept)
+      : createServer({ noDelay: true }, accept);
+    this.server.on('tlsClientError', ({ message }: Error, { remoteAddress }: Socket) => {
+      this.log.warn('TCPServer', 'TLS connection refused:', remoteAddress, message);
+    });
+  }
+
+  /** Where the server listens. @throws DaemonError where it does not */
+  get listening(): AddressInfo {
+    if (this.bound === undefined) throw new DaemonError('the daemon is not listening');
+    return this.bound;
+  }
+
+  get connectionCount(): number {
+    return this.connections.size;
+  }
+
+  get maxConnections(): number {
+    return this.config.PYRO_MAXCONNECTIONS;
+  }
+
+  /**
+   * Listens on the first free port of so many from `first` upwards; 0 lets the system choose.
+   * @param host an IPv4 address
+   * @throws DaemonError where none of them is free
+   */
+  async listen(host: string, first: number, tries: number): Promise<void> {
+    const last = Math.min(first + tries, PORTS) - 1;
+    for (let port = first; this.bound === undefined; port++) {
+      try {
+        this.bound = await this.listenOn(host, port);
+      } catch (error) {
+        if (port < last) continue;
+        const reason = error instanceof Object && 'message' in error ? String(error.message) : String(error);
+        throw new DaemonError(`Couldn't start Pyro daemon: ${reason}`);
+      }
+    }
+  }
+
+  /** No new connections; requests under way are answered; then connections are closed, and the port is free. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.server.close(() => {
+        resolve();
+      });
+    });
+    await Promise.all([...this.connections].map((connection) => connection.end()));
+    await closed;
+  }
+
+  private listenOn(host: string, port: number): Promise<AddressInfo> {
+    const { server, log } = this;
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host, port, backlog: this.config.PYRO_TCP_LISTEN_BACKLOG }, () => {
+        server.off('error', reject).on('error', (error) => {
+          log.error('TCPServer', 'accepting a connection failed:', error);
+        });
+        const address = server.address();
+        if (address === null || typeof address === 'string') reject(new DaemonError('not listening on a TCP port'));
+        else resolve(address);
+      });
+    });
+  }
+
+  private async accept(socket: Socket): Promise<void> {
+    const { log, options, connections } = this;
+    const connection = new ServerConnection(socket, connectionOptions(this.config, log));
+    connections.add(connection);
+    void connection.closed.then(() => {
+      connections.delete(connection);
+      log.msg('TCPServer', 'removed connection', connection, '#conns=', connections.size);
+    });
+    if (await this.judge(connection)) {
+      log.msg('TCPServer', 'new connection', connection, '#conns=', connections.size);
+      connection.serve(options.handler);
+    } else {
+      log.warn('TCPServer', 'connection not accepted:', connection);
+    }
+  }
+
+  private judge(connection: ServerConnection): Promise<boolean> {
+    const { validator } = this;
+    return connection.open({
+      acceptHost: () => validator.acceptHost(this, connection),
+      createAuthChallenge: () => validator.createAuthChallenge(this, connection),
+      acceptIdentification: (_connection, token, challenge) =>
+        validator.acceptIdentification(this, connection, token, challenge),
+    });
+  }
+}
+
+/** The configuration items that are about connections, in the wire's terms. */
+function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOptions> {
+  return {
+    compression: config.PYRO_COMPRESSION,
+    checksum: config.PYRO_CHECKSUM,
+    keepAlive: config.PYRO_SOCK_KEEPALIVE,
+    limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
+    handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
+    idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
+    maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
+    onError: (error, connection) => {
+      log.error('TCPServer', 'error while answering', connection, error);
+    },
+  };
+}
