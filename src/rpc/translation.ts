@@ -169,11 +169,10 @@ class Copier<Leaf> {
       const members: unknown[] = value;
       return this.fill(this.remember(value, []), members);
     }
-    if (value instanceof PythonTuple) {
-      const { items }: PythonTuple<readonly unknown[]> = value;
+    if (isTuple(value)) {
       const copies: Copied<Leaf>[] = [];
       const copy = this.remember(value, new PythonTuple(copies));
-      this.fill(copies, items);
+      this.fill(copies, value.items);
       return copy;
     }
     if (value instanceof Map) return this.copyDict(value, value);
@@ -240,6 +239,10 @@ function isPythonAtom(value: unknown): value is PythonAtom {
 
 function isTranslatable(value: unknown): value is Translatable {
   return typeof value === 'object' && value !== null && asPython in value;
+}
+
+function isTuple(value: object): value is PythonTuple<readonly unknown[]> {
+  return value instanceof PythonTuple;
 }
 
 function isPlainObject(value: object): boolean {
