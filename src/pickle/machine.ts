@@ -6,13 +6,16 @@ const LINE_END = 0x0a;
 
 /** What a pickle may make its reader hold. A pickle that asks for more is refused with a PickleError. */
 export interface PickleLimits {
-  /** Tuples, lists, dicts, sets, classes, instances: what takes far more memory than its opcode takes bytes. */
+  /**
+   * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
+   * 40 (a list) to 200 bytes (a dict) of memory.
+   */
   readonly objects: number;
   /** Values on the stack at one time: the members of one tuple, of a list or dict written without batches. */
   readonly stack: number;
   /** Entries of the memo. */
   readonly memo: number;
-  /** Bytes of one string. */
+  /** Bytes of one string, or of one line of text. */
   readonly stringBytes: number;
   /** Decimal digits of one long: reading or printing it takes more than linear time. */
   readonly longDigits: number;
@@ -91,6 +94,7 @@ export class PickleMachine {
     const start = this.position;
     const end = this.bytes.indexOf(LINE_END, start);
     if (end < 0) throw this.truncated();
+    if (end - start > this.limits.stringBytes) throw this.limited('stringBytes');
     this.position = end + 1;
     return this.bytes.subarray(start, end);
   }

@@ -92,7 +92,7 @@ export class PickleOutput {
 
   line(text: string): void {
     if (/[\n\u0100-\uffff]/.test(text)) {
-      throw new PickleError(`can't pickle ${JSON.stringify(text)} as a line of text`);
+      throw new PickleError(`can't pickle ${JSON.stringify(text.slice(0, 64))} as a line of text`);
     }
     this.text(text, text.length, 'latin1');
     this.byte(LINE_END);

@@ -69,7 +69,14 @@ class PickleReader extends PickleMachine {
   pushString(length: number): void {
     if (length > this.limits.stringBytes) throw this.limited('stringBytes');
     const start = this.skip(length);
-    this.push(decodeASCII(this.bytes, start, start + length) ?? this.bytesAt(start, start + length));
+    this.pushStringOf(this.bytes, start, start + length);
+  }
+
+  /** A str: text where the bytes are ASCII. */
+  pushStringOf(bytes: Buffer, start: number, end: number): void {
+    const text = decodeASCII(bytes, start, end);
+    if (text === undefined) this.pushObject(new Uint8Array(bytes.subarray(start, end)));
+    else this.push(text);
   }
 
   /** A unicode string of that many bytes in UTF-8. */
@@ -196,10 +203,6 @@ class PickleReader extends PickleMachine {
     if (target.state !== undefined) throw this.error('the instance has its state already');
     target.state = state;
   }
-
-  bytesAt(start: number, end: number): Uint8Array {
-    return new Uint8Array(this.bytes.subarray(start, end));
-  }
 }
 
 type Operation = (reader: PickleReader) => void;
@@ -293,7 +296,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     const isQuoted = literal.length > 1 && (quote === 0x22 || quote === 0x27) && literal.at(-1) === quote;
     const bytes = isQuoted ? decodeStringEscape(literal.subarray(1, -1)) : undefined;
     if (bytes === undefined) throw reader.error('expected a quoted string with valid escapes');
-    reader.push(decodeASCII(bytes, 0, bytes.length) ?? new Uint8Array(bytes));
+    reader.pushStringOf(bytes, 0, bytes.length);
   },
   SHORT_BINSTRING: (reader) => {
     reader.pushString(reader.uint8());
@@ -389,7 +392,8 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
   },
   PERSID: (reader) => {
     const id = reader.line();
-    reader.pushObject(new PythonPersistentID(decodeASCII(id, 0, id.length) ?? new Uint8Array(id)));
+    reader.pushStringOf(id, 0, id.length);
+    reader.pushObject(new PythonPersistentID(reader.pop()));
   },
   BINPERSID: (reader) => {
     reader.pushObject(new PythonPersistentID(reader.pop()));

@@ -68,7 +68,13 @@ const MEMOIZED_LONG_TEXTS = 64;
  * @throws PickleError where a value has no counterpart in Python, is nested too deep or makes too long a pickle
  */
 export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buffer {
-  return new PickleWriter(options).start().write(value).finish();
+  const writer = new PickleWriter(options).start();
+  try {
+    return writer.write(value).finish();
+  } catch (error) {
+    // The JavaScript stack is used up before `maxDepth`, or memory is.
+    throw error instanceof RangeError ? new PickleError(`can't pickle this: ${error.message}`) : error;
+  }
 }
 
 /**
@@ -237,7 +243,7 @@ export class PickleWriter {
     if (++this.depth > this.maxDepth) throw new PickleError(`can't pickle values nested deeper than ${this.maxDepth}`);
     if (value instanceof PythonTuple) this.writeTuple(value);
     else if (value instanceof PythonInstance) this.writeInstance(value);
-    else if (value instanceof Map) this.writeDict(value, value, value.size);
+    else if (value instanceof Map) this.writeDict(value, value);
     else if (Array.isArray(value)) this.writeList(value);
     else if (value instanceof Set) this.writeSet(value);
     else if (value instanceof PythonClass) this.writeClass(value);
@@ -264,8 +270,7 @@ export class PickleWriter {
 
   private writePlainObject(object: object): void {
     if (!isPlainObject(object)) throw new PickleError(`can't pickle ${describe(object)}`);
-    const entries = Object.entries(object);
-    this.writeDict(object, entries, entries.length);
+    this.writeDict(object, new Map(Object.entries(object)));
   }
 
   private writeTuple(tuple: PythonTuple<readonly PythonWritable[]>): void {
@@ -307,23 +312,24 @@ export class PickleWriter {
     }
   }
 
-  private writeDict(dict: object, entries: Iterable<readonly [PythonWritable, PythonWritable]>, size: number): void {
+  /** @param identity what is remembered as this dict */
+  private writeDict(identity: object, entries: ReadonlyMap<PythonWritable, PythonWritable>): void {
     if (this.protocol === 0) this.output.twoBytes(Opcode.MARK, Opcode.DICT);
     else this.output.byte(Opcode.EMPTY_DICT);
-    this.memoize(dict);
-    this.writeEntries(entries, size);
+    this.memoize(identity);
+    this.writeEntries(entries);
   }
 
   /** Adds the entries to what is topmost on the reader's stack. */
-  private writeEntries(entries: Iterable<readonly [PythonWritable, PythonWritable]>, size: number): void {
-    const isBatch = this.protocol > 0 && size > 1;
+  private writeEntries(entries: ReadonlyMap<PythonWritable, PythonWritable>): void {
+    const isBatch = this.protocol > 0 && entries.size > 1;
     let count = 0;
     for (const [key, value] of entries) {
       if (isBatch && count % BATCH_SIZE === 0) this.output.byte(Opcode.MARK);
       this.write(key).write(value);
       count++;
       if (!isBatch) this.output.byte(Opcode.SETITEM);
-      else if (count % BATCH_SIZE === 0 || count === size) this.output.byte(Opcode.SETITEMS);
+      else if (count % BATCH_SIZE === 0 || count === entries.size) this.output.byte(Opcode.SETITEMS);
     }
   }
 
@@ -341,7 +347,7 @@ export class PickleWriter {
     if (!this.writeConstruction(instance)) return;
     const { state, listItems, dictItems } = instance;
     if (listItems !== undefined) this.writeItems(listItems);
-    if (dictItems !== undefined) this.writeEntries(dictItems, dictItems.size);
+    if (dictItems !== undefined) this.writeEntries(dictItems);
     if (state !== undefined) this.write(state).opcode('BUILD');
   }
 
@@ -385,13 +391,16 @@ export class PickleWriter {
   }
 
   /** A persistent id is a line of text in protocol 0; one that can't be is written as in the others. */
-  private writePersistentID({ id }: PythonPersistentID): void {
+  private writePersistentID(persistentID: PythonPersistentID): void {
+    const { id } = persistentID;
     if (this.protocol === 0 && typeof id === 'string' && !/[\n\x80-\uffff]/.test(id)) {
       this.output.withLine(Opcode.PERSID, id);
     } else {
       this.write(id);
+      if (this.recallInstead(persistentID, 1, false)) return;
       this.output.byte(Opcode.BINPERSID);
     }
+    this.memoize(persistentID);
   }
 
   private writeExtension(code: number): void {
@@ -456,7 +465,8 @@ function hex(value: bigint, digits: number): string {
 function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  return Object.is(value, -0) ? '-0.0' : String(value);
+  if (Object.is(value, -0)) return '-0.0';
+  return Number.isInteger(value) ? value.toFixed(1) : String(value);
 }
 
 /** An object literal or one without a prototype, also of another realm; no instance of a class. */
