@@ -385,6 +385,12 @@ describe('a server', () => {
     busy.socket.end();
     await ended;
 
+    const stuck = await serve(() => new Promise(() => undefined), { endTimeout: 20 });
+    (await RawPeer.letIn(stuck.port)).socket.write(frame('1'));
+    const waiting = await stuck.opened;
+    await once(waiting.socket, 'data');
+    await waiting.end();
+
     const idle = await serve(echo);
     await RawPeer.letIn(idle.port);
     await (await idle.opened).end();

@@ -100,11 +100,6 @@ export abstract class Connection {
     return new ConnectionClosedError('connection lost', ...(this.failure === undefined ? [] : [this.failure]));
   }
 
-  /** Bytes that the peer has not taken yet. */
-  protected get unsent(): number {
-    return this.socket.writableLength + this.outgoingSize;
-  }
-
   /** Puts pieces behind what is to be sent. */
   protected write(pieces: readonly Uint8Array[]): void {
     for (const piece of pieces) {
