@@ -7,6 +7,8 @@
 export class PyroError extends Error {
   /** What Python sees as the exception's `args`: the text first, then what it is about. */
   readonly args: readonly string[];
+  /** The lines of the remote traceback, where a remote object raised this. */
+  declare remoteTraceback?: readonly string[] | undefined;
 
   constructor(message: string, ...details: string[]) {
     super(message);

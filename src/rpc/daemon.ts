@@ -14,6 +14,7 @@ import {
   type Reply,
   type ServerConnection,
 } from '../wire/index.js';
+import type { AdapterOptions } from './adapter.js';
 import { resolveAddress } from './address.js';
 import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
@@ -79,7 +80,7 @@ export class Daemon implements AsyncDisposable {
     private readonly config: Config,
     private readonly log: Log,
     certificates: Certificates | undefined,
-    exactValues: boolean,
+    private readonly exactValues: boolean,
   ) {
     this.reading = {
       objects: config.PYRO_MAX_PICKLE_OBJECTS,
@@ -116,6 +117,12 @@ export class Daemon implements AsyncDisposable {
   /** The port listened on. */
   get port(): number {
     return this.listening.port;
+  }
+
+  /** What proxies are set up with that the daemon's objects are given, or give of themselves. */
+  get proxyOptions(): AdapterOptions {
+    const { config, log, exactValues } = this;
+    return { config, log, exactValues };
   }
 
   /** Where the daemon listens: address and port. */

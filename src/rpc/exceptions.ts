@@ -1,17 +1,19 @@
+import { inspect } from 'node:util';
 import * as errors from '../errors.js';
 import type { ExceptionDescription } from '../wire/index.js';
 import { RemoteError } from './remote-error.js';
 
-const PYRO_ERRORS: ReadonlySet<string> = new Set([
-  'PyroError',
-  'URIError',
-  'NamingError',
-  'DaemonError',
-  'NoModuleError',
-  'ProtocolError',
-  'ConnectionClosedError',
-  'TimeoutError',
-  'ConnectionDeniedError',
+/** Pyro's exception classes, by the names that they have in `Pyro.errors`. */
+const PYRO_ERRORS: ReadonlyMap<string, typeof errors.PyroError> = new Map([
+  ['PyroError', errors.PyroError],
+  ['URIError', errors.URIError],
+  ['NamingError', errors.NamingError],
+  ['DaemonError', errors.DaemonError],
+  ['NoModuleError', errors.NoModuleError],
+  ['ProtocolError', errors.ProtocolError],
+  ['ConnectionClosedError', errors.ConnectionClosedError],
+  ['TimeoutError', errors.TimeoutError],
+  ['ConnectionDeniedError', errors.ConnectionDeniedError],
 ]);
 
 /** JavaScript's own errors, by the Python exception that means the same. */
@@ -50,4 +52,19 @@ export function describeException(error: unknown): ExceptionDescription {
     return withTraceback('exceptions', PYTHON_NAMES.get(error.name) ?? 'Exception', [error.message]);
   }
   return withTraceback('exceptions', 'Exception', [String(error)]);
+}
+
+/** The error that a proxy throws for an exception of the remote object: see `describeException`. */
+export function errorOf(exception: ExceptionDescription): Error {
+  const { module, className, args, attributes, traceback } = exception;
+  const pyroClass = module === 'Pyro.errors' ? PYRO_ERRORS.get(className) : undefined;
+  if (pyroClass === undefined) {
+    const error = new RemoteError(module, className, args, attributes);
+    error.remoteTraceback = traceback;
+    return error;
+  }
+  const [message = '', ...details] = args.map((arg) => (typeof arg === 'string' ? arg : inspect(arg, { depth: 2 })));
+  const error = new pyroClass(message, ...details);
+  error.remoteTraceback = traceback;
+  return error;
 }

@@ -1,12 +1,25 @@
-/** Remote objects: daemons that serve them, connection validators, errors as they travel. */
+/** Remote objects: daemons that serve them, proxies that call them, connection validators, errors as they travel. */
+export { PYROAdapter } from './adapter.js';
+export type { AdapterOptions, InvocationOptions } from './adapter.js';
 export { resolveAddress } from './address.js';
 export { Daemon } from './daemon.js';
 export type { DaemonOptions, NameServerObject } from './daemon.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
+export {
+  DynamicProxy,
+  DynamicProxyWithAttrs,
+  getAttrProxyForURI,
+  getProxyForURI,
+  Keywords,
+  keywords,
+  receivedProxy,
+} from './proxy.js';
+export type { AttrProxy, Proxy, Untyped } from './proxy.js';
 export { noSuchAttribute, RemoteError } from './remote-error.js';
 export { Pickled } from './servant.js';
 export type { Answer, Servant } from './servant.js';
-export { uriFromPython, uriToPython } from './translation.js';
+export { fromPython, proxyFromPython, proxyToPython, toPython, uriFromPython, uriToPython } from './translation.js';
+export type { ProxyDescription, ProxyKind } from './translation.js';
 export { BasicSSLValidator, DefaultConnValidator } from './validators.js';
 export type { GuardedDaemon, Verdict } from './validators.js';

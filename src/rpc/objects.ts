@@ -4,9 +4,11 @@ import { newGUID, type PyroURI } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
 import { DaemonError } from '../errors.js';
+import type { AdapterOptions } from './adapter.js';
 import { noSuchAttribute } from './remote-error.js';
+import { getAttrProxyForURI, getProxyForURI, receivedProxy, type AttrProxy, type Proxy } from './proxy.js';
 import type { Answer, Servant } from './servant.js';
-import { fromPython, toPython, type ProxyDescription } from './translation.js';
+import { fromPython, toPython } from './translation.js';
 
 /** Pyro's codes of what an attribute proxy finds under a name (`_r_ha`). */
 const METHOD = 1;
@@ -22,9 +24,14 @@ export interface RemoteAccess {
 
 /** What an object knows of the daemon it is connected to. */
 export interface ConnectedDaemon {
+  /** What proxies are set up with that the object is given, or gives of itself. */
+  readonly proxyOptions: AdapterOptions;
   /** The URI of an object of this daemon. */
   uriOf(object: object): PyroURI;
 }
+
+/** What a class adds to ObjBase. */
+type OwnMembers<Servant> = Omit<Servant, keyof ObjBase>;
 
 const callers = new AsyncLocalStorage<ServerConnection>();
 
@@ -84,6 +91,16 @@ export class ObjBase implements Servant {
     return this.getDaemon().uriOf(this);
   }
 
+  /** A proxy of the object, to be passed to others. @throws DaemonError where it is not connected to a daemon */
+  getProxy(): Proxy<OwnMembers<this>> {
+    return getProxyForURI(this.getURI(), this.getDaemon().proxyOptions);
+  }
+
+  /** As `getProxy`, of the attributes too. */
+  getAttrProxy(): AttrProxy<OwnMembers<this>> {
+    return getAttrProxyForURI(this.getURI(), this.getDaemon().proxyOptions);
+  }
+
   /** Called when the daemon has dropped the object because nobody called it for so long: to be overridden. */
   _gotReaped(): void {
     // Most objects need not know.
@@ -91,7 +108,7 @@ export class ObjBase implements Servant {
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     this.lastUsed = Date.now();
-    const [name, value] = call.args.map(receive);
+    const [name, value] = call.args.map((arg) => this.receive(arg));
     switch (call.method) {
       case '_r_ha':
         return this.findMethod(String(name)) === undefined ? ATTRIBUTE : METHOD;
@@ -108,12 +125,17 @@ export class ObjBase implements Servant {
   private callMethod(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     const method = this.findMethod(call.method);
     if (method === undefined) throw noSuchAttribute(this.target.constructor.name, call.method);
-    const args: unknown[] = call.args.map(receive);
+    const args = call.args.map((arg) => this.receive(arg));
     if (call.keywords.size > 0) {
-      args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, receive(value)])));
+      args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.receive(value)])));
     }
     const result: unknown = callers.run(caller, () => Reflect.apply(method, this.target, args));
     return result instanceof Promise ? result.then(toPython) : toPython(result);
+  }
+
+  /** What a peer sent, as the object gets it. */
+  private receive(value: PythonValue): unknown {
+    return fromPython(value, (description) => receivedProxy(description, this.daemon?.proxyOptions));
   }
 
   private findMethod(name: string): Callable | undefined {
@@ -150,9 +172,6 @@ export class SynchronizedObjBase extends ObjBase {
     return answer;
   }
 }
-
-/** What a peer sent, as the object gets it: a proxy comes as its URI. */
-const receive = (value: PythonValue): unknown => fromPython(value, ({ uri }: ProxyDescription) => uri);
 
 type Callable = (...args: unknown[]) => unknown;
 

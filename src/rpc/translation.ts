@@ -125,6 +125,12 @@ export function toPython(value: unknown): PythonWritable {
   return new Copier(leafToPython).copy(value);
 }
 
+/** `toPython` of several values, which may have parts in common. */
+export function allToPython(values: readonly unknown[]): PythonWritable[] {
+  const copier = new Copier(leafToPython);
+  return values.map((value) => copier.copy(value));
+}
+
 /**
  * Makes of values that were pickled those of a program: instances of Pyro's classes become URIs and proxies.
  * @param makeProxy makes a proxy as described

@@ -1,0 +1,268 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
+import { ProtocolError, TimeoutError } from '../errors.js';
+import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
+import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
+import { ClientConnection, decodeReply, encodeRequest, RequestFlag, type ClientTLSOptions } from '../wire/index.js';
+import { readCertificates } from './certificates.js';
+import { errorOf } from './exceptions.js';
+import { DefaultConnValidator } from './validators.js';
+
+/** What the client's side is set up with; without them, the process's own configuration and log. */
+export interface AdapterOptions {
+  readonly config?: Config | undefined;
+  readonly log?: Log | undefined;
+  /**
+   * Give results that are written again as they came: ASCII unicode and whole floats keep their type. Else they are the
+   * strings and numbers that programs expect.
+   */
+  readonly exactValues?: boolean | undefined;
+}
+
+/** How a call may end early. */
+export interface InvocationOptions {
+  /** How long to wait, in seconds; null for ever. */
+  readonly timeout?: number | null | undefined;
+  /** Stops waiting for the reply; the call itself can't be taken back. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
+const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number' };
+const EXACT: PickleReadOptions = {};
+
+/** The protocols that lead to an object that can be called, by what they become once it is found. */
+const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
+  ['PYRO', 'PYRO'],
+  ['PYROSSL', 'PYROSSL'],
+  ['PYROLOC', 'PYRO'],
+  ['PYROLOCSSL', 'PYROSSL'],
+]);
+
+// The connection of an adapter that nobody has any more is closed, as when Python forgets a proxy.
+const forgotten = new FinalizationRegistry<ClientConnection>((connection) => {
+  connection.destroy();
+});
+
+/**
+ * The client's end of the protocol, for one URI: binds to it when it is first called, and again after the connection
+ * was lost. Pyro's `PYROAdapter`.
+ */
+export class PYROAdapter {
+  /** The methods that are called without waiting for them, nor for their errors. */
+  readonly onewayMethods = new Set<string>();
+  private readonly config: Config;
+  private readonly protocol: ObjectProtocol;
+  private uri: PyroURI;
+  /** How long connecting, and any one call, may take, in seconds; null for ever. */
+  timeout: number | null = null;
+  private validator = new DefaultConnValidator();
+  #identification: Buffer = Buffer.alloc(0);
+  private binding: Promise<ClientConnection> | undefined;
+  private connection: ClientConnection | undefined;
+
+  /** @throws ProtocolError `unsupported protocol` where the URI leads to no object that can be called */
+  constructor(
+    uri: PyroURI,
+    readonly options: AdapterOptions = {},
+  ) {
+    const protocol = PROTOCOLS.get(uri.protocol);
+    if (protocol === undefined) throw new ProtocolError('unsupported protocol', uri.protocol);
+    this.protocol = protocol;
+    this.config = options.config ?? defaultConfig();
+    this.uri = uri;
+  }
+
+  /** Where calls go to. A PYROLOC URI becomes that of the object it names, once it is bound. */
+  get URI(): PyroURI {
+    return this.uri;
+  }
+
+  /** The passphrase that servers are told of (never itself); null for none. For the next connection. */
+  setIdentification(ident: string | null): void {
+    this.setMungedIdentification(ident === null ? Buffer.alloc(0) : this.validator.mungeIdent(ident));
+  }
+
+  /** What `setIdentification` makes of a passphrase, such as another proxy has it. */
+  setMungedIdentification(ident: Uint8Array): void {
+    this.#identification = Buffer.from(ident);
+  }
+
+  /** Calls these methods without waiting for them, nor for their errors. */
+  setOneway(methods: string | readonly string[]): void {
+    for (const method of typeof methods === 'string' ? [methods] : methods) this.onewayMethods.add(method);
+  }
+
+  /** The validator that answers servers' challenges. */
+  setNewConnectionValidator(validator: DefaultConnValidator): void {
+    this.validator = validator;
+  }
+
+  /** True while there is a connection. */
+  connected(): boolean {
+    return this.connection?.isOpen === true;
+  }
+
+  /**
+   * Connects, where there is no connection yet; calls do that by themselves.
+   * @throws ProtocolError `connection failed`; ConnectionDeniedError with the server's reason; TimeoutError;
+   *   NamingError `no object found by this name` where a PYROLOC URI leads nowhere
+   */
+  async bindToURI(): Promise<void> {
+    await this.bind();
+  }
+
+  /**
+   * Connects anew, trying again while that fails.
+   * @param tries how often to try; without end by default
+   * @param wait how long to wait between two tries, in seconds
+   * @throws TimeoutError `connection lost` when all tries have failed; the signal's reason
+   */
+  async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
+    await this.release();
+    for (let failed = 0; failed < tries;) {
+      signal?.throwIfAborted();
+      try {
+        await this.bindToURI();
+        return;
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+      }
+      if (++failed < tries) await delay(wait * 1000, undefined, { signal });
+    }
+    throw new TimeoutError('connection lost');
+  }
+
+  /** Closes the connection. The next call makes a new one. */
+  async release(): Promise<void> {
+    const { binding } = this;
+    this.binding = undefined;
+    this.connection = undefined;
+    const connection = await binding?.catch(() => undefined);
+    if (connection === undefined) return;
+    this.log.msg('PYROAdapter', 'releasing connection');
+    await connection.close();
+  }
+
+  /**
+   * Calls a method of the object. Calls may be made without waiting for earlier ones; they are made in their order.
+   * @param flags how the arguments are sent: 0 as they are, or Varargs and Keywords as Pyro's dynamic proxies do it
+   * @returns None for one-way methods, as soon as the call is under way
+   * @throws what the method raised: Pyro's own errors as their classes, others as a RemoteError; ProtocolError and its
+   *   relatives where the call could not be made or the reply not be had; PickleError where an argument can't be sent
+   */
+  async remoteInvocation(
+    method: string,
+    flags: number,
+    args: readonly PythonWritable[],
+    keywords: ReadonlyMap<string, PythonWritable> = NO_KEYWORDS,
+    { signal, timeout = this.timeout }: InvocationOptions = {},
+  ): Promise<PythonValue> {
+    signal?.throwIfAborted();
+    const oneway = this.onewayMethods.has(method) ? RequestFlag.Oneway : 0;
+    const connection = await (signal ? orAborted(this.bind(), signal) : this.bind());
+    const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
+    const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
+    if (oneway) {
+      connection.send(body);
+      return null;
+    }
+    const replied = await connection.call(body, { timeout: (timeout ?? 0) * 1000, signal });
+    const reply = decodeReply(replied, this.options.exactValues === true ? EXACT : PLAIN);
+    if ('exception' in reply) throw errorOf(reply.exception);
+    return reply.value;
+  }
+
+  /** An adapter of the same URI, with the same settings and a connection of its own. */
+  copy(): PYROAdapter {
+    const copy = new PYROAdapter(this.uri, this.options);
+    copy.setMungedIdentification(this.#identification);
+    copy.timeout = this.timeout;
+    copy.setOneway([...this.onewayMethods]);
+    copy.setNewConnectionValidator(this.validator);
+    return copy;
+  }
+
+  /** One and the same promise for all calls that wait for the connection, so that they are made in their order. */
+  private bind(): Promise<ClientConnection> {
+    if (this.connection?.isOpen === false) {
+      this.binding = undefined;
+      this.connection = undefined;
+    }
+    if (this.binding !== undefined) return this.binding;
+    const binding = this.connect();
+    this.binding = binding;
+    binding.then(
+      (connection) => {
+        if (this.binding === binding) this.connection = connection;
+      },
+      () => {
+        if (this.binding === binding) this.binding = undefined;
+      },
+    );
+    return binding;
+  }
+
+  private async connect(): Promise<ClientConnection> {
+    const { config, validator, uri } = this;
+    const identification = this.#identification;
+    const connection = await ClientConnection.open(uri.address, uri.port, {
+      compression: config.PYRO_COMPRESSION,
+      checksum: config.PYRO_CHECKSUM,
+      keepAlive: config.PYRO_SOCK_KEEPALIVE,
+      limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
+      handshakeTimeout: (this.timeout ?? config.PYRO_HANDSHAKE_TIMEOUT) * 1000,
+      tls: this.protocol === 'PYROSSL' ? await this.clientTLS() : undefined,
+      createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
+    });
+    forgotten.register(this, connection, connection);
+    void connection.closed.then(() => forgotten.unregister(connection));
+    this.log.msg('PYROAdapter', 'connected to', uri);
+    if (uri.protocol !== this.protocol) this.uri = await this.resolvePYROLOC(connection, uri);
+    return connection;
+  }
+
+  /** Asks the daemon for the object that it knows by the name in the URI. */
+  private async resolvePYROLOC(connection: ClientConnection, uri: PyroURI): Promise<PyroURI> {
+    this.log.msg('PYROAdapter', 'resolving PYROLOC name:', uri.objectID);
+    try {
+      const body = encodeRequest({
+        objectID: INTERNAL_DAEMON_GUID,
+        method: 'ResolvePYROLOC',
+        flags: 0,
+        args: [uri.objectID],
+        keywords: NO_KEYWORDS,
+      });
+      const reply = decodeReply(await connection.call(body, { timeout: (this.timeout ?? 0) * 1000 }), PLAIN);
+      if ('exception' in reply) throw errorOf(reply.exception);
+      if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
+      return new PyroURI(this.protocol, uri.address, uri.port, reply.value);
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+  }
+
+  private async clientTLS(): Promise<ClientTLSOptions> {
+    return { ...(await readCertificates(this.config)), checkHost: this.config.PYROSSL_POSTCONNCHECK };
+  }
+
+  private get log(): Log {
+    return this.options.log ?? defaultLog();
+  }
+}
+
+/** The promise's outcome, or the signal's reason where that comes first. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    // A signal's reason may be anything.
+    const fail: (reason: unknown) => void = reject;
+    const onAbort = (): void => {
+      fail(signal.reason);
+    };
+    signal.addEventListener('abort', onAbort);
+    void promise.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
+  });
+}

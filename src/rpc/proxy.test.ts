@@ -1,0 +1,432 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { inspect } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { loadConfig, silentLog, type Config } from '../config/index.js';
+import { ConnectionDeniedError, NamingError, ProtocolError, TimeoutError, URIError } from '../errors.js';
+import { PyroURI } from '../names/index.js';
+import { dumps, PickleError, PythonFloat, PythonUnicode, tuple } from '../pickle/index.js';
+import { mungeIdentification } from '../wire/index.js';
+import type { AdapterOptions } from './adapter.js';
+import { Daemon, type DaemonOptions } from './daemon.js';
+import { ObjBase } from './objects.js';
+import {
+  DynamicProxy,
+  DynamicProxyWithAttrs,
+  getAttrProxyForURI,
+  getProxyForURI,
+  keywords,
+  receivedProxy,
+  type AttrProxy,
+  type Proxy,
+} from './proxy.js';
+import { RemoteError } from './remote-error.js';
+import { asPython, proxyFromPython, toPython } from './translation.js';
+import { DefaultConnValidator } from './validators.js';
+
+interface Hearing {
+  hear(what: unknown): number;
+}
+
+class Listener extends ObjBase implements Hearing {
+  readonly heard: unknown[] = [];
+
+  hear(what: unknown): number {
+    return this.heard.push(what);
+  }
+}
+
+class Calculator {
+  counter = 5;
+  readonly noted: unknown[] = [];
+  private last: DynamicProxy | undefined;
+
+  add(a: number, b: number): number {
+    return a + b;
+  }
+
+  scale(value: number, { factor = 10 }: { factor?: number } = {}): number {
+    return value * factor;
+  }
+
+  same(value: unknown): unknown {
+    return value;
+  }
+
+  async later(value: unknown, milliseconds: number): Promise<unknown> {
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    return value;
+  }
+
+  note(value: unknown): void {
+    this.noted.push(value);
+  }
+
+  fail(what: string): never {
+    switch (what) {
+      case 'pyro':
+        throw new NamingError('name not found', ':x');
+      case 'python':
+        throw new RemoteError('exceptions', 'KeyError', ['no', 1], new Map([['extra', 7]]));
+      case 'range':
+        throw new RangeError('out of range');
+      default:
+        throw new Error(what);
+    }
+  }
+
+  async tell(listener: Proxy<Hearing>, what: unknown): Promise<number> {
+    this.last = listener;
+    return listener.hear(what);
+  }
+
+  lastListener(): unknown {
+    return this.last;
+  }
+
+  toString(): string {
+    return 'not to be reached';
+  }
+}
+
+let config: Config;
+let daemon: Daemon;
+let uri: PyroURI;
+const cleanUp: (() => Promise<void>)[] = [];
+
+const options = (changes: Partial<Config> = {}): AdapterOptions => ({
+  config: { ...config, ...changes },
+  log: silentLog,
+});
+
+async function startDaemon(changes: DaemonOptions = {}): Promise<Daemon> {
+  const started = await Daemon.start({ ...options(), host: '127.0.0.1', port: 0, norange: true, ...changes });
+  cleanUp.push(() => started.shutdown());
+  return started;
+}
+
+function proxyOf(of: PyroURI | string = uri): Proxy<Calculator> {
+  const proxy = getProxyForURI<Calculator>(of, options());
+  cleanUp.push(() => proxy._release());
+  return proxy;
+}
+
+function attrProxyOf(of: PyroURI | string = uri): AttrProxy<Calculator> {
+  const proxy = getAttrProxyForURI<Calculator>(of, options());
+  cleanUp.push(() => proxy._release());
+  return proxy;
+}
+
+beforeEach(async () => {
+  config = loadConfig({ environment: {}, currentDirectory: '/' });
+  daemon = await startDaemon();
+  uri = await daemon.connect(new Calculator(), 'calculator');
+});
+
+afterEach(async () => {
+  for (const clean of cleanUp.splice(0).reverse()) await clean();
+});
+
+describe('a proxy', () => {
+  test('calls methods, with arguments by position and by name', async () => {
+    const proxy = proxyOf();
+    expect(await proxy.add(1, 2)).toBe(3);
+    expect(await proxy.scale(3)).toBe(30);
+    expect(await proxy.scale(3, keywords({ factor: 2 }))).toBe(6);
+    expect(await proxy.same([null, 1.5, 'text', 2n ** 70n, tuple('a', true), { a: 1 }])).toEqual([
+      null,
+      1.5,
+      'text',
+      2n ** 70n,
+      tuple('a', true),
+      new Map([['a', 1]]),
+    ]);
+    expect(await proxy._invokePYRO('add', 1, 2)).toBe(3);
+  });
+
+  test('gives results as programs expect them, or exactly', async () => {
+    const exactDaemon = await startDaemon({ exactValues: true });
+    const calculator = await exactDaemon.connect(new Calculator());
+    const value = [new PythonFloat(2), new PythonUnicode('text')];
+    const exact = getProxyForURI<Calculator>(calculator, { ...options(), exactValues: true });
+    expect(await exact.same(value)).toEqual(value);
+    expect(await proxyOf(calculator).same(value)).toEqual([2, 'text']);
+    await exact._release();
+  });
+
+  test('makes calls in their order without waiting, whether connected or not', async () => {
+    const proxy = proxyOf();
+    const calls = Array.from({ length: 100 }, (_, index) => (index % 7 ? proxy.same(index) : proxy.later(index, 1)));
+    expect(await Promise.all(calls)).toEqual(calls.map((_, index) => index));
+    proxy._setOneway('note');
+    const [, , noted] = await Promise.all([proxy.note(1), proxy.note(2), attrProxyOf().noted]);
+    expect(await Promise.all([proxy.note(3), proxy.same(4)])).toEqual([null, 4]);
+    expect(noted).toBeInstanceOf(Array);
+    expect(await attrProxyOf().noted).toEqual([1, 2, 3]);
+  });
+
+  test('sends arguments as they are when it is called', async () => {
+    const list = [1];
+    const unresolved = proxyOf(new PyroURI('PYROLOC', '127.0.0.1', daemon.port, 'calculator'));
+    const called = unresolved.same(list);
+    list.push(2);
+    expect(await called).toEqual([1]);
+  });
+
+  test('throws what the method throws', async () => {
+    const proxy = proxyOf();
+    const pyro = await proxy.fail('pyro').catch((error: unknown) => error);
+    expect(pyro).toBeInstanceOf(NamingError);
+    expect(pyro).toMatchObject({
+      args: ['name not found', ':x'],
+      remoteTraceback: [expect.stringContaining('NamingError')],
+    });
+    const python = await proxy.fail('python').catch((error: unknown) => error);
+    expect(python).toBeInstanceOf(RemoteError);
+    expect(python).toMatchObject({ name: 'KeyError', args: ['no', 1], attributes: new Map([['extra', 7]]) });
+    await expect(proxy.fail('range')).rejects.toMatchObject({ className: 'ValueError', message: 'out of range' });
+    await expect(proxy.fail('else')).rejects.toMatchObject({ module: 'exceptions', className: 'Exception' });
+    await expect(proxy._invokePYRO('nothing')).rejects.toMatchObject({ className: 'AttributeError' });
+    await expect(proxy._invokePYRO('toString')).rejects.toMatchObject({ className: 'AttributeError' });
+    await expect(proxy.same(() => 1)).rejects.toBeInstanceOf(PickleError);
+    expect(await proxy.add(1, 2)).toBe(3);
+  });
+
+  test('can be awaited, printed and looked at without calling anything', async () => {
+    const proxy = proxyOf('PYRO://127.0.0.1:1/abc');
+    const text = '<DynamicProxy for PYRO://127.0.0.1:1/abc>';
+    expect(await Promise.resolve(proxy)).toBe(proxy);
+    expect([String(proxy), inspect(proxy), JSON.stringify(proxy)]).toEqual([text, text, JSON.stringify(text)]);
+    expect(proxy).toBeInstanceOf(DynamicProxy);
+    expect(Reflect.get(proxy, '_nothing')).toBeUndefined();
+    expect(() => Reflect.set(proxy, 'attribute', 1)).toThrow(new TypeError(`can't assign to 'attribute' of ${text}`));
+    expect(inspect({ proxy: attrProxyOf('PYRO://127.0.0.1:1/abc') })).toContain('<DynamicProxyWithAttrs for');
+  });
+
+  test('can be had only of what can be called', () => {
+    expect(() => getProxyForURI('nonsense')).toThrow(URIError);
+    expect(() => getProxyForURI('PYRONAME://localhost/name')).toThrow(new ProtocolError('unsupported protocol'));
+  });
+});
+
+describe('a proxy of attributes', () => {
+  test('reads and sets them, and calls methods', async () => {
+    const proxy = attrProxyOf();
+    expect(await proxy.counter).toBe(5);
+    await proxy._setAttribute('counter', 7);
+    expect([await proxy.counter, await proxy._getAttribute('counter'), await proxy.add(1, 2)]).toEqual([7, 7, 3]);
+    expect(proxy._copy()).toBeInstanceOf(DynamicProxyWithAttrs);
+    await expect(proxy._setAttribute('add', 1)).rejects.toMatchObject({ className: 'AttributeError' });
+    await expect(proxy._getAttribute('constructor')).rejects.toMatchObject({ className: 'AttributeError' });
+  });
+});
+
+describe('a PYROLOC URI', () => {
+  test('becomes that of the object by the name', async () => {
+    const proxy = proxyOf(`PYROLOC://127.0.0.1:${daemon.port}/calculator`);
+    expect(await Promise.all([proxy.add(1, 2), proxy.add(3, 4)])).toEqual([3, 7]);
+    expect(String(proxy.URI)).toBe(String(uri));
+    expect(proxy.objectID).toBe(uri.objectID);
+  });
+
+  test('may lead nowhere', async () => {
+    const proxy = proxyOf(`PYROLOC://127.0.0.1:${daemon.port}/nothing`);
+    await expect(proxy.add(1, 2)).rejects.toThrow(new NamingError('no object found by this name', 'nothing'));
+    expect(proxy.adapter.connected()).toBe(false);
+  });
+});
+
+describe('a connection', () => {
+  test('is made when it is needed, released, and made again', async () => {
+    const proxy = proxyOf();
+    expect([proxy.adapter.connected(), daemon.connectionCount]).toEqual([false, 0]);
+    await Promise.all([proxy.add(1, 2), proxy.add(1, 2)]);
+    expect([proxy.adapter.connected(), daemon.connectionCount]).toEqual([true, 1]);
+    await proxy._release();
+    expect(proxy.adapter.connected()).toBe(false);
+    await proxy._release();
+    expect(await proxy.add(1, 2)).toBe(3);
+  });
+
+  test('is each copy its own, with the same settings', async () => {
+    const proxy = proxyOf();
+    proxy._setTimeout(7);
+    proxy._setOneway(['note']);
+    const copy = proxy._copy();
+    cleanUp.push(() => copy._release());
+    await Promise.all([proxy.add(1, 2), copy.add(1, 2)]);
+    expect(daemon.connectionCount).toBe(2);
+    expect([copy.adapter.timeout, [...copy.adapter.onewayMethods]]).toEqual([7, ['note']]);
+  });
+
+  test('that is lost fails the calls under way; the next makes a new one', async () => {
+    const proxy = proxyOf();
+    const first = await startDaemon();
+    const { port } = first;
+    const calculator = new Calculator();
+    const moved = proxyOf(await first.connect(calculator));
+    const waiting = moved.later(1, 50);
+    await moved.add(1, 2);
+    await first.shutdown();
+    expect(await waiting).toBe(1);
+    while (moved.adapter.connected()) await new Promise(setImmediate);
+    await expect(moved.add(1, 2)).rejects.toThrow(new ProtocolError('connection failed'));
+
+    const rebound = moved.adapter.rebindURI(100, 0.02);
+    const second = await startDaemon({ port });
+    const servant = new ObjBase(calculator);
+    servant.setGUID(moved.objectID);
+    await second.connect(servant);
+    await rebound;
+    expect(await moved.add(1, 2)).toBe(3);
+    await expect(proxy.add(1, 2)).resolves.toBe(3);
+  });
+
+  test('is tried for as often as it is said', async () => {
+    const { adapter } = proxyOf('PYRO://127.0.0.1:1/abc');
+    await expect(adapter.rebindURI(2, 0.01)).rejects.toThrow(new TimeoutError('connection lost'));
+    const controller = new AbortController();
+    const rebinding = adapter.rebindURI(Infinity, 60, controller.signal);
+    controller.abort();
+    await expect(rebinding).rejects.toHaveProperty('name', 'AbortError');
+  });
+
+  test('is closed where a call takes too long', async () => {
+    const proxy = proxyOf();
+    proxy._setTimeout(0.05);
+    await expect(proxy.later(1, 500)).rejects.toThrow(new TimeoutError('connection timeout receiving'));
+    expect(await proxy.add(1, 2)).toBe(3);
+    proxy._setTimeout(null);
+    await expect(proxy._with({ timeout: 0.05 }).later(1, 500)).rejects.toBeInstanceOf(TimeoutError);
+    const patient = proxy._with({ timeout: 10 });
+    expect(await patient.later(1, 60)).toBe(1);
+    expect(patient.adapter).toBe(proxy.adapter);
+  });
+
+  test('outlives a call that nobody waits for any longer', async () => {
+    const proxy = proxyOf();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const early = proxy._with({ signal }).add(1, 2);
+    const late = proxy.later(1, 50);
+    controller.abort(new Error('never mind'));
+    await expect(early).rejects.toThrow('never mind');
+    await expect(proxy._with({ signal }).add(1, 2)).rejects.toThrow('never mind');
+    expect(await late).toBe(1);
+    expect(daemon.connectionCount).toBe(1);
+  });
+
+  test('is closed when nobody has the proxy any more', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = (): unknown => runInNewContext('gc()');
+    await getProxyForURI<Calculator>(uri, options()).add(1, 2);
+    expect(daemon.connectionCount).toBe(1);
+    while (daemon.connectionCount > 0) {
+      collect();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  });
+});
+
+describe('identification', () => {
+  beforeEach(() => {
+    daemon.setAllowedIdentifications(['s3same']);
+  });
+
+  test('lets in those who know it', async () => {
+    const proxy = proxyOf();
+    await expect(proxy.add(1, 2)).rejects.toThrow(new ConnectionDeniedError('security reasons'));
+    proxy._setIdentification('sesame');
+    await expect(proxy.add(1, 2)).rejects.toBeInstanceOf(ConnectionDeniedError);
+    proxy._setIdentification('s3same');
+    expect(await proxy.add(1, 2)).toBe(3);
+    const copy = proxy._copy();
+    cleanUp.push(() => copy._release());
+    expect(await copy.add(1, 2)).toBe(3);
+    copy._setIdentification(null);
+    await copy._release();
+    await expect(copy.add(1, 2)).rejects.toBeInstanceOf(ConnectionDeniedError);
+  });
+
+  test('comes with a proxy from others, and does not leave with one', async () => {
+    const proxy = proxyOf();
+    proxy._setIdentification('s3same');
+    const munged = mungeIdentification('s3same');
+    expect(dumps(toPython([proxy, proxy._with({ timeout: 1 })])).includes(munged)).toBe(false);
+    expect(inspect(proxy.adapter, { depth: 9, showHidden: true })).not.toMatch(/57 ?cc ?f8|identification/);
+    const description = proxyFromPython(proxy[asPython]());
+    if (description === undefined) throw new Error('no proxy');
+    const received = receivedProxy({ ...description, identification: munged }, options());
+    cleanUp.push(() => received._release());
+    expect(await received._invokePYRO('add', 1, 2)).toBe(3);
+    expect(dumps(toPython(received)).includes(munged)).toBe(false);
+  });
+
+  test('is answered by a validator of the program', async () => {
+    class Reversing extends DefaultConnValidator {
+      override createAuthToken(authID: Buffer, challenge: Buffer): Buffer {
+        return Buffer.from(super.createAuthToken(authID, challenge)).reverse();
+      }
+    }
+    const validator = new Reversing();
+    validator.setAllowedIdentifications(['s3same']);
+    daemon.setNewConnectionValidator(validator);
+    const proxy = proxyOf();
+    proxy._setIdentification('s3same');
+    await expect(proxy.add(1, 2)).rejects.toBeInstanceOf(ConnectionDeniedError);
+    proxy._setNewConnectionValidator(new Reversing());
+    expect(await proxy.add(1, 2)).toBe(3);
+  });
+});
+
+describe('proxies and URIs as values', () => {
+  test('arrive as such', async () => {
+    const proxy = proxyOf();
+    const given = await proxy.same([proxy, proxy.URI, attrProxyOf()]);
+    if (!Array.isArray(given)) throw new Error('no list');
+    expect(given[0] instanceof DynamicProxy && !(given[0] instanceof DynamicProxyWithAttrs)).toBe(true);
+    expect(given[1]).toBeInstanceOf(PyroURI);
+    expect(given[2] instanceof DynamicProxyWithAttrs).toBe(true);
+    expect(String(given)).toBe([proxy, uri, attrProxyOf()].join(','));
+  });
+
+  test('can be called back', async () => {
+    const own = await startDaemon();
+    const listener = new Listener();
+    await own.connect(listener);
+    const proxy = proxyOf();
+    expect(await proxy.tell(listener.getProxy(), 'hello')).toBe(1);
+    expect(listener.heard).toEqual(['hello']);
+    const last = await proxy.lastListener();
+    if (!(last instanceof DynamicProxy)) throw new Error('no proxy');
+    cleanUp.push(() => last._release());
+    expect(await last._invokePYRO('hear', 'again')).toBe(2);
+    expect(String(listener.getAttrProxy())).toBe(`<DynamicProxyWithAttrs for ${String(listener.getURI())}>`);
+  });
+});
+
+describe('messages', () => {
+  test.each([
+    { PYRO_COMPRESSION: true, PYRO_CHECKSUM: true },
+    { PYRO_PICKLE_FORMAT: 0 },
+    { PYRO_PICKLE_FORMAT: 1 },
+  ] satisfies Partial<Config>[])('are sent as configured: %p', async (changes) => {
+    const proxy = getProxyForURI<Calculator>(uri, options(changes));
+    cleanUp.push(() => proxy._release());
+    const large = 'large '.repeat(100_000);
+    expect(await Promise.all([proxy.add(1, 2), proxy.same(large), proxy.same('small')])).toEqual([3, large, 'small']);
+  });
+
+  test('that are too large close the connection', async () => {
+    const proxy = getProxyForURI<Calculator>(uri, options({ PYRO_MAX_MESSAGE_SIZE: 1000 }));
+    cleanUp.push(() => proxy._release());
+    await expect(proxy.same('x'.repeat(2000))).rejects.toThrow(new ProtocolError('message too large'));
+    expect(await proxy.add(1, 2)).toBe(3);
+    await expect(Promise.all([proxy.same('x'.repeat(2000)), proxy.add(1, 2)])).rejects.toBeInstanceOf(ProtocolError);
+  });
+
+  test('to an object that is not there are told so', async () => {
+    const proxy = proxyOf(new PyroURI('PYRO', '127.0.0.1', daemon.port, 'nobody'));
+    await expect(proxy.add(1, 2)).rejects.toThrow(new ProtocolError('unknown object ID'));
+  });
+});
