@@ -1,6 +1,8 @@
 /** The tree of groups and objects, and the stores that keep it. */
 export { DirectoryNamespace } from './directory/directory-namespace.js';
 export type { DirectoryOptions } from './directory/directory-namespace.js';
+export { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './directory/lock.js';
+export type { LockHolder } from './directory/lock.js';
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
 export type { ListEntry, Namespace, NamespaceEntry, NodeType, SystemMeta } from './namespace.js';

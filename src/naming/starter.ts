@@ -133,7 +133,12 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
     const namespace = persistent
-      ? await DirectoryNamespace.open(this.databaseDirectory(options), { log, sync: config.PYRO_NS_SYNC })
+      ? await DirectoryNamespace.open(this.databaseDirectory(options), {
+          log,
+          sync: config.PYRO_NS_SYNC,
+          cacheNames: config.PYRO_NS_CACHE_NAMES,
+          watch: config.PYRO_NS_WATCH,
+        })
       : new MemoryNamespace();
     this.namespace = namespace;
     const nameServer = new NameServer(namespace, {

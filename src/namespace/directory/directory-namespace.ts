@@ -1,31 +1,42 @@
 import type { Stats } from 'node:fs';
-import { mkdir, realpath, rename, rmdir } from 'node:fs/promises';
+import { mkdir, rename, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../config/index.js';
-import type { NamingError } from '../../errors.js';
+import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
 import { Name } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
 import type { ListEntry, Namespace, NamespaceEntry, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
+import type { Read } from './cache.js';
+import { Cache } from './cache.js';
 import { DirectorySync } from './directory-sync.js';
 import { Faults } from './faults.js';
 import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
+import { DatabaseLock, LOCK_FILES } from './lock.js';
 import type { Metadata } from './metadata.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
 import { Replacement, REPLACEMENT_STATES } from './replacement.js';
 import { Staging } from './staging.js';
-import type { Found, Member } from './tree.js';
+import type { Directory, Found, Member } from './tree.js';
 import { Tree } from './tree.js';
 import { Gate, Turns } from './turns.js';
+import type { WatchMode } from './watch.js';
+import { suitableWatchMode, Watches } from './watch.js';
 
 export interface DirectoryOptions {
   readonly log: Log;
   /** Whether a change is on the disk before it is answered (PYRO_NS_SYNC). Without, a power failure may undo or tear it. */
   readonly sync?: boolean;
+  /** How many names are remembered (PYRO_NS_CACHE_NAMES). */
+  readonly cacheNames?: number;
+  /** How changes made by other programs are noticed (PYRO_NS_WATCH); `auto` suits the file system. */
+  readonly watch?: WatchMode | 'auto';
 }
+
+const DEFAULT_CACHE_NAMES = 200_000;
 
 type Refusal = (name: Name) => NamingError;
 
@@ -44,53 +55,82 @@ const READ_AHEAD = 64;
 export class DirectoryNamespace implements Namespace {
   private readonly turns = new Turns();
   private readonly gate = new Gate();
+  private readonly faults: Faults;
+  private readonly cache: Cache;
+  private readonly watches: Watches;
+  private readonly tree: Tree;
+  private readonly staging: Staging;
+  private readonly directories: DirectorySync;
+  private readonly replacement: Replacement;
 
   private constructor(
-    private readonly tree: Tree,
-    private readonly staging: Staging,
-    private readonly directories: DirectorySync,
-    private readonly replacement: Replacement,
-    private readonly faults: Faults,
-  ) {}
+    private readonly lock: DatabaseLock,
+    options: DirectoryOptions,
+    watchMode: WatchMode,
+    ignoresCase: boolean,
+  ) {
+    const { log, sync = true, cacheNames = DEFAULT_CACHE_NAMES } = options;
+    const { root } = lock;
+    this.faults = new Faults(log, root);
+    this.cache = new Cache(cacheNames);
+    this.watches = new Watches(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
+    this.tree = new Tree(root, this.watches, this.cache);
+    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
+    this.directories = new DirectorySync(sync);
+    this.replacement = new Replacement(root, this.staging, this.directories, log);
+  }
 
   /**
-   * Opens a database, and makes the directory if there is none (its parent must be there).
-   * @throws the system's error where that can't be done
+   * Opens a database, and makes the directory if there is none (its parent must be there). Nothing in it is read before it
+   * is asked for.
+   * @throws DatabaseInUseError where another server or tool holds it; NamingError, with the path, where it can't be used
    */
-  static async open(path: string, { log, sync = true }: DirectoryOptions): Promise<DirectoryNamespace> {
+  static async open(path: string, options: DirectoryOptions): Promise<DirectoryNamespace> {
+    try {
+      return await DirectoryNamespace.openUnexplained(path, options);
+    } catch (error) {
+      if (codeOf(error) === undefined) throw error;
+      throw new NamingError(`the database ${path} can't be used: ${String(error)}`);
+    }
+  }
+
+  private static async openUnexplained(path: string, options: DirectoryOptions): Promise<DirectoryNamespace> {
     await mkdir(path).catch((error: unknown) => {
       if (codeOf(error) !== 'EEXIST') throw error;
     });
-    const root = await realpath(path);
-    const staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
-    const directories = new DirectorySync(sync);
-    const replacement = new Replacement(root, staging, directories, log);
-    await replacement.finish();
-    await staging.open(REPLACEMENT_STATES);
-    return new DirectoryNamespace(new Tree(root), staging, directories, replacement, new Faults(log, root));
+    const lock = await DatabaseLock.acquire(path, options.log);
+    try {
+      const { root } = lock;
+      const { watch = 'auto' } = options;
+      const watchMode = watch === 'auto' ? await suitableWatchMode(root) : watch;
+      const ignoresCase = (await inspect(`${root}/${OWN_DIRECTORY.toUpperCase()}`)) !== undefined;
+      const namespace = new DirectoryNamespace(lock, options, watchMode, ignoresCase);
+      await namespace.replacement.finish();
+      await namespace.staging.open(new Set([...LOCK_FILES, ...REPLACEMENT_STATES]));
+      return namespace;
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
   }
 
   resolve(name: Name): Promise<PyroURI> {
-    return this.attempt(name, refusals.nameNotFound, async () => {
-      const found = await this.tree.find(name);
-      if (found === undefined) throw refusals.nameNotFound(name);
-      if (found.type === GROUP) throw refusals.resolvedGroup(name);
-      const uri = await readURIAt(found.path);
-      if (uri === undefined) throw refusals.uriInvalid(name);
-      return uri;
-    });
+    const known = this.resolveNow(name);
+    if (known !== undefined) return Promise.resolve(known);
+    return this.attempt(name, refusals.nameNotFound, () =>
+      this.cache.uris.recall(name.toString(), () => this.readObject(name)),
+    );
   }
 
-  resolveNow(): undefined {
-    return undefined;
+  resolveNow(name: Name): PyroURI | undefined {
+    return this.cache.uris.get(name.toString());
   }
 
   register(name: Name, uri: PyroURI): Promise<void> {
     if (name.isRoot) return Promise.reject(refusals.nameInvalid(name));
     return this.change(name, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(name);
-      const path = `${parent}/${fileNameOf(name.part)}`;
-      if (await inspect(path)) throw refusals.nameExists(name);
+      const path = await this.freePath(parent, name, refusals.nameExists);
       const staged = await this.staging.write(uriFileContent(uri));
       try {
         await this.removeOrphan(path, name);
@@ -99,7 +139,7 @@ export class DirectoryNamespace implements Namespace {
         this.staging.discard(staged);
         throw codeOf(error) === 'EEXIST' ? refusals.nameExists(name) : error;
       }
-      await this.makeDurable(parent, async () => {
+      await this.makeDurable(parent.path, async () => {
         this.staging.discard(await this.staging.take(path));
       });
     });
@@ -116,14 +156,8 @@ export class DirectoryNamespace implements Namespace {
 
   list(group: Name): Promise<ListEntry[]> {
     return this.attempt(group, refusals.groupNotFound, async () => {
-      const found = await this.tree.find(group);
-      if (found === undefined) throw refusals.groupNotFound(group);
-      if (found.type === OBJECT) throw refusals.isNoGroup(group);
-      const entries: ListEntry[] = [];
-      for await (const members of this.tree.members(found.path)) {
-        for (const { part, type } of members) entries.push({ part, type });
-      }
-      return entries;
+      const listing = await this.cache.listings.recall(group.toString(), () => this.readListing(group));
+      return [...listing];
     });
   }
 
@@ -142,13 +176,12 @@ export class DirectoryNamespace implements Namespace {
     if (group.isRoot) return Promise.reject(refusals.groupExists(group));
     return this.change(group, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(group);
-      const path = `${parent}/${fileNameOf(group.part)}`;
-      if (await inspect(path)) throw refusals.groupExists(group);
+      const path = await this.freePath(parent, group, refusals.groupExists);
       await this.removeOrphan(path, group);
       await mkdir(path).catch((error: unknown) => {
         throw codeOf(error) === 'EEXIST' ? refusals.groupExists(group) : error;
       });
-      await this.makeDurable(parent, () => rmdir(path));
+      await this.makeDurable(parent.path, () => rmdir(path));
     });
   }
 
@@ -158,7 +191,11 @@ export class DirectoryNamespace implements Namespace {
       const found = await this.tree.find(group);
       if (found === undefined) throw refusals.groupNotFound(group);
       if (found.type === OBJECT) throw refusals.isNoGroup(group);
-      await this.remove(group, found);
+      try {
+        await this.remove(group, found);
+      } finally {
+        this.watches.drop(group);
+      }
     });
   }
 
@@ -189,18 +226,68 @@ export class DirectoryNamespace implements Namespace {
 
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
     await this.turns.take('replace', async () => {
+      this.lock.requireHeld();
       const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
-      await this.gate.alone(() => this.replacement.swap(tree));
+      await this.gate.alone(async () => {
+        this.watches.drop(Name.root);
+        try {
+          await this.replacement.swap(tree);
+        } finally {
+          this.watches.drop(Name.root);
+        }
+      });
     });
   }
 
   async close(): Promise<void> {
+    this.watches.close();
     await this.gate.alone(() => this.staging.close());
+    await this.lock.release();
+  }
+
+  private async readObject(name: Name): Promise<Read<PyroURI>> {
+    const { reading, ground } = (await this.tree.read(name, MAX_URI_FILE_SIZE)) ?? {};
+    if (reading === undefined || reading.kind === 'other') throw refusals.nameNotFound(name);
+    if (reading.kind === 'directory') throw refusals.resolvedGroup(name);
+    const value = reading.kind === 'file' ? readURIFile(reading.content) : undefined;
+    if (value === undefined) throw refusals.uriInvalid(name);
+    // Nobody tells if a file is changed by another of its names.
+    const isOnlyName = reading.kind === 'file' && reading.stats.nlink === 1;
+    return { value, ground: isOnlyName ? ground : undefined };
+  }
+
+  private async readListing(group: Name): Promise<Read<readonly ListEntry[]>> {
+    const directory = await this.tree.directoryOf(group);
+    if (directory === undefined)
+      throw (await this.tree.find(group)) ? refusals.isNoGroup(group) : refusals.groupNotFound(group);
+    const value: ListEntry[] = [];
+    for await (const members of this.tree.members(directory.path)) {
+      for (const { part, type } of members) value.push({ part, type });
+    }
+    return { value, ground: directory.ground };
+  }
+
+  /** Where a new name's file goes. @throws the refusal if there is something with that name, in any spelling */
+  private async freePath(parent: Directory, name: Name, ifTaken: Refusal): Promise<string> {
+    const path = `${parent.path}/${fileNameOf(name.part)}`;
+    if (await inspect(path)) throw ifTaken(name);
+    // To know of other spellings means to read the directory, which would be too slow where it can't be remembered.
+    if (parent.ground !== undefined && (await this.tree.findMember(parent, name))) throw ifTaken(name);
+    return path;
   }
 
   /** Runs a change of a name: after those of the same name that came before. */
   private change(name: Name, ifVanished: Refusal, action: () => Promise<void>): Promise<void> {
-    return this.turns.take(name.toString(), () => this.attempt(name, ifVanished, action));
+    return this.turns.take(name.toString(), async () => {
+      try {
+        await this.attempt(name, ifVanished, () => {
+          this.lock.requireHeld();
+          return action();
+        });
+      } finally {
+        this.cache.forget(name);
+      }
+    });
   }
 
   /**

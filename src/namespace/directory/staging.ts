@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, opendir, readdir, rename, rm, rmdir, unlink } from 'node:fs/promises';
+import { link, mkdir, open, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import { codeOf } from './files.js';
 import { META_SUFFIX } from './layout.js';
@@ -112,14 +112,13 @@ export class Staging {
     });
   }
 
-  /** Waits for what is being removed, but not long: the next start goes on with it. Nothing remains if all is done. */
+  /** Waits for what is being removed, but not long: the next start goes on with it. */
   async close(): Promise<void> {
     const impatience = setTimeout(() => {
       this.closed = true;
     }, CLOSE_PATIENCE_MS);
     await Promise.all(this.vanishing);
     clearTimeout(impatience);
-    await rmdir(this.directory).catch(() => undefined);
   }
 
   private newPath(): string {

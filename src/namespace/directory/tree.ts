@@ -1,11 +1,14 @@
 import type { Stats, Dirent } from 'node:fs';
-import { lstat, opendir, readdir, realpath } from 'node:fs/promises';
+import { lstat, opendir, realpath } from 'node:fs/promises';
 import { Name } from '../../names/index.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import type { NodeType } from '../namespace.js';
 import { parentIsNoGroup, parentNotFound } from '../refusals.js';
-import { codeOf, inspect, saysAbsent } from './files.js';
+import type { Cache, Ground } from './cache.js';
+import type { Reading } from './files.js';
+import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
 import { fileNameOf, isUsualSpelling, partOf, pathOf } from './layout.js';
+import type { Watches } from './watch.js';
 
 /** How many members are read from a directory at a time: reading more is not faster, and keeps others waiting. */
 const BATCH_SIZE = 1000;
@@ -24,34 +27,79 @@ export interface Member {
   readonly type: NodeType;
 }
 
+/** A directory of a group. */
+export interface Directory {
+  readonly path: string;
+  /** What a memory of its contents may rest on; undefined if they are not to be remembered. */
+  readonly ground: Ground | undefined;
+}
+
 /** Finds names on the disk, in whatever state the tree is: links are no names, and nothing is found behind them. */
 export class Tree {
   /** @param root the real path of the database */
-  constructor(readonly root: string) {}
+  constructor(
+    readonly root: string,
+    private readonly watches: Watches,
+    private readonly cache: Cache,
+  ) {}
 
   /** What has a name; undefined where nothing has, or what is no name. @throws the system's error where it can't be told */
   async find(name: Name): Promise<Found | undefined> {
-    return (await this.findUsual(name)) ?? (await this.findSpelled(name));
+    if (name.isRoot) return foundAt(this.root, await inspect(this.root));
+    const directory = await this.directoryOf(name.parent);
+    return directory && (await this.findMember(directory, name));
   }
 
-  /** As `find`, where the name is spelled in file names as this server spells it. */
-  async findUsual(name: Name): Promise<Found | undefined> {
-    const path = pathOf(this.root, name);
-    const [stats, isReal] = await Promise.all([inspect(path), this.isReal(pathOf(this.root, name.parent))]);
-    return isReal ? foundAt(path, stats) : undefined;
+  /** What has a name in a directory that is known to be its parent's. @throws the system's error */
+  async findMember(directory: Directory, name: Name): Promise<Found | undefined> {
+    const usual = `${directory.path}/${fileNameOf(name.part)}`;
+    const stats = await inspect(usual);
+    if (stats !== undefined) return foundAt(usual, stats);
+    const unusual = await this.unusualPath(directory, name);
+    return unusual === undefined ? undefined : foundAt(unusual, await inspect(unusual));
+  }
+
+  /** Reads the file of an object; undefined where nothing has that name. @throws the system's error */
+  async read(name: Name, limit: number): Promise<{ reading: Reading; ground: Ground | undefined } | undefined> {
+    if (name.isRoot) return { reading: { kind: 'directory' }, ground: undefined };
+    const directory = await this.directoryOf(name.parent);
+    if (directory === undefined) return undefined;
+    let reading = await readFileAt(`${directory.path}/${fileNameOf(name.part)}`, limit);
+    if (reading === undefined) {
+      const unusual = await this.unusualPath(directory, name);
+      if (unusual !== undefined) reading = await readFileAt(unusual, limit);
+    }
+    return reading && { reading, ground: directory.ground };
+  }
+
+  /** The directory of a group; undefined where there is none. @throws the system's error where it can't be told, or the database is gone */
+  async directoryOf(group: Name): Promise<Directory | undefined> {
+    const watched = await this.watches.get(group);
+    if (watched !== undefined) return { path: watched.path, ground: watched };
+    const ground = this.watches.unwatched;
+    const usual = pathOf(this.root, group);
+    const [stats, isReal] = await Promise.all([inspect(usual), isRealPath(usual)]);
+    if (stats?.isDirectory() === true && isReal) return { path: usual, ground };
+    // Without its directory, a database isn't empty but missing.
+    if (group.isRoot) await lstat(this.root);
+    let path = this.root;
+    for (const name of ancestry(group)) {
+      const found = await this.findMember({ path, ground }, name);
+      if (found?.type !== GROUP) return undefined;
+      path = found.path;
+    }
+    return { path, ground };
   }
 
   /**
    * The directory that a new name goes into.
    * @throws NamingError where that is no group; the system's error where it can't be told, or the database is gone
    */
-  async parentOf(name: Name): Promise<string> {
-    const parent = await this.find(name.parent);
-    if (parent?.type === GROUP) return parent.path;
+  async parentOf(name: Name): Promise<Directory> {
+    const directory = await this.directoryOf(name.parent);
+    if (directory !== undefined) return directory;
     await lstat(this.root);
-    let ancestor = Name.root;
-    for (const part of name.parent.parts) {
-      ancestor = ancestor.child(part);
+    for (const ancestor of ancestry(name.parent)) {
       const found = await this.find(ancestor);
       if (found === undefined) throw parentNotFound(name);
       if (found.type === OBJECT) throw parentIsNoGroup(name);
@@ -81,35 +129,43 @@ export class Tree {
     yield batch;
   }
 
-  /** True if no link is on the way to a directory. */
-  private async isReal(directory: string): Promise<boolean> {
-    try {
-      return (await realpath(directory)) === directory;
-    } catch (error) {
-      if (saysAbsent(error) || codeOf(error) === 'ELOOP') return false;
-      throw error;
-    }
+  /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
+  private async unusualPath({ path, ground }: Directory, name: Name): Promise<string | undefined> {
+    const spellings = await this.cache.spellings.recall(name.parent.toString(), async () => ({
+      value: await readUnusualSpellings(path),
+      ground,
+    }));
+    const fileName = spellings.get(name.part);
+    return fileName === undefined ? undefined : `${path}/${fileName}`;
   }
+}
 
-  /** Looks for a name in any spelling, which means to read each directory on the way that doesn't have the usual one. */
-  private async findSpelled(name: Name): Promise<Found | undefined> {
-    let found = foundAt(this.root, await inspect(this.root));
-    for (const part of name.parts) {
-      if (found?.type !== GROUP) return undefined;
-      const usual = `${found.path}/${fileNameOf(part)}`;
-      const stats = await inspect(usual);
-      found = stats === undefined ? await this.findSpelling(found.path, part) : foundAt(usual, stats);
-    }
-    return found;
+/** The groups on the way to a group, from the first below the root to itself. */
+function* ancestry(group: Name): Generator<Name> {
+  let name = Name.root;
+  for (const part of group.parts) {
+    name = name.child(part);
+    yield name;
   }
+}
 
-  private async findSpelling(directory: string, part: string): Promise<Found | undefined> {
-    for (const fileName of await readdir(directory)) {
-      if (partOf(fileName) !== part) continue;
-      const path = `${directory}/${fileName}`;
-      return foundAt(path, await inspect(path));
-    }
-    return undefined;
+/** The file names in a directory that stand for a part and are not its usual spelling. @throws the system's error */
+async function readUnusualSpellings(directory: string): Promise<ReadonlyMap<string, string>> {
+  const spellings = new Map<string, string>();
+  for await (const { name } of await opendir(directory, { bufferSize: BATCH_SIZE })) {
+    const part = partOf(name);
+    if (part !== undefined && !isUsualSpelling(name, part)) spellings.set(part, name);
+  }
+  return spellings;
+}
+
+/** True if no link is on the way to a directory. */
+async function isRealPath(directory: string): Promise<boolean> {
+  try {
+    return (await realpath(directory)) === directory;
+  } catch (error) {
+    if (saysAbsent(error) || codeOf(error) === 'ELOOP') return false;
+    throw error;
   }
 }
 

@@ -1,0 +1,118 @@
+import { LRUCache } from 'lru-cache';
+import type { Name, PyroURI } from '../../names/index.js';
+import type { ListEntry } from '../namespace.js';
+import { isUsualSpelling, partOf } from './layout.js';
+import type { WatchListener } from './watch.js';
+
+/** What a memory rests on, such as a directory being watched: without trust in it, all that rests on it counts for nothing. */
+export interface Ground {
+  readonly trusted: boolean;
+  /** How long what rests on it is believed without another look at the disk. */
+  readonly believedMs: number;
+}
+
+/** What was read; without a ground it is not to be remembered. */
+export interface Read<Value> {
+  readonly value: Value;
+  readonly ground: Ground | undefined;
+}
+
+interface Kept<Value> {
+  readonly value: Value;
+  readonly ground: Ground;
+  readonly until: number;
+}
+
+/**
+ * Remembers what was read from the disk, the least used is forgotten first. Never more than a memory: whoever learns of a
+ * change says `forget`, and then neither what is kept nor what is being read at that moment is given to later callers.
+ */
+export class ReadCache<Value extends object> {
+  private readonly kept: LRUCache<string, Kept<Value>>;
+  private readonly underway = new Map<string, Promise<Value>>();
+
+  /**
+   * @param capacity how much is kept
+   * @param sizeOf how much of that a value takes: one unless said otherwise
+   */
+  constructor(capacity: number, sizeOf?: (value: Value) => number) {
+    this.kept = new LRUCache(
+      sizeOf === undefined ? { max: capacity } : { maxSize: capacity, sizeCalculation: ({ value }) => sizeOf(value) },
+    );
+  }
+
+  /** What is known without a look at the disk. */
+  get(key: string): Value | undefined {
+    const kept = this.kept.get(key);
+    return kept !== undefined && kept.ground.trusted && performance.now() < kept.until ? kept.value : undefined;
+  }
+
+  /** What is known, or else is read: once for all who ask at the same time. */
+  async recall(key: string, read: () => Promise<Read<Value>>): Promise<Value> {
+    const known = this.get(key) ?? this.underway.get(key);
+    if (known !== undefined) return known;
+    const begun = performance.now();
+    const reading = read().then(({ value, ground }) => {
+      const isCurrent = this.underway.get(key) === reading;
+      if (isCurrent && ground?.trusted === true) {
+        this.kept.set(key, { value, ground, until: begun + ground.believedMs });
+      }
+      return value;
+    });
+    this.underway.set(key, reading);
+    try {
+      return await reading;
+    } finally {
+      if (this.underway.get(key) === reading) this.underway.delete(key);
+    }
+  }
+
+  /** Forgets what is known of a key, and what is being read at this moment. */
+  forget(key: string): void {
+    this.kept.delete(key);
+    this.underway.delete(key);
+  }
+
+  /** Gives none of what is being read at this moment to later callers: something has changed, nobody knows what. */
+  doubt(): void {
+    this.underway.clear();
+  }
+}
+
+/** How many directories' unusual spellings are remembered: next to nothing, as there are hardly ever any. */
+const MAX_SPELLINGS = 10_000;
+
+/** All that is remembered of a database, by absolute names. */
+export class Cache implements WatchListener {
+  readonly uris: ReadCache<PyroURI>;
+  readonly listings: ReadCache<readonly ListEntry[]>;
+  /** The file names of a group's members that are not spelled as usual, by their parts. */
+  readonly spellings = new ReadCache<ReadonlyMap<string, string>>(MAX_SPELLINGS);
+
+  /** @param names of how many names the URIs are remembered, and again of how many that they are in a group */
+  constructor(names: number) {
+    this.uris = new ReadCache(names);
+    this.listings = new ReadCache(names, (entries) => entries.length + 1);
+  }
+
+  changed(group: Name, fileName: string, cameOrWent: boolean): void {
+    const part = partOf(fileName);
+    if (part === undefined) return;
+    this.uris.forget(group.child(part).toString());
+    if (cameOrWent) this.listings.forget(group.toString());
+    if (!isUsualSpelling(fileName, part)) this.spellings.forget(group.toString());
+  }
+
+  doubted(): void {
+    this.uris.doubt();
+    this.listings.doubt();
+    this.spellings.doubt();
+  }
+
+  /** Forgets what was known of a name, and the listing of its group. */
+  forget(name: Name): void {
+    this.uris.forget(name.toString());
+    this.listings.forget(name.toString());
+    this.listings.forget(name.parent.toString());
+  }
+}

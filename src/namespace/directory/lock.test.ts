@@ -1,0 +1,160 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { silentLog } from '../../config/index.js';
+import { OWN_DIRECTORY } from './layout.js';
+import { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './lock.js';
+
+describe('DatabaseLock', () => {
+  let directory: string;
+  let root: string;
+  const taken: DatabaseLock[] = [];
+
+  beforeEach(() => {
+    directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-lock-`));
+    root = `${directory}/db`;
+    mkdirSync(root);
+  });
+  afterEach(async () => {
+    await Promise.all(taken.splice(0).map((lock) => lock.release()));
+    rmSync(directory, { recursive: true });
+  });
+
+  async function take(path = root): Promise<DatabaseLock> {
+    const lock = await DatabaseLock.acquire(path, silentLog);
+    taken.push(lock);
+    return lock;
+  }
+
+  const own = (file: string) => `${root}/${OWN_DIRECTORY}/${file}`;
+  const readRecord = (): unknown => JSON.parse(readFileSync(own('holder.ns_meta'), 'utf8'));
+
+  /** Leaves what a holder leaves that dies. */
+  async function leaveLock(changes: object, ageMs = 0): Promise<void> {
+    const lock = await DatabaseLock.acquire(root, silentLog);
+    const record = readRecord();
+    await lock.release();
+    mkdirSync(own('lock.ns_meta'), { recursive: true });
+    const { ino } = statSync(own('lock.ns_meta'));
+    writeFileSync(own('holder.ns_meta'), JSON.stringify(Object.assign({}, record, { lock: ino }, changes)));
+    const time = (Date.now() - ageMs) / 1000;
+    utimesSync(own('lock.ns_meta'), time, time);
+  }
+
+  it('is had by one at a time, and says who that is', async () => {
+    const start = new Date();
+    const lock = await take();
+    const error = await take().catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(DatabaseInUseError);
+    expect(error).toMatchObject({ path: root, holder: { host: hostname(), pid: process.pid } });
+    expect(String(error)).toMatch(`the database ${root} is in use by process ${process.pid} on ${hostname()}, since `);
+    expect(readRecord()).toMatchObject({ host: hostname(), pid: process.pid });
+    const since = error instanceof DatabaseInUseError ? (error.holder?.since ?? '') : '';
+    expect(Date.parse(since)).toBeGreaterThanOrEqual(start.getTime() - 1);
+    await lock.release();
+    await take();
+  });
+
+  it('leaves nothing in the database when it is let go', async () => {
+    await (await take()).release();
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  it('is the same by whatever path', async () => {
+    symlinkSync(root, `${directory}/link`);
+    await take(`${directory}/link`);
+    await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
+  });
+
+  it('is had by one of many who want it at once', async () => {
+    const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => take()));
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  });
+
+  it('is taken over at once from a process that has died here', async () => {
+    const child = spawn('true');
+    await once(child, 'exit');
+    await leaveLock({ pid: child.pid });
+    await take();
+  });
+
+  it('is taken over at once when the number of a dead process was given to another', async () => {
+    await leaveLock({ pid: process.ppid, started: '1' });
+    await take();
+  });
+
+  it('is not taken over from a live process here that shows no sign of life', async () => {
+    await leaveLock({}, 10 * LOCK_STALE_MS);
+    await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
+  });
+
+  it('is taken over from another machine only after a while without a sign of life', async () => {
+    const elsewhere = { host: 'elsewhere', machine: 'another', pid: 1 };
+    await leaveLock(elsewhere, LOCK_STALE_MS / 2);
+    await expect(take()).rejects.toThrow(`${root} is in use by process 1 on elsewhere, since `);
+    rmSync(own('lock.ns_meta'), { recursive: true });
+    await leaveLock(elsewhere, LOCK_STALE_MS * 2);
+    await take();
+  });
+
+  it.each([
+    ['no holder', undefined],
+    ['garbage', 'garbage'],
+    ['another thing', '{"pid": "1"}'],
+  ])('is taken over where its taking was cut short: %s', async (_, content) => {
+    mkdirSync(own('lock.ns_meta'), { recursive: true });
+    if (content !== undefined) writeFileSync(own('holder.ns_meta'), content);
+    await take();
+  });
+
+  it('of a database does not hold its copy', async () => {
+    await take();
+    cpSync(root, `${directory}/copy`, { recursive: true, preserveTimestamps: true });
+    await take(`${directory}/copy`);
+    expect(existsSync(own('lock.ns_meta'))).toBe(true);
+  });
+
+  it('is taken again when it was removed with all there was', async () => {
+    const lock = await take();
+    rmSync(root, { recursive: true });
+    mkdirSync(root);
+    const start = performance.now();
+    while (!existsSync(own('holder.ns_meta')) && performance.now() - start < 20_000) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    lock.requireHeld();
+    await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
+  });
+
+  it('that another has taken in the meantime forbids changes', async () => {
+    const lock = await take();
+    rmSync(`${root}/${OWN_DIRECTORY}`, { recursive: true });
+    await take();
+    const start = performance.now();
+    const isHeld = () => {
+      try {
+        lock.requireHeld();
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    while (isHeld() && performance.now() - start < 20_000) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(() => {
+      lock.requireHeld();
+    }).toThrow('the database is in use by another server');
+  });
+});

@@ -1,0 +1,258 @@
+import type { FSWatcher, Stats } from 'node:fs';
+import { readFileSync, watch } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { Log } from '../../config/index.js';
+import type { Name } from '../../names/index.js';
+import type { Ground } from './cache.js';
+import { codeOf, inspect, saysAbsent } from './files.js';
+import { fileNameOf } from './layout.js';
+
+/** How changes made by other programs are noticed: told by the kernel, or by looking again after a moment. */
+export type WatchMode = 'native' | 'polling';
+
+/** Who is told what may have changed. */
+export interface WatchListener {
+  /**
+   * What has this file name in a group may have changed.
+   * @param cameOrWent false where only what it holds may have changed
+   */
+  changed(group: Name, fileName: string, cameOrWent: boolean): void;
+  /** Anything may have changed: the grounds that aren't trusted any more say what. */
+  doubted(): void;
+}
+
+/**
+ * Even while a directory is watched, what was read is read again after this time. The kernel tells nothing of a file that is
+ * written through a mapping or another link, nor of what is mounted over a directory: so no answer is wrong for good.
+ */
+const BELIEVED_WHILE_WATCHED_MS = 60_000;
+
+/** Where the kernel tells nothing, what was read is believed this long: well below the 100 ms in which a change is to be seen. */
+const BELIEVED_WHILE_POLLING_MS = 50;
+
+/** How often it is checked that the database directory is still the one that is watched: its parents may be moved too. */
+const ROOT_CHECK_MS = 1000;
+
+/** How many directories are watched; the least used is let go first. Linux allows at least 8192 watches to a user. */
+const MAX_WATCHES = 4096;
+
+/** How long no directory is watched after one could not be. */
+const RETRY_WATCH_MS = 10_000;
+
+/** Events that Linux keeps for us until we look; any more are lost without a word. Its default, where it doesn't say. */
+const DEFAULT_QUEUED_EVENTS = 16_384;
+
+/** A directory of a group, while it is watched. */
+export class WatchedGroup implements Ground {
+  readonly believedMs = BELIEVED_WHILE_WATCHED_MS;
+  /** False from the moment on when something may have changed unseen. */
+  trusted = true;
+  /** Groups in it that are watched too, by their file names. */
+  readonly members = new Map<string, WatchedGroup>();
+  /** Resolves when it is known that this is a directory, and no link to one; it isn't trusted otherwise. */
+  ready: Promise<void> = Promise.resolve();
+
+  constructor(
+    readonly name: Name,
+    readonly path: string,
+    readonly parent: WatchedGroup | undefined,
+    readonly watcher: FSWatcher,
+  ) {}
+}
+
+export interface WatchOptions {
+  readonly mode: WatchMode;
+  /** True where the file system takes `A` and `a` for one name, so that events don't say which file was changed by its other name. */
+  readonly ignoresCase: boolean;
+  readonly listener: WatchListener;
+  readonly log: Log;
+}
+
+/**
+ * Watches the directories that are used, each with a plain `fs.watch`, from before they are read: so that nothing happens
+ * unseen between a read and the watch. Whatever is unclear ends the trust in a directory and in all below it.
+ */
+export class Watches {
+  private readonly groups = new Map<string, WatchedGroup>();
+  private readonly rootCheck: NodeJS.Timeout;
+  private readonly suspectEvents = queuedEvents() / 4;
+  private eventsThisTurn = 0;
+  private polled = { trusted: true, believedMs: BELIEVED_WHILE_POLLING_MS };
+  private retryAt = 0;
+  private rootStats: Stats | undefined;
+
+  /** @param root the real path of the database */
+  constructor(
+    private readonly root: string,
+    private readonly options: WatchOptions,
+  ) {
+    this.rootCheck = setInterval(() => void this.checkRoot(), ROOT_CHECK_MS).unref();
+  }
+
+  /** What the memory of directories that aren't watched rests on: none at all, unless by polling. */
+  get unwatched(): Ground | undefined {
+    return this.options.mode === 'polling' ? this.polled : undefined;
+  }
+
+  /** The directory of a group, watched from now on; undefined where there is none, or it can't be watched. */
+  async get(group: Name): Promise<WatchedGroup | undefined> {
+    if (this.options.mode === 'polling' || performance.now() < this.retryAt) return undefined;
+    const watched = this.groups.get(group.toString()) ?? (await this.begin(group));
+    await watched?.ready;
+    if (watched?.trusted !== true) return undefined;
+    this.touch(watched);
+    return watched;
+  }
+
+  /** Ends the trust in a group and all below it. */
+  drop(group: Name): void {
+    this.polled.trusted = false;
+    this.polled = { ...this.polled, trusted: true };
+    const watched = this.groups.get(group.toString());
+    if (watched !== undefined) this.end(watched);
+    else this.options.listener.doubted();
+  }
+
+  close(): void {
+    clearInterval(this.rootCheck);
+    for (const group of this.groups.values()) this.end(group);
+  }
+
+  private async begin(name: Name): Promise<WatchedGroup | undefined> {
+    const parent = name.isRoot ? undefined : await this.get(name.parent);
+    if (parent === undefined && !name.isRoot) return undefined;
+    // Others may have begun while this one waited.
+    const begun = this.groups.get(name.toString());
+    if (begun !== undefined) return begun;
+    const fileName = fileNameOf(name.part);
+    const path = parent === undefined ? this.root : `${parent.path}/${fileName}`;
+    const watcher = this.watch(path);
+    if (watcher === undefined) return undefined;
+    const group = new WatchedGroup(name, path, parent, watcher);
+    watcher.on('change', (event, file) => {
+      this.changed(group, event === 'rename', file);
+    });
+    watcher.on('error', () => {
+      this.end(group);
+    });
+    this.groups.set(name.toString(), group);
+    parent?.members.set(fileName, group);
+    group.ready = this.verify(group);
+    return group;
+  }
+
+  private watch(path: string): FSWatcher | undefined {
+    try {
+      return watch(path, { persistent: false });
+    } catch (error) {
+      if (saysAbsent(error) || codeOf(error) === 'EACCES' || codeOf(error) === 'ELOOP') return undefined;
+      this.retryAt = performance.now() + RETRY_WATCH_MS;
+      const advice = 'Names are read from the disk each time. Raise fs.inotify.max_user_watches or max_user_instances.';
+      this.options.log.warn('DirectoryNamespace', 'no more directories can be watched:', error, advice);
+      return undefined;
+    }
+  }
+
+  /** A watch follows links, so it is looked afterwards at what is watched: had it been another then, its parent would tell. */
+  private async verify(group: WatchedGroup): Promise<void> {
+    const stats = await inspect(group.path).catch(() => undefined);
+    if (stats?.isDirectory() !== true) this.end(group);
+    else if (group.parent === undefined) this.rootStats = stats;
+  }
+
+  private changed(group: WatchedGroup, cameOrWent: boolean, fileName: string | Buffer | null): void {
+    if (this.isSuspicious()) return;
+    // What happens to a directory itself is told under its own name.
+    const isUnclear = typeof fileName !== 'string' || fileName === basename(group.path) || this.options.ignoresCase;
+    if (isUnclear) {
+      this.end(group);
+      return;
+    }
+    const member = group.members.get(fileName);
+    if (member !== undefined) this.end(member);
+    this.options.listener.changed(group.name, fileName, cameOrWent);
+  }
+
+  /** So many events at once that some may have been lost: all that is known is in doubt. */
+  private isSuspicious(): boolean {
+    this.eventsThisTurn += 1;
+    if (this.eventsThisTurn === 1) {
+      setImmediate(() => {
+        this.eventsThisTurn = 0;
+      });
+    }
+    if (this.eventsThisTurn < this.suspectEvents) return false;
+    this.endAll();
+    return true;
+  }
+
+  private end(group: WatchedGroup): void {
+    if (!group.trusted) return;
+    group.parent?.members.delete(fileNameOf(group.name.part));
+    const ending = [group];
+    for (let next = ending.pop(); next !== undefined; next = ending.pop()) {
+      next.trusted = false;
+      next.watcher.close();
+      this.groups.delete(next.name.toString());
+      ending.push(...next.members.values());
+    }
+    this.options.listener.doubted();
+  }
+
+  /** The least recently used groups are in front; a group is never in front of one that is below it. */
+  private touch(group: WatchedGroup): void {
+    for (let each: WatchedGroup | undefined = group; each !== undefined; each = each.parent) {
+      this.groups.delete(each.name.toString());
+      this.groups.set(each.name.toString(), each);
+    }
+    for (const oldest of this.groups.values()) {
+      if (this.groups.size <= MAX_WATCHES) break;
+      this.end(oldest);
+    }
+  }
+
+  private async checkRoot(): Promise<void> {
+    if (this.rootStats === undefined || this.groups.size === 0) return;
+    const { dev, ino } = this.rootStats;
+    const stats = await inspect(this.root).catch(() => undefined);
+    if (stats?.dev !== dev || stats.ino !== ino) this.endAll();
+  }
+
+  private endAll(): void {
+    for (const group of this.groups.values()) this.end(group);
+  }
+}
+
+/** Types of file systems that others change without this machine's kernel knowing: network, and what containers share with hosts. */
+const CHANGED_ELSEWHERE = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x65735546, 'FUSE'],
+  [0x01021997, '9p'],
+  [0x5346414f, 'AFS'],
+  [0x00c36400, 'Ceph'],
+  [0x01161970, 'GFS2'],
+  [0x7461636f, 'OCFS2'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x47504653, 'GPFS'],
+  [0x786f4256, 'VirtualBox'],
+  [0xbacbacbc, 'VMware'],
+]);
+
+/** The mode that suits the file system of a directory. @throws the system's error */
+export async function suitableWatchMode(directory: string): Promise<WatchMode> {
+  if (process.platform !== 'linux') return 'native';
+  const { type } = await statfs(directory);
+  return CHANGED_ELSEWHERE.has(type) ? 'polling' : 'native';
+}
+
+function queuedEvents(): number {
+  try {
+    return Number(readFileSync('/proc/sys/fs/inotify/max_queued_events', 'latin1'));
+  } catch {
+    return DEFAULT_QUEUED_EVENTS;
+  }
+}
