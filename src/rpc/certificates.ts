@@ -13,7 +13,8 @@ export async function readCertificates(config: Config): Promise<Certificates> {
     try {
       return await readFile(join(config.PYROSSL_CERTDIR, file));
     } catch (error) {
-      const reason = error instanceof Object && 'code' in error ? String(error.code) : String(error);
+      const isSystemError = typeof error === 'object' && error !== null && 'code' in error;
+      const reason = isSystemError ? String(error.code) : String(error);
       throw new ConfigError(`${item}: the file ${file} in ${config.PYROSSL_CERTDIR} can't be read: ${reason}`);
     }
   };

@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { createAuthority, createCertificate } from '../../test/support/certificates.js';
+import { loadConfig, silentLog, type Config } from '../config/index.js';
+import { ConfigError } from '../errors.js';
+import type { PyroURI } from '../names/index.js';
+import { DeniedReason } from '../wire/index.js';
+import { Daemon } from './daemon.js';
+import { getProxyForURI } from './proxy.js';
+import { BasicSSLValidator } from './validators.js';
+
+let directory: string;
+
+/** The configuration of a host with that certificate, which trusts that authority. */
+function host(certificate: string, more: Readonly<Record<string, string>> = {}): Config {
+  const environment = { PYROSSL_CERTDIR: directory, PYROSSL_CERT: `${certificate}.pem`, ...more };
+  return loadConfig({ environment, currentDirectory: directory });
+}
+
+const startDaemon = (config: Config): Promise<Daemon> =>
+  Daemon.start({ protocol: 'PYROSSL', host: '127.0.0.1', port: 0, norange: true, config, log: silentLog });
+
+/** What a client with this configuration gets. */
+async function greet(uri: PyroURI | string, config: Config): Promise<unknown> {
+  const proxy = getProxyForURI(uri, { config, log: silentLog });
+  try {
+    return await proxy['hello']?.();
+  } finally {
+    await proxy._release();
+  }
+}
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pyro-ns-tls-'));
+  const authority = createAuthority(directory, 'ca');
+  createCertificate(authority, 'host', 'IP:127.0.0.1');
+  createCertificate(authority, 'elsewhere', 'DNS:elsewhere.example');
+  createCertificate(authority, 'expired', 'IP:127.0.0.1', -1);
+  createCertificate(createAuthority(directory, 'stranger'), 'strange', 'IP:127.0.0.1');
+});
+
+afterAll(() => {
+  rmSync(directory, { recursive: true });
+});
+
+describe('a daemon that speaks TLS', () => {
+  let daemon: Daemon;
+  let uri: PyroURI;
+
+  const serve = async (config: Config): Promise<void> => {
+    daemon = await startDaemon(config);
+    uri = await daemon.connect({ hello: () => 'hello' }, 'greeter');
+  };
+
+  beforeEach(async () => {
+    await serve(host('host'));
+  });
+
+  afterEach(async () => {
+    await daemon.shutdown();
+  });
+
+  test('serves who has a certificate of the authority', async () => {
+    expect(uri.protocol).toBe('PYROSSL');
+    expect(await greet(uri, host('host'))).toBe('hello');
+    expect(await greet(`PYROLOCSSL://127.0.0.1:${daemon.port}/greeter`, host('host'))).toBe('hello');
+  });
+
+  test('serves side by side with a plain one', async () => {
+    await using plain = await Daemon.start({
+      host: '127.0.0.1',
+      port: 0,
+      norange: true,
+      config: host('host'),
+      log: silentLog,
+    });
+    const plainURI = await plain.connect({ hello: () => 'plain hello' });
+    expect(await Promise.all([greet(uri, host('host')), greet(plainURI, host('host'))])).toEqual([
+      'hello',
+      'plain hello',
+    ]);
+  });
+
+  test.each([
+    ['of another authority', 'strange'],
+    ['that has expired', 'expired'],
+  ])('refuses a client with a certificate %s', async (_kind, certificate) => {
+    await expect(greet(uri, host(certificate))).rejects.toMatchObject({ message: /^connection (failed|lost)$/ });
+    expect(await greet(uri, host('host'))).toBe('hello');
+  });
+
+  test('refuses a client without TLS', async () => {
+    const plain = `PYRO://127.0.0.1:${daemon.port}/${uri.objectID}`;
+    const config = host('host', { PYRO_HANDSHAKE_TIMEOUT: '1' });
+    await expect(greet(plain, config)).rejects.toMatchObject({ message: /^connection (failed|lost|timeout)/ });
+  });
+
+  test('may look at certificates more closely', async () => {
+    class OnlyElsewhere extends BasicSSLValidator {
+      override checkCertificate(certificate: Parameters<BasicSSLValidator['checkCertificate']>[0]) {
+        return certificate?.subject === 'CN=elsewhere' ? undefined : DeniedReason.Security;
+      }
+    }
+    daemon.setNewConnectionValidator(new OnlyElsewhere());
+    expect(await greet(uri, host('elsewhere'))).toBe('hello');
+    await expect(greet(uri, host('host'))).rejects.toThrow('security reasons');
+  });
+});
+
+describe('a client that speaks TLS', () => {
+  test.each([
+    ['of another authority', 'strange'],
+    ['that has expired', 'expired'],
+    ['of another host', 'elsewhere'],
+  ])('refuses a server with a certificate %s', async (_kind, certificate) => {
+    await using daemon = await startDaemon(host(certificate));
+    const uri = await daemon.connect({ hello: () => 'hello' });
+    await expect(greet(uri, host('host'))).rejects.toThrow('connection failed');
+  });
+
+  test('takes any host where PYROSSL_POSTCONNCHECK is off', async () => {
+    await using daemon = await startDaemon(host('elsewhere'));
+    const uri = await daemon.connect({ hello: () => 'hello' });
+    expect(await greet(uri, host('host', { PYROSSL_POSTCONNCHECK: '0' }))).toBe('hello');
+  });
+});
+
+test('a certificate that is not there is named', async () => {
+  await expect(startDaemon(host('missing'))).rejects.toThrow(ConfigError);
+  await expect(startDaemon(host('missing'))).rejects.toThrow(/^PYROSSL_CERT: the file missing\.pem in .* ENOENT$/);
+});
