@@ -30,6 +30,17 @@ export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
   longDigits: 20_000,
 };
 
+/** The limits, with the defaults for those that are not given. Field by field: a spread takes as long as a short pickle. */
+export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {
+  return {
+    objects: limits.objects ?? DEFAULT_PICKLE_LIMITS.objects,
+    stack: limits.stack ?? DEFAULT_PICKLE_LIMITS.stack,
+    memo: limits.memo ?? DEFAULT_PICKLE_LIMITS.memo,
+    stringBytes: limits.stringBytes ?? DEFAULT_PICKLE_LIMITS.stringBytes,
+    longDigits: limits.longDigits ?? DEFAULT_PICKLE_LIMITS.longDigits,
+  };
+}
+
 /**
  * The machine that a pickle is a program for: its input, a stack with marks, and a memo. It knows nothing of what
  * opcodes mean.

@@ -1,4 +1,4 @@
-import { DEFAULT_PICKLE_LIMITS, PickleMachine } from './machine.js';
+import { completeLimits, DEFAULT_PICKLE_LIMITS, PickleMachine } from './machine.js';
 import type { PickleLimits } from './machine.js';
 import { Opcode, opcodeName } from './opcodes.js';
 import type { OpcodeName } from './opcodes.js';
@@ -50,11 +50,7 @@ class PickleReader extends PickleMachine {
 
   constructor(bytes: Uint8Array, options: PickleReadOptions | undefined) {
     const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    super(
-      buffer,
-      options?.offset ?? 0,
-      options === undefined ? DEFAULT_PICKLE_LIMITS : { ...DEFAULT_PICKLE_LIMITS, ...options },
-    );
+    super(buffer, options?.offset ?? 0, options === undefined ? DEFAULT_PICKLE_LIMITS : completeLimits(options));
     this.plainUnicode = options?.unicode === 'text';
     this.plainFloats = options?.floats === 'number';
     this.copies = buffer.length;

@@ -22,9 +22,12 @@ function decodeShortASCII(bytes: Buffer, start: number, end: number): string | u
   let text = '';
   let index = start;
   for (; index + 4 <= end; index += 4) {
-    const [a = 0, b = 0, c = 0, d = 0] = [bytes[index], bytes[index + 1], bytes[index + 2], bytes[index + 3]];
-    if ((a | b | c | d) > 0x7f) return undefined;
-    text += String.fromCharCode(a, b, c, d);
+    const first = bytes[index] ?? 0;
+    const second = bytes[index + 1] ?? 0;
+    const third = bytes[index + 2] ?? 0;
+    const fourth = bytes[index + 3] ?? 0;
+    if ((first | second | third | fourth) > 0x7f) return undefined;
+    text += String.fromCharCode(first, second, third, fourth);
   }
   for (; index < end; index++) {
     const byte = bytes[index] ?? 0;
