@@ -58,11 +58,14 @@ export function isOneway(request: Pick<CallRequest, 'flags'>): boolean {
  */
 export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): CallRequest {
   const request = unpickle(body, limits, 'invalid request data format');
-  const [objectID, method, flags, packed, ...others] = request instanceof PythonTuple ? request.items : [];
-  const id = textOf(objectID);
-  const name = textOf(method);
+  if (!(request instanceof PythonTuple) || request.length !== 4) throw invalidRequest();
+  // By index: an iterator would take longer than all the rest.
+  const id = textOf(request.items[0]);
+  const name = textOf(request.items[1]);
+  const flags = request.items[2];
+  const packed = request.items[3];
   if (id === undefined || name === undefined || typeof flags !== 'number') throw invalidRequest();
-  if (!(packed instanceof PythonTuple) || others.length > 0) throw invalidRequest();
+  if (!(packed instanceof PythonTuple)) throw invalidRequest();
   if ((flags & (RequestFlag.Varargs | RequestFlag.Keywords)) === 0) {
     return { objectID: id, method: name, flags, args: packed.items, keywords: NO_KEYWORDS };
   }

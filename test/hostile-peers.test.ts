@@ -1,0 +1,211 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { dumps, PythonClass, PythonInstance, PythonUnicode, tuple } from '../src/pickle/index.js';
+import type { PythonValue } from '../src/pickle/index.js';
+import { NameServerProcess, ours } from './support/name-server-process.mjs';
+import { NameServerClient } from './support/name-server-client.js';
+import { connectFrame, RawConnection, rawFrame } from './support/raw-connection.js';
+
+const COMPRESSED = 1;
+const CHECKSUM = 2;
+const XML_PICKLE = 4;
+const MEMORY_LIMIT_KB = 1_500_000;
+/** What must not come into being, and a name that would lead there if names were paths. */
+const ELSEWHERE = '/tmp/pyro-ns-was-here';
+const WAY_ELSEWHERE = `../../../../../../../../../..${ELSEWHERE}`;
+
+/** What must never reach a peer: where our files are, and how our code is laid out. */
+const SECRETS = [
+  /\.[cm]?[jt]s:\d/,
+  /node:internal/,
+  /node_modules/,
+  /\/dist\//,
+  /\bE[A-Z]{4,}\b: /,
+  /Pyro_NS_database/,
+];
+
+const raw = (...pieces: (string | Uint8Array)[]): Buffer =>
+  Buffer.concat(pieces.map((piece) => (typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece)));
+
+/** Bodies of requests that are none. */
+const BODIES: Record<string, (objectID: string) => Uint8Array> = {
+  'an empty body': () => raw(''),
+  'random bytes': () => Buffer.from(Array.from({ length: 3000 }, (_, index) => (index * 7919 + 13) % 251)),
+  'a pickle without an end': () => raw('\x80\x02'),
+  'a pickle of protocol 4': () => raw('\x80\x04\x95\x02\x00\x00\x00\x00\x00\x00\x00N.'),
+  'more pops than pushes': () => raw('0000.'),
+  'a memo that was never filled': () => raw('\x80\x02h\x05.'),
+  'a string longer than the frame': () => raw('\x80\x02T\xff\xff\xff\x7fabc.'),
+  'a string of negative length': () => raw('\x80\x02T\xff\xff\xff\xffabc.'),
+  'a number of a million digits': () => raw('L', '9'.repeat(1_000_000), 'L\n.'),
+  'lists nested a million times': () => raw('\x80\x02', ']'.repeat(1_000_000), 'a'.repeat(999_999), '.'),
+  'tuples that double forty times': () => raw('\x80\x02N', '2\x86'.repeat(40), '.'),
+  'a call of os.system': () => raw("cos\nsystem\n(S'touch /tmp/pyro-ns-was-here'\ntR."),
+  'a call of eval': () => raw('c__builtin__\neval\n(S\'__import__("os").abort()\'\ntR.'),
+  'an instance of __proto__': () => raw("(i__proto__\nconstructor\n(dS'__proto__'\nS'x'\nsb."),
+  'no tuple': () => dumps(['a', 'b', 0, tuple()]),
+  'a tuple of three': (objectID) => dumps(tuple(objectID, 'ping', 0)),
+  'arguments that are no tuple': (objectID) => dumps(tuple(objectID, 'ping', 0, [])),
+  'flags that are no number': (objectID) => dumps(tuple(objectID, 'ping', 'flags', tuple())),
+  'flags that promise keywords': (objectID) => dumps(tuple(objectID, 'ping', 2, tuple())),
+  'keywords that are no dict': (objectID) => dumps(tuple(objectID, 'ping', 3, tuple(tuple(), 'keywords'))),
+  'varargs that are no tuple': (objectID) => dumps(tuple(objectID, 'ping', 1, tuple(7))),
+  'a method that is no text': (objectID) => dumps(tuple(objectID, ['ping'], 0, tuple())),
+  'the method __proto__': (objectID) => dumps(tuple(objectID, '__proto__', 0, tuple())),
+  'the method constructor': (objectID) => dumps(tuple(objectID, 'constructor', 0, tuple('process.exit()'))),
+  'the method toString': (objectID) => dumps(tuple(objectID, 'toString', 0, tuple())),
+  'an attribute to be set': (objectID) => dumps(tuple(objectID, '_r_sa', 0, tuple('GUID', 'mine'))),
+  'an attribute to be read': (objectID) => dumps(tuple(objectID, '_r_ga', 0, tuple('namespace'))),
+  'code to be loaded': (objectID) => dumps(tuple(objectID, 'remote_supply_code', 0, tuple('m', 'import os', ['a', 1]))),
+  'an object that is not there': () => dumps(tuple('no such object', 'ping', 0, tuple())),
+  'an object id that is no text': () => dumps(tuple(tuple(1), 'ping', 0, tuple())),
+};
+
+/** Frames that are wrong in themselves. */
+const FRAMES: Record<string, (objectID: string) => Uint8Array> = {
+  'not of this protocol': () => raw('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'),
+  'of another version': () => raw('PYRO\x00\x04\x00\x12', Buffer.alloc(10)),
+  'with a header of another size': () => raw('PYRO\x00\x05\x00\x14', Buffer.alloc(12)),
+  'of 2 GB': () => raw('PYRO\x00\x05\x00\x12\x7f\xff\xff\xff\x00\x00\x00\x00\x00\x00'),
+  'of negative size': () => raw('PYRO\x00\x05\x00\x12\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00'),
+  'with a wrong checksum': (objectID) => rawFrame(dumps(tuple(objectID, 'ping', 0, tuple())), CHECKSUM, 12345),
+  'that is not compressed, but says so': (objectID) => rawFrame(dumps(tuple(objectID, 'ping', 0, tuple())), COMPRESSED),
+  'that unpacks to 500 MB': () => rawFrame(deflateSync(Buffer.alloc(500_000_000)), COMPRESSED),
+  'with a pickle in XML': () => rawFrame(raw('<?xml version="1.0"?>'), XML_PICKLE),
+};
+
+/** Names and values that no well-behaved client sends. */
+const CALLS: Record<string, [method: string, ...args: PythonValue[]]> = {
+  'a path as a name': ['register', `:${WAY_ELSEWHERE}`, 'PYRO://127.0.0.1:1/x'],
+  'a path as a relative name': ['createGroup', WAY_ELSEWHERE],
+  'a path with escaped dots': ['createGroup', ':\\2e\\2e\\2ftmp'],
+  'a NUL in a name': ['createGroup', ':a\0b'],
+  'a line break in a name': ['createGroup', ':a\nb'],
+  'an unpaired surrogate in a name': ['createGroup', ':\ud800'],
+  'a name of a million characters': ['resolve', `:${'a'.repeat(1_000_000)}`],
+  'a name of a million parts': ['resolve', `:${'a.'.repeat(1_000_000)}a`],
+  'a part that no file system holds': ['register', `:${'a'.repeat(3000)}`, 'PYRO://127.0.0.1:1/x'],
+  'a list as a name': ['resolve', [[[]]]],
+  'an instance as a name': ['resolve', new PythonInstance('reduce', new PythonClass('os', 'system'), tuple('id'))],
+  'a URI with a line break': ['register', ':x', 'PYRO://127.0.0.1:1/x\n:y'],
+  'a URI of a million characters': ['register', ':x', `PYRO://127.0.0.1:1/${'x'.repeat(1_000_000)}`],
+  'a URI that is a dict': ['register', ':x', new Map([['__proto__', 'x']])],
+  'a PyroURI without a state': [
+    'register',
+    ':x',
+    new PythonInstance('newobj', new PythonClass('Pyro.core', 'PyroURI'), tuple()),
+  ],
+  'metadata of a name that is none': ['setMeta', new PythonUnicode(':'.repeat(100)), null],
+  'system metadata that is none': ['_setSystemMeta', ':Default', 'owner'],
+  'a resync': ['_resync', null],
+  'a sync call': ['_synccall', 'deleteGroup', ':Default'],
+};
+
+describe('pyro-ns -d, with hostile peers', () => {
+  let place: string;
+  let server: NameServerProcess;
+  let working: Promise<number>;
+  let stopWorking: () => void;
+  let peer: RawConnection;
+
+  beforeAll(async () => {
+    place = await mkdtemp(join(tmpdir(), 'pyro-ns-hostile-'));
+    const storage = join(place, 'storage');
+    await mkdir(storage);
+    server = await NameServerProcess.start(ours, { arguments: ['-k', '-d'], storage });
+    const client = await NameServerClient.connect(server);
+    let stopped = false;
+    stopWorking = () => (stopped = true);
+    working = (async () => {
+      await client.call('register', ':Default.worker', 'PYRO://127.0.0.1:7766/worker');
+      let calls = 0;
+      for (; !stopped; calls += 1) expect(await client.resolve('worker')).toBe('PYRO://127.0.0.1:7766/worker');
+      client.close();
+      return calls;
+    })();
+    // Whether it failed is asked at the end.
+    working.catch(() => undefined);
+  });
+  afterAll(async () => {
+    await server.dispose();
+    await rm(place, { recursive: true, force: true });
+  });
+  beforeEach(async () => {
+    peer = await RawConnection.openGranted(server.port);
+  });
+  afterEach(() => {
+    peer.close();
+  });
+
+  function expectNoSecrets(bytes: Uint8Array): void {
+    const text = Buffer.from(bytes).toString('latin1');
+    for (const secret of [...SECRETS, new RegExp(place)]) expect(text).not.toMatch(secret);
+  }
+
+  /** Sends something, then says no more: all that the server answers. */
+  async function answerTo(bytes: Uint8Array): Promise<Buffer> {
+    peer.write(bytes);
+    peer.end();
+    return peer.readToEnd();
+  }
+
+  test.each(Object.entries(BODIES))('answers %s with an error', async (_, body) => {
+    const answer = await answerTo(rawFrame(body(server.objectID)));
+    expectNoSecrets(answer);
+    expect(answer.toString('latin1')).toMatch(/^PYRO[^]*PyroExceptionCapsule/);
+  });
+
+  test.each(Object.entries(FRAMES))('answers a frame %s with an error, or ends the connection', async (_, frame) => {
+    const answer = await answerTo(frame(server.objectID));
+    expectNoSecrets(answer);
+    expect(answer.toString('latin1')).toMatch(/^$|^PYRO[^]*Pyro.errors\nProtocolError/);
+  });
+
+  test.each(Object.entries(CALLS))('answers %s with an error', async (_, [method, ...args]) => {
+    const answer = await answerTo(rawFrame(dumps(tuple(server.objectID, method, 0, tuple(...args)))));
+    expectNoSecrets(answer);
+    expect(answer.toString('latin1')).toMatch(/^PYRO[^]*PyroExceptionCapsule/);
+  });
+
+  test('keeps a name that looks like a path where all names are', async () => {
+    const client = await NameServerClient.connect(server);
+    await client.call('register', `:///${ELSEWHERE}`, 'PYRO://127.0.0.1:7766/x');
+    expect(await client.resolve(`:///${ELSEWHERE}`)).toBe('PYRO://127.0.0.1:7766/x');
+    await client.call('unregister', `:///${ELSEWHERE}`);
+    client.close();
+  });
+
+  test('bears peers that say nothing, say half, don’t listen, or are no peers', async () => {
+    const silent = await RawConnection.open(server.port);
+    const half = await RawConnection.openGranted(server.port);
+    half.write(rawFrame(dumps(tuple(server.objectID, 'ping', 0, tuple()))).subarray(0, 25));
+    const wrongHandshake = await RawConnection.open(server.port);
+    wrongHandshake.write(rawFrame(raw('CONNEKT', 'x'.repeat(16))));
+    const hugeHandshake = await RawConnection.open(server.port);
+    hugeHandshake.write(raw('PYRO\x00\x05\x00\x12\x7f\xff\xff\xff\x00\x00\x00\x00\x00\x00', Buffer.alloc(100_000)));
+    const { body } = await silent.readFrame();
+    silent.write(connectFrame(body).subarray(0, 10));
+    const deaf = await NameServerClient.connect(server);
+    deaf.connection.pause();
+    for (let call = 0; call < 20_000; call += 1) void deaf.call('flatlist').catch(() => undefined);
+    expectNoSecrets(await wrongHandshake.readToEnd());
+    expectNoSecrets(await hugeHandshake.readToEnd());
+    for (const connection of [silent, half, deaf, wrongHandshake, hugeHandshake]) connection.close();
+  });
+
+  test('was in service for others all the time, within its memory, and touched nothing outside its storage', async () => {
+    stopWorking();
+    expect(await working).toBeGreaterThan(0);
+    const client = await NameServerClient.connect(server);
+    expect([...(await client.flatlist()).keys()].sort()).toEqual([':Default.worker', ':Pyro.NameServer']);
+    client.close();
+    expect(await readdir(place)).toEqual(['storage']);
+    expect(existsSync(ELSEWHERE)).toBe(false);
+    const peak = /VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${server.pid}/status`, 'utf8').catch(() => ''))?.[1];
+    expect(Number(peak ?? 0)).toBeLessThan(MEMORY_LIMIT_KB);
+  });
+});
