@@ -13,6 +13,7 @@ export {
 export { NameServerStarter, type StarterOptions, type StartOptions } from './naming/index.js';
 export {
   dumps,
+  fromDate,
   loads,
   PickleError,
   PythonClass,
@@ -23,6 +24,7 @@ export {
   PythonPersistentID,
   PythonTuple,
   PythonUnicode,
+  toDate,
   tuple,
   type PythonValue,
   type PythonWritable,
