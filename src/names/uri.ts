@@ -6,7 +6,11 @@ export const DEFAULT_PORT = 7766;
 /** The protocols of URIs that lead to an object. The name server stores what it is given, so others are read too. */
 export type ObjectProtocol = 'PYRO' | 'PYROSSL';
 
-const URI = /^([^\s:/]+):\/\/([^\s:/]+)(?::(\d+)?)?\/(\S*)$/;
+// Pyro's own pattern: what follows the id behind white space (the end of a line, say) is not looked at.
+const URI = /^([^\s:/]+):\/\/([^\s:]+):?(\d+)?\/(\S*)/;
+
+// To Python an id is a str: bytes, each of which is a character here.
+const OBJECT_ID = /^[^\s\u0100-\uffff]*$/;
 
 /** How long the text of a URI may be. */
 export const MAX_URI_LENGTH = 4096;
@@ -29,7 +33,7 @@ export class PyroURI {
     if (!/^[^\s:/]+$/.test(protocol)) throw new URIError('invalid URI format');
     if (!/^[^\s:/]+$/.test(address)) throw new URIError('malformed hostname');
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new URIError('invalid port in URI');
-    if (/\s/.test(objectID)) throw new URIError('invalid URI format');
+    if (!OBJECT_ID.test(objectID)) throw new URIError('invalid URI format');
   }
 
   /**
@@ -43,7 +47,8 @@ export class PyroURI {
     if (protocol === undefined || address === undefined || objectID === undefined) {
       throw new URIError('invalid URI format');
     }
-    return new PyroURI(protocol, address, port === undefined ? DEFAULT_PORT : Number(port), objectID);
+    // Pyro takes port 0 for none.
+    return new PyroURI(protocol, address, Number(port ?? 0) || DEFAULT_PORT, objectID);
   }
 
   /** The same URI at another address. */

@@ -4,10 +4,17 @@ import { NamingError, PyroError, URIError } from '../errors.js';
 import { Name, newGUID, PyroURI, requireNewName } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { dumps, PythonUnicode, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import { Pickled, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
+import {
+  bindArguments,
+  Pickled,
+  RemoteError,
+  resolveAddress,
+  uriFromPython,
+  uriToPython,
+  type Answer,
+} from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
 import type { CallRequest } from '../wire/index.js';
-import { bindArguments } from './binding.js';
 
 /** What a name server object needs to know beside its namespace. */
 export interface NameServerOptions {
@@ -179,7 +186,6 @@ export class NameServer implements Servant, NameServerObject {
 
   private async answerCreateGroup(group: Name): Promise<null> {
     requireNewName(group);
-    if (group.isRoot) throw new NamingError('invalid groupname', group.toString());
     await this.namespace.createGroup(group);
     this.options.log.msg('NameServer', 'created group', group);
     return null;
@@ -194,6 +200,8 @@ export class NameServer implements Servant, NameServerObject {
   private async answerSetSystemMeta(name: Name, value: PythonValue | undefined): Promise<null> {
     const meta = systemMetaFromPython(value ?? null);
     if (meta === undefined) {
+      // A name that is not there is the first thing wrong.
+      await this.namespace.getSystemMeta(name);
       throw new RemoteError('exceptions', 'TypeError', ['system meta info must be NameSpaceSystemMeta object']);
     }
     await this.namespace.setSystemMeta(name, meta);

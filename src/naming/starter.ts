@@ -118,7 +118,15 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log, print } = this.options;
     const port = nsport ?? config.PYRO_NS_PORT;
     try {
-      this.daemon = await Daemon.start({ config, log, host: hostname, port, norange: true, exactValues: true });
+      this.daemon = await Daemon.start({
+        config,
+        log,
+        host: hostname,
+        port,
+        norange: true,
+        exactValues: true,
+        maxMessageSize: config.PYRO_NS_MAX_MESSAGE_SIZE,
+      });
       return this.daemon;
     } catch (error) {
       print('The Name Server appears to be already running on this host.');

@@ -3,6 +3,7 @@ import { NamingError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID } from '../names/index.js';
 import { type PythonValue, PythonUnicode, type PythonWritable } from '../pickle/index.js';
 import type { CallRequest } from '../wire/index.js';
+import { bindArguments } from './binding.js';
 import { noSuchAttribute } from './remote-error.js';
 import type { Answer, Servant } from './servant.js';
 
@@ -28,8 +29,14 @@ export class DaemonServant implements Servant {
   }
 
   invoke(call: CallRequest): Answer {
-    if (call.method === 'getRegistered') return this.registered();
-    if (call.method === 'ResolvePYROLOC') return this.resolve(call.args[0] ?? call.keywords.get('name') ?? null);
+    if (call.method === 'getRegistered') {
+      bindArguments(call, []);
+      return this.registered();
+    }
+    if (call.method === 'ResolvePYROLOC') {
+      const [name = null] = bindArguments(call, ['name']);
+      return this.resolve(name);
+    }
     throw noSuchAttribute('DaemonServant', call.method);
   }
 

@@ -11,6 +11,7 @@ import {
   isOneway,
   type CallRequest,
   type Certificates,
+  type FrameLimits,
   type Reply,
   type ServerConnection,
 } from '../wire/index.js';
@@ -45,11 +46,25 @@ export interface DaemonOptions {
   /** This process's configuration by default. */
   readonly config?: Config | undefined;
   readonly log?: Log | undefined;
+  /** The largest message taken, in bytes, compressed or not; PYRO_MAX_MESSAGE_SIZE and PYRO_MAX_INFLATED_SIZE by default. */
+  readonly maxMessageSize?: number | undefined;
   /**
    * Give objects arguments that are written again as they came: ASCII unicode and whole floats keep their type. Else
    * they are the strings and numbers that programs expect.
    */
   readonly exactValues?: boolean | undefined;
+}
+
+/** The options, with all that was left out. */
+interface Settings {
+  readonly protocol: ObjectProtocol;
+  readonly hostname: string;
+  readonly address: string;
+  readonly config: Config;
+  readonly log: Log;
+  readonly certificates: Certificates | undefined;
+  readonly exactValues: boolean;
+  readonly limits: FrameLimits;
 }
 
 interface Implementation {
@@ -62,6 +77,14 @@ interface Implementation {
  * it listens until `shutdown`, or until an `await using` ends.
  */
 export class Daemon implements AsyncDisposable {
+  readonly protocol: ObjectProtocol;
+  /** The host name as published. */
+  readonly hostname: string;
+  /** The address that URIs have: the published host's IPv4 address, or with PYRO_DNS_URI its name. */
+  readonly address: string;
+  private readonly config: Config;
+  private readonly log: Log;
+  private readonly exactValues: boolean;
   private readonly tcpServer: TCPServer;
   private readonly implementations = new Map<string, Implementation>();
   private readonly persistentIDs = new Set<string>();
@@ -71,25 +94,20 @@ export class Daemon implements AsyncDisposable {
   private nameServer: NameServerObject | undefined;
   private reaper: NodeJS.Timeout | undefined;
 
-  private constructor(
-    readonly protocol: ObjectProtocol,
-    /** The host name as published. */
-    readonly hostname: string,
-    /** The address that URIs have: the published host's IPv4 address, or with PYRO_DNS_URI its name. */
-    readonly address: string,
-    private readonly config: Config,
-    private readonly log: Log,
-    certificates: Certificates | undefined,
-    private readonly exactValues: boolean,
-  ) {
+  private constructor(settings: Settings) {
+    const { config, log, exactValues } = settings;
+    this.protocol = settings.protocol;
+    this.hostname = settings.hostname;
+    this.address = settings.address;
+    this.config = config;
+    this.log = log;
+    this.exactValues = exactValues;
     this.reading = {
       objects: config.PYRO_MAX_PICKLE_OBJECTS,
       ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
     };
     this.tcpServer = new TCPServer({
-      config,
-      log,
-      certificates,
+      ...settings,
       handler: (body, connection) => this.answer(body, connection),
     });
     const internal = new DaemonServant(this);
@@ -105,9 +123,19 @@ export class Daemon implements AsyncDisposable {
     const { protocol = 'PYRO', config = defaultConfig(), log = defaultLog() } = options;
     const host = options.host ?? config.PYRO_HOST;
     const hostname = (options.publishHost ?? config.PYRO_PUBLISHHOST ?? host) || machineName();
-    const address = config.PYRO_DNS_URI ? hostname : await addressOf(hostname);
-    const certificates = protocol === 'PYROSSL' ? await readCertificates(config) : undefined;
-    const daemon = new Daemon(protocol, hostname, address, config, log, certificates, options.exactValues === true);
+    const daemon = new Daemon({
+      protocol,
+      hostname,
+      address: config.PYRO_DNS_URI ? hostname : await addressOf(hostname),
+      config,
+      log,
+      certificates: protocol === 'PYROSSL' ? await readCertificates(config) : undefined,
+      exactValues: options.exactValues === true,
+      limits: {
+        maxBodySize: options.maxMessageSize ?? config.PYRO_MAX_MESSAGE_SIZE,
+        maxInflatedSize: options.maxMessageSize ?? config.PYRO_MAX_INFLATED_SIZE,
+      },
+    });
     const first = options.port ?? config.PYRO_PORT;
     const tries = options.norange === true ? 1 : config.PYRO_PORT_RANGE;
     await daemon.tcpServer.listen(host === '' ? '0.0.0.0' : await addressOf(host), first, tries);

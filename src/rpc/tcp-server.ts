@@ -5,6 +5,7 @@ import {
   createTLSServer,
   ServerConnection,
   type Certificates,
+  type FrameLimits,
   type RequestHandler,
   type ServerConnectionOptions,
 } from '../wire/index.js';
@@ -18,6 +19,8 @@ export interface TCPServerOptions {
   readonly log: Log;
   /** Speak TLS with these; plain TCP without. */
   readonly certificates: Certificates | undefined;
+  /** The most bytes that a message may have, as sent and decompressed. */
+  readonly limits: FrameLimits;
   /** Answers the body of a request. */
   readonly handler: RequestHandler;
 }
@@ -107,7 +110,7 @@ export class TCPServer implements GuardedDaemon {
 
   private async accept(socket: Socket): Promise<void> {
     const { log, options, connections } = this;
-    const connection = new ServerConnection(socket, connectionOptions(this.config, log));
+    const connection = new ServerConnection(socket, connectionOptions(this.config, options.limits, log));
     connections.add(connection);
     void connection.closed.then(() => {
       connections.delete(connection);
@@ -133,12 +136,12 @@ export class TCPServer implements GuardedDaemon {
 }
 
 /** The configuration items that are about connections, in the wire's terms. */
-function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOptions> {
+function connectionOptions(config: Config, limits: FrameLimits, log: Log): Partial<ServerConnectionOptions> {
   return {
     compression: config.PYRO_COMPRESSION,
     checksum: config.PYRO_CHECKSUM,
     keepAlive: config.PYRO_SOCK_KEEPALIVE,
-    limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
+    limits,
     handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
     idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
     maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,

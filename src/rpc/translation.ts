@@ -53,7 +53,7 @@ export function uriToPython(uri: PyroURI): PythonInstance {
     protocol: uri.protocol,
     address: uri.address,
     port: uri.port,
-    objectID: uri.objectID,
+    objectID: bytesAsPython(uri.objectID),
   });
 }
 
@@ -64,7 +64,10 @@ export function uriToPython(uri: PyroURI): PythonInstance {
  */
 export function uriFromPython(value: PythonValue | undefined): PyroURI | undefined {
   if (!(value instanceof PythonInstance) || !value.isOf(PYRO_URI.module, PYRO_URI.name)) return undefined;
-  const text = (name: string): string => textOf(value.attribute(name)) ?? '';
+  const text = (name: string): string => {
+    const part = value.attribute(name);
+    return part instanceof Uint8Array ? Buffer.from(part).toString('latin1') : (textOf(part) ?? '');
+  };
   const port = value.attribute('port');
   return new PyroURI(text('protocol'), text('address'), typeof port === 'number' ? port : -1, text('objectID'));
 }
@@ -274,6 +277,11 @@ function isProxyKind(name: string): name is ProxyKind {
 function textOf(value: PythonValue | undefined): string | undefined {
   if (typeof value === 'string') return value;
   return value instanceof PythonUnicode ? value.value : undefined;
+}
+
+/** A str, of a text each of whose characters is a byte. */
+function bytesAsPython(text: string): PythonValue {
+  return /^[\0-\x7f]*$/.test(text) ? text : Buffer.from(text, 'latin1');
 }
 
 /** A str: bytes where it is not all ASCII. */

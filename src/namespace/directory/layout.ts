@@ -52,9 +52,11 @@ export function metaPathOf(path: string, name: Name): string {
   return name.isRoot ? `${path}/${META_SUFFIX}` : path + META_SUFFIX;
 }
 
-/** What is in the file of an object. */
-export function uriFileContent(uri: PyroURI): string {
-  return `${uri.toString()}\n`;
+const BYTE_ORDER_MARK = Buffer.from('\ufeff');
+
+/** What is in the file of an object: bytes, each of which is a character of the URI. */
+export function uriFileContent(uri: PyroURI): Buffer {
+  return Buffer.from(`${uri.toString()}\n`, 'latin1');
 }
 
 /**
@@ -62,7 +64,8 @@ export function uriFileContent(uri: PyroURI): string {
  * before it (or a byte order mark, from an editor) does no harm.
  */
 export function readURIFile(content: Buffer): PyroURI | undefined {
-  const [text = ''] = content.toString('utf8').trimStart().split(/\s/, 1);
+  const withoutMark = content.subarray(content.indexOf(BYTE_ORDER_MARK) === 0 ? BYTE_ORDER_MARK.length : 0);
+  const [text = ''] = withoutMark.toString('latin1').trimStart().split(/\s/, 1);
   try {
     return PyroURI.parse(text);
   } catch {

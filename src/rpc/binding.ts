@@ -1,6 +1,6 @@
 import type { PythonValue } from '../pickle/index.js';
-import { RemoteError } from '../rpc/index.js';
 import type { CallRequest } from '../wire/index.js';
+import { RemoteError } from './remote-error.js';
 
 const typeError = (text: string): RemoteError => new RemoteError('exceptions', 'TypeError', [text]);
 
