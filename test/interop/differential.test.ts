@@ -1,0 +1,156 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { readdir, rm, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NameServerProcess, ours, real } from '../support/name-server-process.mjs';
+import { lacksPyro3 } from '../support/pyro3.js';
+import { PythonProcess } from '../support/python-process.js';
+import { operation } from './operations.js';
+import type { Operation } from './operations.js';
+import { comparable, failed, readOutcomes } from './outcomes.js';
+import type { Outcome } from './outcomes.js';
+import { absoluteName, RULES } from './rules.js';
+import type { Difference } from './rules.js';
+
+// INTEROP_OPERATIONS=100000 INTEROP_SEED=7 npm run test:only -- test/interop/differential
+const OPERATIONS = Number(process.env['INTEROP_OPERATIONS'] ?? 1500);
+const SEED = Number(process.env['INTEROP_SEED'] ?? Date.now() % 1_000_000);
+const SHOWN = 5;
+
+const DATABASE = 'Pyro_NS_database';
+const CLIENT_CLASSES = fileURLToPath(new URL('.', import.meta.url));
+const UNDO: ReadonlyMap<string, string> = new Map([
+  ['register', 'unregister'],
+  ['createGroup', 'deleteGroup'],
+]);
+
+/** The real name server and ours, and a client that does the same to both. */
+class Comparison {
+  private refreshes = 0;
+
+  private constructor(
+    private readonly persistent: boolean,
+    private readonly real: NameServerProcess,
+    private readonly ours: NameServerProcess,
+    private readonly driver: PythonProcess,
+  ) {}
+
+  static async start(persistent: boolean): Promise<Comparison> {
+    // -k, so that `_shutdown` can be among the operations.
+    const options = { arguments: persistent ? ['-k', '-d'] : ['-k'] };
+    // The real server imports the classes of the metadata that it is given.
+    const realServer = await NameServerProcess.start(real(CLIENT_CLASSES), options);
+    const ourServer = await NameServerProcess.start(ours, options);
+    const driver = PythonProcess.start(new URL('driver.py', import.meta.url), [realServer.uri, ourServer.uri]);
+    return new Comparison(persistent, realServer, ourServer, driver);
+  }
+
+  async stop(): Promise<void> {
+    await this.driver.end();
+    await Promise.all([this.real.dispose(), this.ours.dispose()]);
+  }
+
+  /** @returns the difference that no rule explains */
+  async perform(operation: Operation): Promise<Difference | undefined> {
+    await this.refreshListings(operation);
+    const [real, ours] = await this.ask(operation);
+    this.expectNothingOfOurs(ours);
+    const difference = this.difference(operation, real, ours);
+    await this.removeLeftMetadata(operation, real);
+    if (difference === undefined) return undefined;
+    await this.undoAtReal(difference);
+    return RULES.some((rule) => rule.explains(difference)) ? undefined : difference;
+  }
+
+  private async ask(operation: Operation): Promise<[Outcome, Outcome]> {
+    const [real, ours] = readOutcomes(await this.driver.ask(operation));
+    if (real === undefined || ours === undefined) throw new Error('an answer per server is expected');
+    return [real, ours];
+  }
+
+  private async askReal(operation: Operation): Promise<Outcome> {
+    const [outcome] = readOutcomes(await this.driver.ask({ ...operation, only: 0 }));
+    if (outcome === undefined) throw new Error('an answer of the real server is expected');
+    return outcome;
+  }
+
+  private difference(operation: Operation, real: Outcome, ours: Outcome): Difference | undefined {
+    const realText = comparable(operation.method, real, this.real);
+    const oursText = comparable(operation.method, ours, this.ours);
+    if (realText === oursText) return undefined;
+    return { operation, persistent: this.persistent, real, ours, realText, oursText };
+  }
+
+  private expectNothingOfOurs(outcome: Outcome): void {
+    const text = JSON.stringify(outcome);
+    for (const secret of [this.ours.storage, '.js:', 'node:', 'dist/', 'Errno', 'ENO']) {
+      expect(text).not.toContain(secret);
+    }
+  }
+
+  /** Where a name is in the real server's database. */
+  private pathAtReal(operation: Operation): string | undefined {
+    const parts = absoluteName(operation)?.slice(1).split('.');
+    const files = parts?.map((part) => part.replaceAll('/', '\\2f').replaceAll(':', '\\3a'));
+    return files && join(this.real.storage, DATABASE, ...files);
+  }
+
+  /** Facts, section 10: the real server's listings go stale, until their directories' times change by a second. */
+  private async refreshListings({ method }: Operation): Promise<void> {
+    if (!this.persistent || !['list', 'flatlist'].includes(method)) return;
+    this.refreshes += 1;
+    const database = join(this.real.storage, DATABASE);
+    const entries = await readdir(database, { withFileTypes: true, recursive: true });
+    const directories = entries
+      .filter((entry) => entry.isDirectory())
+      .map(({ parentPath, name }) => join(parentPath, name));
+    await Promise.all([database, ...directories].map((path) => utimes(path, this.refreshes, this.refreshes)));
+  }
+
+  /** Facts, section 10: the real server leaves metadata, which a later registration would inherit. */
+  private async removeLeftMetadata(operation: Operation, real: Outcome): Promise<void> {
+    if (!this.persistent || failed(real) || !['unregister', 'deleteGroup'].includes(operation.method)) return;
+    const path = this.pathAtReal(operation);
+    if (path !== undefined) await rm(`${path}.ns_meta`, { force: true });
+  }
+
+  /** What only the real server took must not make the two differ from then on. */
+  private async undoAtReal({ operation, real, ours }: Difference): Promise<void> {
+    const method = UNDO.get(operation.method);
+    const [name] = [...operation.args, ...Object.values(operation.keywords ?? {})];
+    if (failed(real) || !failed(ours) || method === undefined || name === undefined) return;
+    const undone = await this.askReal({ style: 'raw', method, args: [name] });
+    if (failed(undone)) throw new Error(`can't undo: ${JSON.stringify(operation)}: ${JSON.stringify(undone)}`);
+  }
+}
+
+const suite = lacksPyro3('that the real Pyro 3 name server and this one answer alike') ? describe.skip : describe;
+
+suite.each([
+  ['in memory', false],
+  ['with a database', true],
+])('The real name server and ours, %s', (_, persistent) => {
+  let comparison: Comparison;
+  beforeAll(async () => {
+    comparison = await Comparison.start(persistent);
+  });
+  afterAll(async () => {
+    await comparison.stop();
+  });
+
+  test(
+    `answer ${OPERATIONS} random operations alike (INTEROP_SEED=${SEED})`,
+    async () => {
+      const unexplained: string[] = [];
+      for (const [index, one] of fc.sample(operation, { numRuns: OPERATIONS, seed: SEED }).entries()) {
+        const difference = await comparison.perform(one);
+        if (difference === undefined) continue;
+        const { realText, oursText } = difference;
+        unexplained.push(`${index}: ${JSON.stringify(one)}\n  real: ${realText}\n  ours: ${oursText}`);
+      }
+      expect(unexplained.slice(0, SHOWN).join('\n')).toBe('');
+    },
+    20_000 + OPERATIONS * 20,
+  );
+});
