@@ -7,6 +7,11 @@ const LINE_END = 0x0a;
 /** What a pickle may make its reader hold. A pickle that asks for more is refused with a PickleError. */
 export interface PickleLimits {
   /**
+   * Containers nested in each other. It bounds programs that recurse, as reading does not; Python's own pickler, which
+   * does, manages some 330.
+   */
+  readonly depth: number;
+  /**
    * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
    * 40 (a list) to 200 bytes (a dict) of memory.
    */
@@ -23,6 +28,7 @@ export interface PickleLimits {
 
 /** Generous limits, for answers of a server that one trusts; a server that reads strangers' requests sets lower ones. */
 export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
+  depth: 500,
   objects: 5_000_000,
   stack: 10_000_000,
   memo: 10_000_000,
@@ -33,6 +39,7 @@ export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
 /** The limits, with the defaults for those that are not given. Field by field: a spread takes as long as a short pickle. */
 export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {
   return {
+    depth: limits.depth ?? DEFAULT_PICKLE_LIMITS.depth,
     objects: limits.objects ?? DEFAULT_PICKLE_LIMITS.objects,
     stack: limits.stack ?? DEFAULT_PICKLE_LIMITS.stack,
     memo: limits.memo ?? DEFAULT_PICKLE_LIMITS.memo,
@@ -57,7 +64,8 @@ export class PickleMachine {
   // Python counts memo entries from 0 or 1 without gaps: those are in the array, any other in the map.
   private readonly memo: (PythonValue | undefined)[] = [undefined];
   private sparseMemo: Map<number, PythonValue> | undefined;
-  private objects = 0;
+  /** How many objects were made. */
+  protected objects = 0;
   private opcodeOffset = 0;
 
   /** @param position where in the bytes the pickle begins */

@@ -297,6 +297,53 @@ describe('limits', () => {
     expect(DEFAULT_PICKLE_LIMITS.stringBytes).toBeGreaterThan(0x0fffffff);
   });
 
+  describe('of depth', () => {
+    const depthOf = (opcodes: string): number => {
+      let depth = 1;
+      while (messageOf(opcodes, { depth }).endsWith(`more than the limit of ${depth} (depth)`)) depth++;
+      return depth;
+    };
+
+    test.each([
+      ['no container', 'N.', 1],
+      ['an empty list', '].', 1],
+      ['tuples', 'N\x85\x85\x85.', 3],
+      ['lists with few items and with many', `](${']'.repeat(20)}e](K\x01K\x02ea.`, 2],
+      ['a dict in a dict', '}N}s.', 2],
+      ['a dict whose key is a tuple', '}N\x85Ns.', 2],
+      ['a set of tuples', 'c__builtin__\nset\n]N\x85a\x85R.', 2],
+      ['the arguments of an instance', '(cm\nc\nNo.', 2],
+      ['instances as arguments', '(cm\nc\n(cm\nc\n(cm\nc\nooo.', 6],
+      ['the state of an instance', 'cm\nc\n)\x81}N]sb.', 3],
+      ['the items of an instance', 'cm\nc\n)\x81]aN}N]ss.', 3],
+      ['a callable in a callable', 'cm\nc\n)R)R)R.', 4],
+      ['persistent ids', 'N\x85QQ.', 3],
+      ['a list in itself', ']q\0h\0a.', 1],
+      ['a cycle of lists', ']q\0]q\x01]h\0aaa.', 3],
+    ])('%s', (_, opcodes, depth) => {
+      expect(depthOf(opcodes)).toBe(depth);
+    });
+
+    test('is that of the longest path, in whichever order things are reached', () => {
+      // [innermost, [innermost], [[innermost]], ...] and the same the other way round.
+      const levels = Array.from(
+        { length: 30 },
+        (_, index) => `]h${String.fromCharCode(index)}aq${String.fromCharCode(index + 1)}0`,
+      );
+      const gets = Array.from({ length: 31 }, (_, index) => `h${String.fromCharCode(index)}`);
+      const innermost = ']q\x000';
+      expect(depthOf(`${innermost}${levels.join('')}(${gets.join('')}l.`)).toBe(32);
+      expect(depthOf(`${innermost}${levels.join('')}(${gets.reverse().join('')}l.`)).toBe(32);
+    });
+
+    test('by default allows what Python pickles', () => {
+      expect(messageOf(`N${'\x85'.repeat(500)}.`)).toBe('no error');
+      expect(messageOf(`N${'\x85'.repeat(501)}.`)).toBe(
+        'invalid pickle: STOP at byte 502: more than the limit of 500 (depth)',
+      );
+    });
+  });
+
   // Each REDUCE is a few bytes, and would copy the whole list or tuple.
   test.each([
     ['sets', 'c__builtin__\nset\nq\0', '](K\x01K\x02K\x03K\x04K\x05K\x06K\x07K\x08eq\x01\x85q\x02', 'h\0h\x02R0'],

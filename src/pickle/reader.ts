@@ -1,5 +1,6 @@
 import { completeLimits, DEFAULT_PICKLE_LIMITS, PickleMachine } from './machine.js';
 import type { PickleLimits } from './machine.js';
+import { isNestedDeeper } from './nesting.js';
 import { Opcode, opcodeName } from './opcodes.js';
 import type { OpcodeName } from './opcodes.js';
 import { decodeASCII, decodeRawUnicodeEscape, decodeStringEscape, decodeUTF8 } from './strings.js';
@@ -27,14 +28,13 @@ export interface PickleReadOptions extends Partial<PickleLimits> {
 
 /**
  * Reads a pickle of protocol 0, 1 or 2 as data: no class is looked up and nothing is called, whatever it says.
- * It does not recurse, so the values may be nested as deep as the pickle says; `dumps` has a limit for that.
  * @throws PickleError where the bytes are no pickle, or it asks for more than the limits
  */
 export function loads(bytes: Uint8Array, options?: PickleReadOptions): PythonValue {
   const reader = new PickleReader(bytes, options);
   for (;;) {
     const opcode = reader.nextOpcode();
-    if (opcode === Opcode.STOP) return reader.pop();
+    if (opcode === Opcode.STOP) return reader.result();
     const operation = OPERATIONS[opcode];
     if (operation === undefined) throw reader.error('no opcode of protocols 0, 1 and 2');
     operation(reader);
@@ -54,6 +54,16 @@ class PickleReader extends PickleMachine {
     this.plainUnicode = options?.unicode === 'text';
     this.plainFloats = options?.floats === 'number';
     this.copies = buffer.length;
+  }
+
+  /** What the pickle was about. */
+  result(): PythonValue {
+    const value = this.pop();
+    const { depth } = this.limits;
+    // Most pickles make too few objects for that, and are not looked through. An instance has a tuple of its own.
+    const mayBeTooDeep = 2 * this.objects + 1 > depth;
+    if (mayBeTooDeep && isNestedDeeper(value, depth)) throw this.limited('depth');
+    return value;
   }
 
   pushFloat(value: number): void {

@@ -103,6 +103,7 @@ export class Daemon implements AsyncDisposable {
     this.log = log;
     this.exactValues = exactValues;
     this.reading = {
+      depth: config.PYRO_MAX_PICKLE_DEPTH,
       objects: config.PYRO_MAX_PICKLE_OBJECTS,
       ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
     };
