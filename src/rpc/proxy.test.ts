@@ -293,10 +293,11 @@ describe('a connection', () => {
 
   test('is closed where a call takes too long', async () => {
     const proxy = proxyOf();
+    await proxy.add(1, 2);
     proxy._setTimeout(0.05);
     await expect(proxy.later(1, 500)).rejects.toThrow(new TimeoutError('connection timeout receiving'));
-    expect(await proxy.add(1, 2)).toBe(3);
     proxy._setTimeout(null);
+    expect(await proxy.add(1, 2)).toBe(3);
     await expect(proxy._with({ timeout: 0.05 }).later(1, 500)).rejects.toBeInstanceOf(TimeoutError);
     const patient = proxy._with({ timeout: 10 });
     expect(await patient.later(1, 60)).toBe(1);
@@ -314,6 +315,20 @@ describe('a connection', () => {
     await expect(proxy._with({ signal }).add(1, 2)).rejects.toThrow('never mind');
     expect(await late).toBe(1);
     expect(daemon.connectionCount).toBe(1);
+  });
+
+  test('does not keep the process alive, unless a call waits for its reply', async () => {
+    const sockets = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+    const proxy = proxyOf();
+    const others = sockets();
+    await proxy.add(1, 2);
+    // The daemon's end of the connection.
+    expect(sockets() - others).toBe(1);
+    const waiting = proxy.later(1, 10);
+    await new Promise(setImmediate);
+    expect(sockets() - others).toBe(2);
+    await waiting;
+    expect(sockets() - others).toBe(1);
   });
 
   test('is closed when nobody has the proxy any more', async () => {

@@ -364,12 +364,12 @@ describe('a server', () => {
   });
 
   test('waits for a client that does nothing, unless told otherwise', async () => {
-    const patient = await serve(echo, { stallTimeout: 20, handshakeTimeout: 20 });
+    const patient = await serve(echo, { stallTimeout: 20, handshakeTimeout: 500 });
     const impatient = await serve(echo, { idleTimeout: 20 });
     const kept = await RawPeer.letIn(patient.port);
     const dropped = await RawPeer.letIn(impatient.port);
     await dropped.rest();
-    await delay(50);
+    await delay(600);
     kept.socket.write(frame('still here'));
     expect(texts(await kept.bodies(1))).toEqual(['still here']);
   });
@@ -399,7 +399,8 @@ describe('a server', () => {
   test('gets over a client that resets the connection under way', async () => {
     let finish: (reply: Reply) => void = () => undefined;
     const onError = jest.fn();
-    const { port, opened } = await serve(() => new Promise((resolve) => (finish = resolve)), { onError });
+    const handler = jest.fn(() => new Promise<Reply>((resolve) => (finish = resolve)));
+    const { port, opened } = await serve(handler, { onError });
     const peer = await RawPeer.letIn(port);
     const connection = await opened;
     peer.socket.write(Buffer.concat(['1', '2'].map(frame)));
@@ -409,6 +410,7 @@ describe('a server', () => {
     finish(Buffer.from('too late'));
     await new Promise(setImmediate);
     expect(onError).not.toHaveBeenCalled();
+    expect(handler).toHaveBeenCalledTimes(1);
   });
 });
 

@@ -119,6 +119,7 @@ export class ServerConnection extends Connection {
   /** Answers what is under way, if that does not take too long, then closes. */
   async end(): Promise<void> {
     this.ending = true;
+    this.flush();
     if (!this.answering) this.socket.destroySoon();
     const deadline = setTimeout(() => {
       this.socket.destroy();
@@ -141,7 +142,7 @@ export class ServerConnection extends Connection {
 
   /** Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads. */
   private answerRequests(): void {
-    if (this.answering) return;
+    if (this.answering || this.socket.destroyed) return;
     try {
       this.blocked = this.clogged;
       while (!this.blocked) {
