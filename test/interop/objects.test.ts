@@ -23,6 +23,7 @@ interface Thing extends CalledBack {
   same(value: unknown): unknown;
   evaluated(expression: string): unknown;
   fail(): never;
+  refuse(): never;
   fail_by_pyro(): never;
   sleep(seconds: number): number;
   note(value: unknown): void;
@@ -59,6 +60,10 @@ class Server extends pyro.ObjBase {
 
   fail(): never {
     throw new pyro.RemoteError('exceptions', 'KeyError', ['no', 1], new Map([['extra', 7]]));
+  }
+
+  refuse(): never {
+    throw new pyro.RemoteError('__main__', 'Refused', ['no', 1]);
   }
 
   failByPyro(): never {
@@ -182,6 +187,24 @@ class Server extends pyro.ObjBase {
       },
     );
 
+    test('with values that only Python has words for', async () => {
+      const proxy = thing();
+      for (const expression of ['1+2j', 'datetime.datetime(1999, 2, 3, 4, 5, 6, 789012)', 'Kept(3)', 'OldStyle([1])']) {
+        const kept = await proxy.evaluated(expression);
+        expect(kept).toBeInstanceOf(pyro.PythonInstance);
+        expect(await proxy.same(kept)).toEqual(kept);
+      }
+      const time = await proxy.evaluated('datetime.datetime(1999, 2, 3, 4, 5, 6, 789012)');
+      expect(time instanceof pyro.PythonInstance && pyro.toDate(time)).toEqual(
+        new Date(Date.UTC(1999, 1, 3, 4, 5, 6, 789)),
+      );
+      const cyclic: unknown[] = [];
+      cyclic.push(cyclic);
+      expect(await proxy.given(cyclic)).toBe('(([[...]],), {})');
+      const same = await proxy.same(cyclic);
+      expect(Array.isArray(same) && same[0] === same).toBe(true);
+    });
+
     test('and gets its exceptions', async () => {
       const proxy = thing();
       const error = await proxy.fail().catch((thrown: unknown) => thrown);
@@ -192,6 +215,12 @@ class Server extends pyro.ObjBase {
         args: ['no', 1],
         attributes: new Map([['extra', 7]]),
         remoteTraceback: expect.arrayContaining([expect.stringContaining('Traceback')]),
+      });
+      await expect(proxy.refuse()).rejects.toMatchObject({
+        module: '__main__',
+        className: 'Refused',
+        args: ['no', 1],
+        remoteTraceback: expect.arrayContaining([expect.stringContaining('Refused')]),
       });
       await expect(proxy.fail_by_pyro()).rejects.toThrow(new pyro.NamingError('name not found'));
       await expect(proxy._invokePYRO('nothing')).rejects.toMatchObject({ className: 'AttributeError' });
@@ -227,6 +256,14 @@ class Server extends pyro.ObjBase {
       const proxy = thing();
       await expect(proxy._with({ timeout: 0.1 }).sleep(0.5)).rejects.toBeInstanceOf(pyro.TimeoutError);
       expect(await proxy._with({ timeout: 5 }).sleep(0.01)).toBe(0.01);
+    });
+
+    test('over a connection that gets lost, with its program', async () => {
+      const mortal = PythonProcess.start(new URL('peer.py', import.meta.url), []);
+      const proxy = thing(await uriOf(mortal));
+      await expect(proxy.evaluated("__import__('os')._exit(1)")).rejects.toBeInstanceOf(pyro.ConnectionClosedError);
+      await mortal.end();
+      await expect(proxy.add(1)).rejects.toBeInstanceOf(pyro.ProtocolError);
     });
 
     test('by the name at its daemon', async () => {
@@ -295,7 +332,28 @@ class Server extends pyro.ObjBase {
       await evaluate('setting(PYRO_PICKLE_FORMAT=2, PYRO_CHECKSUM=0)');
     });
 
+    test('with values that only Python has words for', async () => {
+      for (const expression of [
+        '1+2j',
+        'datetime.datetime(1999, 2, 3, 4, 5, 6, 789012)',
+        'datetime.date(1999, 2, 3)',
+        'frozenset([1, (2, 3)])',
+        'Kept([1, u"\\xe9"])',
+        'OldStyle(Kept(1))',
+        'Kept',
+        '1e300',
+        'range(2000)',
+      ]) {
+        const same = `keeping('${serverURI}').same(${expression})`;
+        expect(
+          await evaluate(`(lambda value, same: type(value) is type(same) and value == same)(${expression}, ${same})`),
+        ).toEqual(value('True'));
+      }
+      expect(await evaluate(`keeping('${serverURI}').same(cycle())`)).toEqual(value("{'list': [{...}]}"));
+    });
+
     test('and gets its exceptions', async () => {
+      expect(await call('refuse')).toEqual({ error: '__main__.Refused', args: "('no', 1)", trace: 1 });
       expect(await call('fail')).toEqual({ error: 'exceptions.KeyError', args: "('no', 1)", trace: 1 });
       const naming = { error: 'Pyro.errors.NamingError', args: "('name not found', ':x')", trace: 1 };
       expect(await call('failByPyro')).toEqual(naming);

@@ -3,6 +3,7 @@
 The first line out is the URI of its Thing. Each line in is a Python expression, as a JSON string; each line out what came
 of it: {"value": repr} or {"error": class, "args": repr, "trace": how many lines of remote traceback}.
 """
+import datetime
 import json
 import sys
 import threading
@@ -12,6 +13,28 @@ import Pyro.core
 import Pyro.errors
 import Pyro.protocol
 from Pyro.core import PyroURI
+
+
+class Refused(Exception):
+    """An exception that only this program knows."""
+
+
+class Kept(object):
+    """A class that only this program knows."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, Kept) and other.value == self.value
+
+
+class OldStyle:
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, OldStyle) and other.value == self.value
 
 
 class Thing(Pyro.core.ObjBase):
@@ -38,6 +61,9 @@ class Thing(Pyro.core.ObjBase):
         error = ValueError('no', 1)
         error.extra = 7
         raise error
+
+    def refuse(self):
+        raise Refused('no', 1)
 
     def fail_by_pyro(self):
         raise Pyro.errors.NamingError('name not found', ':x')
@@ -81,6 +107,12 @@ def keeping(uri, _kept={}):
 def setting(**items):
     for name, value in items.items():
         setattr(Pyro.config, name, value)
+
+
+def cycle():
+    made = {'list': []}
+    made['list'].append(made)
+    return made
 
 
 def assign(target, name, value):
