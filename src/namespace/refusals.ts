@@ -21,3 +21,10 @@ export const rootNotDeletable = () => new NamingError('not allowed to delete roo
 
 export const parentNotFound = (name: Name) => new NamingError('(parent)group not found', name.toString());
 export const parentIsNoGroup = (name: Name) => new NamingError('parent is no group', name.toString());
+
+// What only a store says that is not on this machine.
+export const unavailable = (name: Name) => new NamingError('namespace is unavailable', name.toString());
+export const unavailableForChange = (name: Name) =>
+  new NamingError('namespace is unavailable, nothing was changed', name.toString());
+export const changeUncertain = (name: Name) =>
+  new NamingError('namespace is unavailable, the change may have been made', name.toString());

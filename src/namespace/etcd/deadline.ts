@@ -1,0 +1,18 @@
+/** A moment by which something must be done, on a clock that is never set. */
+export class Deadline {
+  private constructor(private readonly at: number) {}
+
+  /** @param milliseconds from now */
+  static in(milliseconds: number): Deadline {
+    return new Deadline(performance.now() + milliseconds);
+  }
+
+  /** Milliseconds that are left; 0 when it has passed. */
+  get remaining(): number {
+    return Math.max(0, this.at - performance.now());
+  }
+
+  get passed(): boolean {
+    return this.remaining === 0;
+  }
+}
