@@ -3,7 +3,13 @@ import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import type { Config, Log } from '../config/index.js';
 import { NAMESERVER_NAME, type PyroURI } from '../names/index.js';
-import { DirectoryNamespace, MemoryNamespace, type Namespace } from '../namespace/index.js';
+import {
+  DirectoryNamespace,
+  isEtcdURL,
+  MemoryNamespace,
+  openEtcdNamespace,
+  type Namespace,
+} from '../namespace/index.js';
 import { Daemon } from '../rpc/index.js';
 import { NameServer } from './name-server.js';
 
@@ -16,9 +22,9 @@ export interface StartOptions {
   readonly nsport?: number | undefined;
   /** Deny requests to shut down. */
   readonly keep?: boolean | undefined;
-  /** Keep the namespace in a directory. */
+  /** Keep the namespace in a directory, or in etcd. */
   readonly persistent?: boolean | undefined;
-  /** That directory: absolute, or relative to PYRO_STORAGE. */
+  /** That directory: absolute, or relative to PYRO_STORAGE; or `etcd://host:port[,host:port...]/prefix`. */
   readonly dbdir?: string | undefined;
   readonly verbose?: boolean | undefined;
 }
@@ -70,7 +76,7 @@ export class NameServerStarter implements AsyncDisposable {
       print(`Name server listening on: ('${address}', ${port})`);
       if (isLoopback(daemon.address)) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
       await this.publish(uri);
-      if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseDirectory(options)}`);
+      if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
       log.msg('NS daemon', 'This is the Pyro Name Server.');
       log.msg('NS daemon', 'Starting on', daemon.hostname, 'port', port);
       print('Name Server started.');
@@ -140,14 +146,7 @@ export class NameServerStarter implements AsyncDisposable {
   private async serve(daemon: Daemon, options: StartOptions): Promise<PyroURI> {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
-    const namespace = persistent
-      ? await DirectoryNamespace.open(this.databaseDirectory(options), {
-          log,
-          sync: config.PYRO_NS_SYNC,
-          cacheNames: config.PYRO_NS_CACHE_NAMES,
-          watch: config.PYRO_NS_WATCH,
-        })
-      : new MemoryNamespace();
+    const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
     this.namespace = namespace;
     const nameServer = new NameServer(namespace, {
       config,
@@ -164,7 +163,21 @@ export class NameServerStarter implements AsyncDisposable {
     return daemon.connectPersistent(nameServer, NAMESERVER_NAME);
   }
 
-  private databaseDirectory({ dbdir }: StartOptions): string {
+  private openDatabase(options: StartOptions): Promise<Namespace> {
+    const { config, log } = this.options;
+    const database = this.databaseOf(options);
+    if (isEtcdURL(database)) return openEtcdNamespace(database, { config, log });
+    return DirectoryNamespace.open(database, {
+      log,
+      sync: config.PYRO_NS_SYNC,
+      cacheNames: config.PYRO_NS_CACHE_NAMES,
+      watch: config.PYRO_NS_WATCH,
+    });
+  }
+
+  /** An etcd URL, or an absolute path. */
+  private databaseOf({ dbdir }: StartOptions): string {
+    if (dbdir !== undefined && isEtcdURL(dbdir)) return dbdir;
     return resolve(this.options.config.PYRO_STORAGE, dbdir ?? DEFAULT_DATABASE);
   }
 
