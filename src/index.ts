@@ -10,7 +10,24 @@ export {
   type NamespaceEntry,
   type SystemMeta,
 } from './namespace/index.js';
-export { NameServerStarter, type StarterOptions, type StartOptions } from './naming/index.js';
+export {
+  BCReqValidator,
+  loadGuards,
+  NameServerLocator,
+  NameServerProxy,
+  NameServerStarter,
+  watch,
+  type Guards,
+  type LocatorOptions,
+  type NameChange,
+  type NameServerProxyOptions,
+  type OperationGuard,
+  type StarterOptions,
+  type StartOptions,
+  type WatchEvent,
+  type WatchOptions,
+  type Whereabouts,
+} from './naming/index.js';
 export {
   dumps,
   fromDate,

@@ -2,13 +2,14 @@
 /** `pyro-ns`: starts the name server, with the options of the manual's chapter. */
 import process from 'node:process';
 import yargs from 'yargs';
-import { createLog, defaultConfig } from '../config/index.js';
+import { createLog, defaultConfig, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import { PyroError } from '../errors.js';
-import { NameServerStarter, type StartOptions } from '../naming/index.js';
+import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
+import { withLongNames, type OptionLetters } from './option-letters.js';
 
-/** The chapter's options, by their letters. Those that take a value may have it attached, as in `-p9090`. */
-const LONG_NAMES: ReadonlyMap<string, string> = new Map([
+/** The chapter's options that take a value. */
+const LETTERS: OptionLetters = new Map([
   ['n', 'host'],
   ['p', 'port'],
   ['b', 'bcport'],
@@ -21,20 +22,10 @@ const LONG_NAMES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** Options that are understood, and not built yet. */
-const NOT_YET = ['bcport', 'bcaddr', 'identification', 'security', 'primary', 'secondary', 'multiple'] as const;
+const NOT_YET = ['primary', 'secondary'] as const;
 
 /** What is wrong with the command line. */
 class UsageError extends Error {}
-
-/** `-1`, which yargs takes for a number, and `-nhost`, which it takes for four options, by their long names. */
-function withLongNames(args: readonly string[]): string[] {
-  return args.map((argument) => {
-    const [, letter = '', value = ''] = /^-([a-z12])(.*)$/s.exec(argument) ?? [];
-    const name = LONG_NAMES.get(letter);
-    if (name === undefined) return argument;
-    return value === '' ? `--${name}` : `--${name}=${value.replace(/^=/, '')}`;
-  });
-}
 
 function port(value: string | undefined): number | undefined {
   if (value === undefined) return undefined;
@@ -46,7 +37,7 @@ function port(value: string | undefined): number | undefined {
 }
 
 function parser(args: readonly string[]) {
-  return yargs(withLongNames(args))
+  return yargs(withLongNames(args, LETTERS))
     .scriptName('pyro-ns')
     .usage('$0 [options]\n\nStarts the Pyro Name Server.')
     .option('host', { alias: 'n', type: 'string', requiresArg: true, describe: 'Host name or address to listen on' })
@@ -72,6 +63,7 @@ function parser(args: readonly string[]) {
     .option('security', { alias: 's', type: 'string', requiresArg: true, describe: 'Module with security plugins' })
     .option('primary', { type: 'string', describe: '-1 [host:port]: first of a pair, the other one is there' })
     .option('secondary', { type: 'string', describe: '-2 [host:port]: second of a pair, the other one is there' })
+    .option('ssl', { type: 'boolean', describe: 'Speak TLS, with the certificates of PYROSSL_CERTDIR' })
     .option('verbose', { alias: 'v', type: 'boolean', describe: 'Say more' })
     .alias('h', 'help')
     .version(false)
@@ -79,12 +71,17 @@ function parser(args: readonly string[]) {
     .strict()
     .parserConfiguration({ 'boolean-negation': false, 'duplicate-arguments-array': false })
     .exitProcess(false)
-    .fail((message: string, error: Error | undefined) => {
-      throw error ?? new UsageError(message);
+    .fail((message: string | null, error: Error | undefined) => {
+      throw new UsageError(message ?? error?.message);
     });
 }
 
-async function readOptions(args: readonly string[]): Promise<StartOptions | undefined> {
+/** What the command line asks for: what to start, and the passphrase if it is given there. */
+interface Arguments extends StartOptions {
+  readonly identification: StarterOptions['identification'];
+}
+
+async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
   const options = await parser(args).parseAsync();
   if (options['help'] === true) return undefined;
   for (const name of NOT_YET) {
@@ -93,10 +90,19 @@ async function readOptions(args: readonly string[]): Promise<StartOptions | unde
   return {
     hostname: options.host,
     nsport: options.port,
+    // As in Pyro, 0 stands for the configured port.
+    bcport: options.bcport === 0 ? undefined : options.bcport,
+    bcaddr: options.bcaddr,
+    ssl: options.ssl,
+    nobroadcast: options['no-broadcast'],
+    allowmultiple: options.multiple,
+    dontlookupother: options['no-lookup'],
     persistent: options.database !== undefined,
     dbdir: options.database === '' ? undefined : options.database,
+    guards: options.security === undefined ? undefined : await loadGuards(options.security, process.cwd()),
     keep: options.keep,
     verbose: options.verbose,
+    identification: options.identification,
   };
 }
 
@@ -124,12 +130,13 @@ function reopenOnSignal(log: Log): void {
 }
 
 async function main(): Promise<void> {
-  const options = await readOptions(process.argv.slice(2));
+  const options = await readArguments(process.argv.slice(2));
   if (options === undefined) return;
   const config = defaultConfig();
+  const identification = options.identification ?? readIdentification(config);
   const log = createLog(config);
   reopenOnSignal(log);
-  const starter = new NameServerStarter({ config, log, print });
+  const starter = new NameServerStarter({ config, log, print, identification });
   print('*** Pyro Name Server ***');
   await starter.start(options);
   stopOnSignals(starter);

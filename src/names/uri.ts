@@ -17,7 +17,7 @@ export const MAX_URI_LENGTH = 4096;
 
 /** `protocol://address:port/objectID`: where an object lives, and which one it is there. Immutable. */
 export class PyroURI {
-  private text: string | undefined;
+  #text: string | undefined;
 
   /**
    * @param address an IPv4 address, or a host name where PYRO_DNS_URI is on
@@ -61,8 +61,8 @@ export class PyroURI {
   }
 
   toString(): string {
-    this.text ??= `${this.protocol}://${this.address}:${this.port}/${this.objectID}`;
-    return this.text;
+    this.#text ??= `${this.protocol}://${this.address}:${this.port}/${this.objectID}`;
+    return this.#text;
   }
 
   toJSON(): string {

@@ -1,17 +1,22 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import { Socket } from 'node:net';
 import { loadConfig, silentLog } from '../config/index.js';
 import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
 import { Pickled, uriToPython } from '../rpc/index.js';
+import { ServerConnection } from '../wire/index.js';
+import type { OperationGuard } from './guards.js';
 import { NameServer } from './name-server.js';
 
 const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
 
+const caller = new ServerConnection(new Socket());
+
 let namespace: MemoryNamespace;
 let shutdowns: number;
 
-function nameServer(ignoreShutdown = false): NameServer {
+function nameServer(ignoreShutdown = false, operationGuard?: OperationGuard): NameServer {
   return new NameServer(namespace, {
     config: loadConfig({ environment: {}, currentDirectory: '/' }),
     log: silentLog,
@@ -21,6 +26,7 @@ function nameServer(ignoreShutdown = false): NameServer {
     onShutdown: () => {
       shutdowns += 1;
     },
+    operationGuard,
   });
 }
 
@@ -28,13 +34,8 @@ let server: NameServer;
 
 /** What a client gets for a call: the value, or the error it raises. */
 async function call(method: string, args: readonly PythonValue[] = [], keywords: Record<string, PythonValue> = {}) {
-  const answer = await server.invoke({
-    objectID: server.GUID(),
-    method,
-    flags: 0,
-    args,
-    keywords: new Map(Object.entries(keywords)),
-  });
+  const request = { objectID: server.GUID(), method, flags: 0, args, keywords: new Map(Object.entries(keywords)) };
+  const answer = await server.invoke(request, caller);
   return answer instanceof Pickled ? loads(Buffer.concat(answer.pieces)) : answer;
 }
 
@@ -162,5 +163,53 @@ describe('methods', () => {
       name: 'NamingError',
       message: 'internal error of the name server; its log says more',
     });
+  });
+});
+
+describe('an operation guard', () => {
+  const asked: unknown[] = [];
+
+  /** Lets nobody change what is below `:Pyro`. */
+  const guard: OperationGuard = {
+    acceptOperation(operation, name, connection) {
+      asked.push([operation, name, connection === caller]);
+      if (operation === 'getMeta') throw new Error('no idea');
+      return Promise.resolve(!(operation === 'register' && name?.startsWith(':Pyro') === true));
+    },
+  };
+
+  beforeEach(() => {
+    asked.length = 0;
+    server = nameServer(false, guard);
+  });
+
+  test('is asked before each operation, with the absolute name and the connection', async () => {
+    await call('register', ['a', uriToPython(uri)]);
+    await call('resolve', ['a']);
+    await call('list', [null]);
+    await call('ping');
+    expect(asked).toEqual([
+      ['register', ':Default.a', true],
+      ['resolve', ':Default.a', true],
+      ['list', ':', true],
+      ['ping', undefined, true],
+    ]);
+  });
+
+  test('refuses, and nothing is done', async () => {
+    await expect(call('register', [':Pyro.a', uriToPython(uri)])).rejects.toMatchObject({
+      name: 'NamingError',
+      args: ['permission denied: register', ':Pyro.a'],
+    });
+    await expect(namespace.resolve(Name.parse(':Pyro.a'))).rejects.toThrow('name not found');
+  });
+
+  test('that fails refuses', async () => {
+    await expect(call('getMeta', [':Pyro'])).rejects.toThrow('permission denied: getMeta');
+  });
+
+  test('is not asked about methods that are none', async () => {
+    await expect(call('setGUID', ['a'])).rejects.toMatchObject({ className: 'AttributeError' });
+    expect(asked).toEqual([]);
   });
 });

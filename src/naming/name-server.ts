@@ -14,7 +14,15 @@ import {
   type Answer,
 } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
+<<<<<<< HEAD
 import type { CallRequest } from '../wire/index.js';
+=======
+import type { CallRequest, ServerConnection } from '../wire/index.js';
+import { bindArguments } from './binding.js';
+import { ChangeFeed } from './change-feed.js';
+import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
+import { isAcceptance, type OperationGuard } from './guards.js';
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
 
 /** What a name server object needs to know beside its namespace. */
 export interface NameServerOptions {
@@ -28,6 +36,8 @@ export interface NameServerOptions {
   readonly ignoreShutdown: boolean;
   /** Called when a client asked for a shutdown and may have it. */
   readonly onShutdown: () => void;
+  /** Asked before each operation, where there is one. */
+  readonly operationGuard?: OperationGuard | undefined;
 }
 
 interface Method {
@@ -44,6 +54,7 @@ export class NameServer implements Servant, NameServerObject {
   private guid: string;
   private readonly defaultGroup: Name;
   private readonly methods: ReadonlyMap<string, Method>;
+  private readonly changes = new ChangeFeed();
   /** Each URI is encoded once, for as long as the store keeps it. */
   private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
 
@@ -66,6 +77,11 @@ export class NameServer implements Servant, NameServerObject {
     }
   }
 
+  /** Lets nobody wait for an answer any longer. */
+  close(): void {
+    this.changes.close();
+  }
+
   GUID(): string {
     return this.guid;
   }
@@ -74,7 +90,13 @@ export class NameServer implements Servant, NameServerObject {
     this.guid = guid;
   }
 
-  invoke(call: CallRequest): Answer | Promise<Answer> {
+  invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
+    const { operationGuard } = this.options;
+    if (operationGuard === undefined) return this.perform(call);
+    return this.requirePermission(operationGuard, call, caller).then(() => this.perform(call));
+  }
+
+  private perform(call: CallRequest): Answer | Promise<Answer> {
     const [name] = call.args;
     if (call.method === 'resolve' && call.args.length === 1 && call.keywords.size === 0 && typeof name === 'string') {
       return this.answerResolve(this.parseName(name));
@@ -93,16 +115,34 @@ export class NameServer implements Servant, NameServerObject {
     requireNewName(parsed);
     await this.namespace.register(parsed, uri);
     this.options.log.msg('NameServer', 'registered', parsed, 'with URI', uri);
+    this.changes.append({ operation: 'register', name: parsed.toString(), uri: uri.toString() });
   }
 
   async unregister(name: string): Promise<void> {
     const parsed = this.parseName(name);
     await this.namespace.unregister(parsed);
     this.options.log.msg('NameServer', 'unregistered', parsed);
+    this.changes.append({ operation: 'unregister', name: parsed.toString() });
   }
 
   async resolve(name: string): Promise<PyroURI> {
     return this.namespace.resolve(this.parseName(name));
+  }
+
+  /** @throws NamingError `permission denied: ...` unless the guard allows the call */
+  private async requirePermission(guard: OperationGuard, call: CallRequest, caller: ServerConnection): Promise<void> {
+    const method = this.methods.get(call.method);
+    if (method === undefined) return;
+    const [first] = bindArguments(call, method.parameters);
+    const [parameter] = method.parameters;
+    const name =
+      parameter === 'groupname' ? this.groupOf(first) : parameter === 'name' ? this.nameOf(first) : undefined;
+    try {
+      if (isAcceptance(await guard.acceptOperation(call.method, name?.toString(), caller))) return;
+    } catch (error) {
+      this.options.log.error('NameServer', 'the security plugin failed, so the operation is refused:', error);
+    }
+    throw new NamingError(`permission denied: ${call.method}`, ...(name ? [name.toString()] : []));
   }
 
   private remoteMethods(): ReadonlyMap<string, Method> {
@@ -125,7 +165,7 @@ export class NameServer implements Servant, NameServerObject {
       resolve: { parameters: ['name'], call: (name) => this.answerResolve(this.nameOf(name)) },
       list: {
         parameters: ['groupname'],
-        call: (name) => this.answerList(isNothing(name) ? Name.root : this.nameOf(name)),
+        call: (name) => this.answerList(this.groupOf(name)),
       },
       flatlist: { parameters: [], call: () => this.answerFlatlist() },
       createGroup: grouped((group) => this.answerCreateGroup(group)),
@@ -133,7 +173,7 @@ export class NameServer implements Servant, NameServerObject {
       getMeta: named((name) => namespace.getMeta(name)),
       setMeta: {
         parameters: ['name', 'meta'],
-        call: (name, meta) => namespace.setMeta(this.nameOf(name), meta ?? null).then(() => null),
+        call: (name, meta) => this.answerSetMeta(this.nameOf(name), meta ?? null),
       },
       _getSystemMeta: named(async (name) => systemMetaToPython(await namespace.getSystemMeta(name))),
       _setSystemMeta: {
@@ -147,6 +187,8 @@ export class NameServer implements Servant, NameServerObject {
       },
       resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
+      // Not in Pyro 3: see docs/pyro-nsc.md.
+      _changes: { parameters: ['since'], call: (since) => this.answerChanges(since) },
       _shutdown: { parameters: [], call: () => this.answerShutdown() },
     };
     return new Map(Object.entries(methods));
@@ -188,13 +230,27 @@ export class NameServer implements Servant, NameServerObject {
     requireNewName(group);
     await this.namespace.createGroup(group);
     this.options.log.msg('NameServer', 'created group', group);
+    this.changes.append({ operation: 'createGroup', name: group.toString() });
     return null;
   }
 
   private async answerDeleteGroup(group: Name): Promise<null> {
     await this.namespace.deleteGroup(group);
     this.options.log.msg('NameServer', 'deleted group', group);
+    this.changes.append({ operation: 'deleteGroup', name: group.toString() });
     return null;
+  }
+
+  private async answerSetMeta(name: Name, meta: PythonValue): Promise<null> {
+    await this.namespace.setMeta(name, meta);
+    this.changes.append({ operation: 'setMeta', name: name.toString() });
+    return null;
+  }
+
+  private async answerChanges(position: PythonValue | undefined): Promise<PythonWritable> {
+    const known = typeof position === 'number' ? position : Number(position ?? NaN);
+    const { position: next, changes } = await this.changes.since(Number.isNaN(known) ? undefined : known);
+    return tuple(next, changes?.map(({ operation, name, uri }) => tuple(operation, name, uri ?? null)) ?? null);
   }
 
   private async answerSetSystemMeta(name: Name, value: PythonValue | undefined): Promise<null> {
@@ -216,11 +272,11 @@ export class NameServer implements Servant, NameServerObject {
     const { log, ignoreShutdown, onShutdown } = this.options;
     if (ignoreShutdown) {
       log.msg('NameServer', 'received shutdown request, but shutdown is denied');
-      return 'Shutdown request denied';
+      return SHUTDOWN_DENIED;
     }
     log.msg('NameServer', 'received shutdown request, will shutdown shortly');
     onShutdown();
-    return 'Will shut down shortly';
+    return WILL_SHUT_DOWN;
   }
 
   private parseName(text: string): Name {
@@ -232,6 +288,11 @@ export class NameServer implements Servant, NameServerObject {
     const text = textOf(value);
     if (text === undefined) throw new NamingError('invalid name', inspect(value, { depth: 0 }));
     return this.parseName(text);
+  }
+
+  /** A group's name; nothing stands for the root. */
+  private groupOf(value: PythonValue | undefined): Name {
+    return isNothing(value) ? Name.root : this.nameOf(value);
   }
 
   /** Reads a URI argument: a PyroURI, or its text, whose host is resolved (unless PYRO_DNS_URI) as Pyro 3 does. */

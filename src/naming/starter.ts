@@ -1,8 +1,12 @@
+import type { Socket } from 'node:dgram';
+import type { AddressInfo, Server } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import type { Config, Log } from '../config/index.js';
+import { DaemonError, NamingError, PyroError } from '../errors.js';
 import { NAMESERVER_NAME, type PyroURI } from '../names/index.js';
+<<<<<<< HEAD
 import {
   DirectoryNamespace,
   isEtcdURL,
@@ -11,6 +15,13 @@ import {
   type Namespace,
 } from '../namespace/index.js';
 import { Daemon } from '../rpc/index.js';
+=======
+import { DirectoryNamespace, MemoryNamespace, type Namespace } from '../namespace/index.js';
+import { Daemon, resolveAddress } from '../rpc/index.js';
+import { BroadcastServer } from './broadcast.js';
+import type { Guards, OperationGuard } from './guards.js';
+import { NameServerLocator } from './locator.js';
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
 import { NameServer } from './name-server.js';
 
 const DEFAULT_DATABASE = 'Pyro_NS_database';
@@ -20,12 +31,26 @@ export interface StartOptions {
   readonly hostname?: string | undefined;
   /** PYRO_NS_PORT by default; 0 lets the system choose. */
   readonly nsport?: number | undefined;
+  /** Speak TLS, with the certificates of the PYROSSL_* items. */
+  readonly ssl?: boolean | undefined;
+  /** Port of the broadcast listener: PYRO_NS_BC_PORT by default. */
+  readonly bcport?: number | undefined;
+  /** Its address, and where other name servers are looked for: PYRO_NS_BC_ADDR by default. */
+  readonly bcaddr?: string | undefined;
+  /** Start no broadcast listener. */
+  readonly nobroadcast?: boolean | undefined;
+  /** Start even if there is another name server on the network segment. */
+  readonly allowmultiple?: boolean | undefined;
+  /** Don't look for another name server. */
+  readonly dontlookupother?: boolean | undefined;
   /** Deny requests to shut down. */
   readonly keep?: boolean | undefined;
   /** Keep the namespace in a directory, or in etcd. */
   readonly persistent?: boolean | undefined;
   /** That directory: absolute, or relative to PYRO_STORAGE; or `etcd://host:port[,host:port...]/prefix`. */
   readonly dbdir?: string | undefined;
+  /** Who may connect, and do what: see `loadGuards`. */
+  readonly guards?: Partial<Guards> | undefined;
   readonly verbose?: boolean | undefined;
 }
 
@@ -35,6 +60,8 @@ export interface StarterOptions {
   readonly log: Log;
   /** Takes each line that Pyro's starter prints. */
   readonly print: (line: string) => void;
+  /** The passphrase that clients must have; without it, everybody is let in. */
+  readonly identification?: string | undefined;
 }
 
 /**
@@ -43,6 +70,8 @@ export interface StarterOptions {
 export class NameServerStarter implements AsyncDisposable {
   private daemon: Daemon | undefined;
   private namespace: Namespace | undefined;
+  private nameServer: NameServer | undefined;
+  private broadcastServer: BroadcastServer | undefined;
   private stopping: Promise<void> | undefined;
   private announceStart: () => void = () => undefined;
   private announceStop: () => void = () => undefined;
@@ -58,27 +87,40 @@ export class NameServerStarter implements AsyncDisposable {
   constructor(private readonly options: StarterOptions) {}
 
   /**
-   * Starts the name server.
+   * Starts the name server: once this resolves, clients are answered.
    * @returns its URI
-   * @throws DaemonError where it can't listen, NamingError where its database can't be used
+   * @throws DaemonError where it can't listen, NamingError where its database can't be used, where there is another
+   *   name server on the network segment, or where it can't listen to broadcasts
    */
   async start(options: StartOptions = {}): Promise<PyroURI> {
-    const { log, print } = this.options;
+    const { print } = this.options;
     const verbose = (line: string): void => {
       if (options.verbose) print(line);
     };
     try {
+      if (!options.dontlookupother) await this.lookForAnother(options);
       const daemon = await this.startDaemon(options);
+      this.guard(daemon, options);
       const uri = await this.serve(daemon, options);
-      verbose('Not starting broadcast server.');
+      const onLoopback = await isOnLoopback(daemon);
+      this.broadcastServer = await this.startBroadcastServer(uri, onLoopback, options);
+      if (!this.broadcastServer) verbose('Not starting broadcast server.');
       verbose(options.keep ? 'Will ignore shutdown requests.' : 'Will accept shutdown requests.');
-      const { address, port } = daemon.listening;
-      print(`Name server listening on: ('${address}', ${port})`);
-      if (isLoopback(daemon.address)) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
+      print(`Name server listening on: ${addressText(daemon.listening)}`);
+      if (this.broadcastServer) {
+        print(`Broadcast server listening on: ${addressText(this.broadcastServer.listening)}`);
+      }
+      if (onLoopback) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
+      if (options.guards) guardLines(options.guards).forEach(verbose);
       await this.publish(uri);
+<<<<<<< HEAD
       if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
       log.msg('NS daemon', 'This is the Pyro Name Server.');
       log.msg('NS daemon', 'Starting on', daemon.hostname, 'port', port);
+=======
+      if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseDirectory(options)}`);
+      this.logStart(daemon);
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
       print('Name Server started.');
       this.announceStart();
       return uri;
@@ -86,6 +128,18 @@ export class NameServerStarter implements AsyncDisposable {
       await this.shutdown();
       throw error;
     }
+  }
+
+  /** Pyro's `start` without its request loop. There is no such loop in Node, so that the two are one. */
+  initialize(options: StartOptions = {}): Promise<PyroURI> {
+    return this.start(options);
+  }
+
+  /** The sockets that the name server listens on: that of the daemon, then that of the broadcast listener if it runs. */
+  getServerSockets(): (Server | Socket)[] {
+    const sockets: (Server | Socket)[] = [...(this.daemon?.getServerSockets() ?? [])];
+    if (this.broadcastServer) sockets.push(this.broadcastServer.socket);
+    return sockets;
   }
 
   /**
@@ -114,27 +168,114 @@ export class NameServerStarter implements AsyncDisposable {
   }
 
   private async stop(): Promise<void> {
+    await this.broadcastServer?.close();
+    this.nameServer?.close();
     await this.daemon?.shutdown();
     await this.namespace?.close();
     this.options.log.msg('NS daemon', 'Shut down gracefully.');
     this.announceStop();
   }
 
-  private async startDaemon({ hostname, nsport }: StartOptions): Promise<Daemon> {
+  /**
+   * Looks for another name server on the network segment, in Pyro's time.
+   * @throws NamingError where there is one, and several aren't allowed
+   */
+  private async lookForAnother({ bcaddr, allowmultiple }: StartOptions): Promise<void> {
+    const { config, log, identification, print } = this.options;
+    // A copy: what the locator learns on the way is not for the server's own settings.
+    const patience = { ...config, PYRO_BC_RETRIES: 1, PYRO_BC_TIMEOUT: 0.7 };
+    const locator = new NameServerLocator({ config: patience, log, identification });
+    const other = await locator.detectNS({ bcaddr: bcaddr ?? config.PYRO_NS_BC_ADDR }).catch((error: unknown) => {
+      if (error instanceof PyroError) return undefined;
+      throw error;
+    });
+    if (other === undefined) return;
+    print('The Name Server appears to be already running on this segment.');
+    print(`(host: ${other.address}  port: ${other.port} )`);
+    if (!allowmultiple) {
+      print(MULTIPLE_REFUSAL);
+      throw new NamingError(MULTIPLE_REFUSAL);
+    }
+    print('WARNING: starting another Name Server in the same segment!');
+  }
+
+  private guard(daemon: Daemon, { guards }: StartOptions): void {
+    if (guards?.connection) daemon.setNewConnectionValidator(guards.connection);
+    const { identification, print } = this.options;
+    if (identification === undefined) return;
+    daemon.setAllowedIdentifications([identification]);
+    print('Requiring connection authentication.');
+  }
+
+  private async startBroadcastServer(
+    uri: PyroURI,
+    onLoopback: boolean,
+    { nobroadcast, bcaddr, bcport, keep, guards }: StartOptions,
+  ): Promise<BroadcastServer | undefined> {
+    const { config, log, print } = this.options;
+    if (nobroadcast) {
+      log.msg('NS daemon', 'Not starting broadcast server due to config option');
+      return undefined;
+    }
+    if (onLoopback) {
+      log.msg('NS daemon', 'Not starting broadcast server because of issue with daemon IP address.');
+      return undefined;
+    }
+    try {
+      return await BroadcastServer.start({
+        config,
+        log,
+        address: bcaddr ?? config.PYRO_NS_BC_ADDR,
+        port: bcport ?? config.PYRO_NS_BC_PORT,
+        uri,
+        ignoreShutdown: keep === true,
+        requestValidator: guards?.broadcast,
+        onShutdown: () => {
+          print('BroadcastServer received shutdown request... will shutdown shortly...');
+          void this.shutdown();
+        },
+      });
+    } catch (error) {
+      print('Cannot start broadcast server. Is somebody else occupying our broadcast port?');
+      if (error instanceof NamingError) print(`The error(s) were: ${error.args.slice(1).join(' ')}`);
+      print('\nName Server was not started!');
+      throw error;
+    }
+  }
+
+  private logStart(daemon: Daemon): void {
+    const { log } = this.options;
+    log.msg('NS daemon', 'This is the Pyro Name Server.');
+    log.msg('NS daemon', 'Starting on', daemon.hostname, 'port', daemon.port);
+    if (this.broadcastServer) log.msg('NS daemon', 'Broadcast server on port', this.broadcastServer.listening.port);
+    else log.msg('NS daemon', 'No Broadcast server');
+  }
+
+  private async startDaemon({ hostname, nsport, ssl }: StartOptions): Promise<Daemon> {
     const { config, log, print } = this.options;
     const port = nsport ?? config.PYRO_NS_PORT;
     try {
+<<<<<<< HEAD
       this.daemon = await Daemon.start({
+=======
+      const protocol = ssl ? 'PYROSSL' : 'PYRO';
+      this.daemon = await Daemon.start({
+        protocol,
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
         config,
         log,
         host: hostname,
         port,
         norange: true,
         exactValues: true,
+<<<<<<< HEAD
         maxMessageSize: config.PYRO_NS_MAX_MESSAGE_SIZE,
+=======
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
       });
       return this.daemon;
     } catch (error) {
+      if (!(error instanceof DaemonError)) throw error;
       print('The Name Server appears to be already running on this host.');
       print(`(or somebody else occupies our port, ${port} )`);
       if (hostname !== undefined) print(`It could also be that the address '${hostname}' is not correct.`);
@@ -146,7 +287,19 @@ export class NameServerStarter implements AsyncDisposable {
   private async serve(daemon: Daemon, options: StartOptions): Promise<PyroURI> {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
+<<<<<<< HEAD
     const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
+=======
+    const connectionGuard = options.guards?.connection;
+    const namespace = persistent
+      ? await DirectoryNamespace.open(this.databaseDirectory(options), {
+          log,
+          sync: config.PYRO_NS_SYNC,
+          cacheNames: config.PYRO_NS_CACHE_NAMES,
+          watch: config.PYRO_NS_WATCH,
+        })
+      : new MemoryNamespace();
+>>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
     this.namespace = namespace;
     const nameServer = new NameServer(namespace, {
       config,
@@ -156,7 +309,9 @@ export class NameServerStarter implements AsyncDisposable {
       ignoreShutdown: options.keep === true,
       // The reply to the request goes out first.
       onShutdown: () => setImmediate(() => void this.shutdown()),
+      operationGuard: isOperationGuard(connectionGuard) ? connectionGuard : undefined,
     });
+    this.nameServer = nameServer;
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
     // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
@@ -196,4 +351,25 @@ export class NameServerStarter implements AsyncDisposable {
 
 const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback address 127.0.x.x';
 
-const isLoopback = (address: string): boolean => address === 'localhost' || address.startsWith('127.0.');
+const MULTIPLE_REFUSAL = 'Cannot start multiple Name Servers in the same network segment.';
+
+/** True where what the daemon publishes leads nobody here but those on this very machine. */
+async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {
+  return hostname === 'localhost' || (await resolveAddress(hostname)).startsWith('127.0.');
+}
+
+/** As Python prints a socket's name. */
+const addressText = ({ address, port }: AddressInfo): string => `('${address}', ${port})`;
+
+function guardLines({ connection, broadcast, source }: Partial<Guards>): string[] {
+  const from = source === undefined ? '' : ` from ${source}`;
+  return [
+    'Using security plugins:',
+    connection ? `  NS new conn validator = ${connection.constructor.name}${from}` : '  default NS new conn validator',
+    broadcast ? `  BC request validator  = ${broadcast.constructor.name}${from}` : '  default BC request validator',
+  ];
+}
+
+function isOperationGuard(guard: Partial<OperationGuard> | undefined): guard is OperationGuard {
+  return guard?.acceptOperation !== undefined;
+}

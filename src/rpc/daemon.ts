@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { hostname as machineName } from 'node:os';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, ProtocolError } from '../errors.js';
@@ -157,6 +157,11 @@ export class Daemon implements AsyncDisposable {
   /** Where the daemon listens: address and port. */
   get listening(): AddressInfo {
     return this.tcpServer.listening;
+  }
+
+  /** The sockets listened on: one. */
+  getServerSockets(): Server[] {
+    return [this.tcpServer.server];
   }
 
   /** How many connections are open. */

@@ -31,7 +31,7 @@ export interface TCPServerOptions {
 export class TCPServer implements GuardedDaemon {
   /** Judges new connections. */
   validator: DefaultConnValidator;
-  private readonly server: Server;
+  readonly server: Server;
   private readonly connections = new Set<ServerConnection>();
   private readonly config: Config;
   private readonly log: Log;

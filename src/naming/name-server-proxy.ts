@@ -1,0 +1,196 @@
+import { defaultConfig, defaultLog } from '../config/index.js';
+import { ProtocolError } from '../errors.js';
+import { Name, type PyroURI } from '../names/index.js';
+import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
+import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { PYROAdapter, uriFromPython, uriToPython, type AdapterOptions, type NameServerObject } from '../rpc/index.js';
+import type { ChangesSince, NameChange } from './change-feed.js';
+
+export interface NameServerProxyOptions extends AdapterOptions {
+  /** The passphrase that the name server wants. */
+  readonly identification?: string | undefined;
+  /** Finds the name server again when a call fails because of the connection; without it such a call just fails. */
+  readonly find?: (() => Promise<PyroURI>) | undefined;
+}
+
+/**
+ * A name server elsewhere, as Pyro's class of this name: a name that is not absolute is below this client's own
+ * PYRO_NS_DEFAULTGROUP. Each call may throw, besides what its name server answers, a ProtocolError where the name server
+ * can't be reached and can't be found again either.
+ */
+export class NameServerProxy implements NameServerObject, AsyncDisposable {
+  private adapter: PYROAdapter;
+  private identification: string | null;
+
+  /** @param uri where it is, or a PYROLOC URI that names it at its daemon */
+  constructor(
+    uri: PyroURI,
+    private readonly options: NameServerProxyOptions = {},
+  ) {
+    this.identification = options.identification ?? null;
+    this.adapter = this.adapterOf(uri);
+  }
+
+  /** Where calls go to; of a PYROLOC URI, once it is connected, where that leads. */
+  get URI(): PyroURI {
+    return this.adapter.URI;
+  }
+
+  get objectID(): string {
+    return this.adapter.URI.objectID;
+  }
+
+  /** Connects, unless that is done. Every call does it too. @throws ConnectionDeniedError, ProtocolError */
+  connect(): Promise<void> {
+    return this.adapter.bindToURI();
+  }
+
+  /** The passphrase for the next connection; null for none. */
+  _setIdentification(identification: string | null): void {
+    this.identification = identification;
+    this.adapter.setIdentification(identification);
+  }
+
+  /** Closes the connection; the next call connects again. */
+  _release(): Promise<void> {
+    return this.adapter.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this._release();
+  }
+
+  async ping(): Promise<void> {
+    await this.call('ping');
+  }
+
+  async resync(): Promise<void> {
+    await this.call('resync');
+  }
+
+  async register(name: string, uri: PyroURI | string): Promise<void> {
+    await this.call('register', this.fullName(name), typeof uri === 'string' ? uri : uriToPython(uri));
+  }
+
+  async unregister(name: string): Promise<void> {
+    await this.call('unregister', this.fullName(name));
+  }
+
+  async resolve(name: string): Promise<PyroURI> {
+    return requireURI(await this.call('resolve', this.fullName(name)));
+  }
+
+  /** All objects: absolute names and URIs. */
+  async flatlist(): Promise<[name: string, uri: PyroURI][]> {
+    return requirePairs(await this.call('flatlist')).map(([name, uri]) => [textOf(name), requireURI(uri)]);
+  }
+
+  /** The members of a group; without a name, of the default group. */
+  async list(group?: string | null): Promise<ListEntry[]> {
+    const entries = requirePairs(await this.call('list', this.fullName(group ?? '')));
+    return entries.map(([part, type]) => ({ part: textOf(part), type: type === 0 ? 0 : 1 }));
+  }
+
+  async createGroup(group: string): Promise<void> {
+    await this.call('createGroup', this.fullName(group));
+  }
+
+  async deleteGroup(group: string): Promise<void> {
+    await this.call('deleteGroup', this.fullName(group));
+  }
+
+  async getMeta(name: string): Promise<PythonValue> {
+    return this.call('getMeta', this.fullName(name));
+  }
+
+  async setMeta(name: string, meta: PythonWritable): Promise<void> {
+    await this.call('setMeta', this.fullName(name), meta);
+  }
+
+  async _getSystemMeta(name: string): Promise<SystemMeta> {
+    const meta = systemMetaFromPython(await this.call('_getSystemMeta', this.fullName(name)));
+    if (meta === undefined) throw unexpected();
+    return meta;
+  }
+
+  async _setSystemMeta(name: string, meta: SystemMeta): Promise<void> {
+    await this.call('_setSystemMeta', this.fullName(name), systemMetaToPython(meta));
+  }
+
+  /**
+   * Asks one of our own name servers for changes: see `watch`. Pyro 3's own has no such method.
+   * @param since the position that the last answer told; without it, the answer tells the present one
+   */
+  async _changes(since: number | undefined): Promise<ChangesSince> {
+    const answer = await this.call('_changes', since);
+    const [position, changes] = answer instanceof PythonTuple ? answer.items : [];
+    if (typeof position !== 'number' && typeof position !== 'bigint') throw unexpected();
+    if (changes === null || changes === undefined) return { position: Number(position), changes: undefined };
+    return { position: Number(position), changes: requirePairs(changes).map(requireChange) };
+  }
+
+  /** Asks it to shut down. @returns its answer */
+  async _shutdown(): Promise<string> {
+    return textOf(await this.call('_shutdown'));
+  }
+
+  /** A name as it is sent: absolute. @throws NamingError where it is not valid */
+  fullName(name: string): string {
+    const { PYRO_NS_DEFAULTGROUP } = this.options.config ?? defaultConfig();
+    return Name.expand(name, Name.parse(PYRO_NS_DEFAULTGROUP)).toString();
+  }
+
+  /** Makes a call; where the connection fails, finds the name server again and makes it once more. */
+  private async call(method: string, ...args: PythonWritable[]): Promise<PythonValue> {
+    const { adapter } = this;
+    try {
+      return await adapter.remoteInvocation(method, 0, args);
+    } catch (error) {
+      const { find, log = defaultLog() } = this.options;
+      if (find === undefined || !(error instanceof ProtocolError)) throw error;
+      log.warn('NameServerProxy', 'Name Server communication problem:', error.message, 'URI was:', adapter.URI);
+      await adapter.release();
+      // Of several calls that failed together, only one looks for the name server.
+      if (this.adapter === adapter) this.adapter = this.adapterOf(await find());
+      log.msg('NameServerProxy', 'found NS at', this.URI, '.... retry call');
+      return this.adapter.remoteInvocation(method, 0, args);
+    }
+  }
+
+  private adapterOf(uri: PyroURI): PYROAdapter {
+    const adapter = new PYROAdapter(uri, this.options);
+    adapter.setIdentification(this.identification);
+    return adapter;
+  }
+}
+
+const unexpected = (): ProtocolError => new ProtocolError('unexpected answer of the name server');
+
+function textOf(value: PythonValue | undefined): string {
+  if (typeof value === 'string') return value;
+  if (value instanceof PythonUnicode) return value.value;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
+  throw unexpected();
+}
+
+function requireURI(value: PythonValue | undefined): PyroURI {
+  const uri = value === undefined ? undefined : uriFromPython(value);
+  if (uri === undefined) throw unexpected();
+  return uri;
+}
+
+function requirePairs(value: PythonValue): (readonly PythonValue[])[] {
+  if (!Array.isArray(value)) throw unexpected();
+  return value.map((item) => {
+    if (!(item instanceof PythonTuple)) throw unexpected();
+    return item.items;
+  });
+}
+
+function requireChange([operation, name, uri]: readonly PythonValue[]): NameChange {
+  const done = OPERATIONS.find((known) => known === operation);
+  if (done === undefined) throw unexpected();
+  return { operation: done, name: textOf(name), uri: uri === null ? undefined : textOf(uri) };
+}
+
+const OPERATIONS = ['register', 'unregister', 'createGroup', 'deleteGroup', 'setMeta'] as const;
