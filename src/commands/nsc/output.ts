@@ -1,0 +1,63 @@
+import type { Writable } from 'node:stream';
+import { styleText } from 'node:util';
+import { printable } from '../../config/index.js';
+
+/** Where a tool prints: a terminal, a pipe, or a test's own stream. */
+export interface OutputStream extends Writable {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  hasColors?(): boolean;
+}
+
+type Style = Parameters<typeof styleText>[0];
+
+/** What a command says: Pyro's own lines, or with `--json` an array with an object for each result. */
+export class Output {
+  /** True once something went wrong: then the exit status is not 0. */
+  failed = false;
+  private readonly results: object[] = [];
+
+  constructor(
+    private readonly stdout: OutputStream,
+    private readonly stderr: Writable,
+    readonly json: boolean,
+  ) {}
+
+  /** How wide the terminal is; undefined where there is none. */
+  get columns(): number | undefined {
+    return this.stdout.isTTY === true && !this.json ? this.stdout.columns : undefined;
+  }
+
+  /** A line for people, which says nothing that a script would want. */
+  line(text: string): void {
+    if (!this.json) this.stdout.write(`${text}\n`);
+  }
+
+  /** A result: as an object, and as text. */
+  result(data: object, text: string): void {
+    this.results.push(data);
+    this.line(text);
+  }
+
+  /** A result of a command that goes on: an object a line, or text. */
+  event(data: object, text: string): void {
+    this.stdout.write(`${this.json ? JSON.stringify(data) : text}\n`);
+  }
+
+  /** Something that did not work: on stderr, and as a result of the name it is about. */
+  failure(text: string, data?: object): void {
+    this.failed = true;
+    if (data !== undefined) this.results.push(data);
+    this.stderr.write(`${printable(text)}\n`);
+  }
+
+  /** Says that there is nothing more to come. */
+  end(): void {
+    if (this.json) this.stdout.write(`${JSON.stringify(this.results, null, 2)}\n`);
+  }
+
+  /** Coloured on a terminal that can show it, and wants it. */
+  styled(style: Style, text: string): string {
+    return this.stdout.isTTY === true && this.stdout.hasColors?.() === true ? styleText(style, text) : text;
+  }
+}

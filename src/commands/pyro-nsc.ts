@@ -1,0 +1,240 @@
+#!/usr/bin/env node
+/** `pyro-nsc`: asks and controls a name server, with the commands of the manual's chapter. */
+import { Resolver } from 'node:dns/promises';
+import process from 'node:process';
+import yargs from 'yargs';
+import { defaultConfig, printable, readIdentification } from '../config/index.js';
+import { ConnectionDeniedError, PyroError } from '../errors.js';
+import { NameServerLocator, watch, WILL_SHUT_DOWN, type WatchEvent, type Whereabouts } from '../naming/index.js';
+import { deniedReasons, DeniedReason } from '../wire/index.js';
+import { COMMANDS, type CommandName } from './nsc/commands.js';
+import { isCompleted, matchingNames } from './nsc/completion.js';
+import { Output } from './nsc/output.js';
+import { withLongNames, type OptionLetters } from './option-letters.js';
+
+const LETTERS: OptionLetters = new Map([
+  ['h', 'host'],
+  ['p', 'port'],
+  ['c', 'bcaddr'],
+  ['i', 'identification'],
+]);
+
+/** How long the name of the name server's host is looked for. It is shown, and nothing else. */
+const HOST_NAME_PATIENCE_MILLISECONDS = 500;
+
+/** What yargs' completion scripts give as the first argument; the words of the command line follow. */
+const COMPLETION_REQUEST = '--get-yargs-completions';
+
+/** The commands, as they are written, with what they do. */
+const COMMAND_LINES: readonly [command: CommandName | 'watch' | 'shutdown', args: string, meaning: string][] = [
+  ['ping', '', 'See whether the name server is there'],
+  ['list', '[names..]', 'List groups; without a name, the default group'],
+  ['listall', '', 'List all objects with their URIs'],
+  ['tree', '[names]', 'Show a group and all that is below it'],
+  ['resolve', '<names..>', 'Show the URIs of objects'],
+  ['register', '<name> <uri>', 'Register an object'],
+  ['remove', '<names..>', 'Unregister objects'],
+  ['creategroup', '<names..>', 'Make groups'],
+  ['deletegroup', '<names..>', 'Remove groups with all that is below them'],
+  ['showmeta', '<names..>', 'Show the metadata of objects and groups'],
+  ['setmeta', '<name> <metadata>', "Set an object's or a group's metadata to a text"],
+  ['watch', '', 'Show changes as they happen, until interrupted'],
+  ['resync', '', 'Let a paired name server copy all names from the other one'],
+  ['shutdown', '', 'Stop the name server'],
+];
+
+/** What is wrong with the command line. */
+class UsageError extends Error {}
+
+/** Of an option that is given several times, the last one counts. */
+const last = (value: string | readonly string[]): string | undefined =>
+  typeof value === 'string' ? value : value.at(-1);
+
+function port(given: string | readonly string[]): number | undefined {
+  const value = last(given) ?? '';
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || number > 65535) {
+    throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
+  }
+  // As in Pyro, 0 stands for the configured port.
+  return number === 0 ? undefined : number;
+}
+
+function parser(args: readonly string[]) {
+  const built = yargs(withLongNames(args, LETTERS))
+    .scriptName('pyro-nsc')
+    .usage('$0 [options] <command> [arguments]\n\nAsks and controls a Pyro Name Server.')
+    .option('host', {
+      alias: 'h',
+      type: 'string',
+      requiresArg: true,
+      coerce: last,
+      describe: 'Host of the name server',
+    })
+    .option('port', {
+      alias: 'p',
+      type: 'string',
+      requiresArg: true,
+      coerce: port,
+      describe: 'Its broadcast port, or with a host its own port',
+    })
+    .option('bcaddr', {
+      alias: 'c',
+      type: 'string',
+      requiresArg: true,
+      coerce: last,
+      describe: 'Address to broadcast to',
+    })
+    .option('identification', {
+      alias: 'i',
+      type: 'string',
+      requiresArg: true,
+      coerce: last,
+      describe: 'Passphrase; on a shared machine rather PYRO_NS_IDENTIFICATION_FILE',
+    })
+    .option('ssl', { type: 'boolean', describe: 'Ask the host over TLS' })
+    .option('json', { type: 'boolean', describe: 'Print JSON: an array with an object for each result' })
+    .option('interval', {
+      type: 'number',
+      default: 2,
+      describe: 'For watch: seconds between two looks at a name server of Pyro 3',
+    })
+    .help('help')
+    .version(false)
+    .demandCommand(1, 'a command is needed')
+    .strict()
+    .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
+    .exitProcess(false)
+    .fail((message: string | null, error: Error | undefined) => {
+      throw new UsageError(message ?? error?.message);
+    });
+  for (const [command, positionals, meaning] of COMMAND_LINES) {
+    built.command(`${command} ${positionals}`.trim(), meaning);
+  }
+  return built.completion('completion', 'Print a script that completes commands and names, for .bashrc or .zshrc');
+}
+
+interface Arguments {
+  readonly command: string;
+  /** What stands behind the command. */
+  readonly args: readonly string[];
+  readonly where: Whereabouts;
+  readonly identification: string | undefined;
+  readonly interval: number;
+  readonly json: boolean;
+}
+
+async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
+  const parsed = await parser(args).parseAsync();
+  const [command] = parsed._;
+  if (parsed['help'] === true || command === undefined || command === 'completion') return undefined;
+  const positionals = [parsed['name'], parsed['names'], parsed['uri'], parsed['metadata']];
+  return {
+    command: String(command),
+    args: positionals
+      .flat()
+      .filter((value) => value !== undefined)
+      .map(String),
+    where: { host: parsed.host, port: parsed.port, bcaddr: parsed.bcaddr, ssl: parsed.ssl },
+    identification: parsed.identification ?? readIdentification(defaultConfig()),
+    interval: parsed.interval,
+    json: parsed.json === true,
+  };
+}
+
+/** The name of a host by its address, as far as it is quickly known. */
+async function hostName(address: string): Promise<string> {
+  try {
+    const resolver = new Resolver({ timeout: HOST_NAME_PATIENCE_MILLISECONDS, tries: 1 });
+    const [name = '??'] = await resolver.reverse(address);
+    return name;
+  } catch {
+    return '??';
+  }
+}
+
+async function run({ command, args, where, identification, interval }: Arguments, output: Output): Promise<void> {
+  const locator = new NameServerLocator({ identification });
+  const trace = (line: string): void => {
+    output.line(line);
+  };
+  if (command === 'shutdown') {
+    const answer = printable(await locator.sendSysCommand('shutdown', { ...where, trace }));
+    output.result({ answer }, `Result from system command shutdown : ${answer}`);
+    output.failed = answer !== WILL_SHUT_DOWN;
+    return;
+  }
+  await using nameServer = await locator.getNS({ ...where, trace });
+  const { address, port } = nameServer.URI;
+  output.line(`NS is at ${address} (${output.json ? '' : await hostName(address)}) port ${port}`);
+  if (command === 'watch') {
+    for await (const event of watch(nameServer, { interval })) output.event(event, eventLine(event));
+  }
+  if (isCommand(command)) await COMMANDS[command]({ nameServer, output }, args);
+}
+
+const isCommand = (text: string): text is CommandName => Object.hasOwn(COMMANDS, text);
+
+function eventLine(event: WatchEvent): string {
+  const time = new Date().toTimeString().slice(0, 8);
+  if (event.operation === 'missed') return `${time} some changes were missed`;
+  const uri = event.uri === undefined ? '' : `  -->  ${printable(event.uri)}`;
+  return `${time} ${event.operation} ${printable(event.name)}${uri}`;
+}
+
+function report(error: PyroError): void {
+  const denied = error instanceof ConnectionDeniedError;
+  const text = printable(error.args.join(': '));
+  process.stderr.write(`${denied ? 'Could not connect to the server:' : 'There is a problem:'} ${text}\n`);
+  if (denied && error.message === deniedReasons[DeniedReason.Security]) {
+    process.stderr.write('Supply correct authentication ID?\n');
+  }
+}
+
+/** What the completion scripts call. Names are completed here; commands and options by yargs. */
+async function complete(words: readonly string[]): Promise<boolean> {
+  const options = yargs(withLongNames(words.slice(0, -1), LETTERS))
+    .help(false)
+    .version(false)
+    .exitProcess(false);
+  const parsed = await options.string(['host', 'port', 'bcaddr', 'identification']).parseAsync();
+  const current = words.at(-1) ?? '';
+  if (!isCompleted(String(parsed._[1])) || current.startsWith('-')) return false;
+  const where = {
+    host: parsed.host,
+    port: parsed.port === undefined ? undefined : port(parsed.port),
+    bcaddr: parsed.bcaddr,
+  };
+  const names = await matchingNames(current, where, parsed.identification).catch((error: unknown) => {
+    if (error instanceof PyroError) return [];
+    throw error;
+  });
+  process.stdout.write(names.map((name) => `${name}\n`).join(''));
+  return true;
+}
+
+async function main(): Promise<void> {
+  const [first, ...words] = process.argv.slice(2);
+  if (first === COMPLETION_REQUEST && (await complete(words))) return;
+  const request = await readArguments(process.argv.slice(2));
+  if (request === undefined) return;
+  const output = new Output(process.stdout, process.stderr, request.json);
+  try {
+    await run(request, output);
+  } catch (error) {
+    if (!(error instanceof PyroError)) throw error;
+    report(error);
+    output.failed = true;
+  }
+  if (request.command !== 'watch') output.end();
+  if (output.failed) process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
+  const hint = error instanceof UsageError ? '\nTry pyro-nsc --help' : '';
+  process.stderr.write(`pyro-nsc: ${error.message}${hint}\n`);
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}
