@@ -14,15 +14,10 @@ import {
   type Answer,
 } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
-<<<<<<< HEAD
-import type { CallRequest } from '../wire/index.js';
-=======
 import type { CallRequest, ServerConnection } from '../wire/index.js';
-import { bindArguments } from './binding.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './guards.js';
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
 
 /** What a name server object needs to know beside its namespace. */
 export interface NameServerOptions {

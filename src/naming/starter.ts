@@ -6,7 +6,6 @@ import writeFileAtomic from 'write-file-atomic';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError } from '../errors.js';
 import { NAMESERVER_NAME, type PyroURI } from '../names/index.js';
-<<<<<<< HEAD
 import {
   DirectoryNamespace,
   isEtcdURL,
@@ -14,14 +13,10 @@ import {
   openEtcdNamespace,
   type Namespace,
 } from '../namespace/index.js';
-import { Daemon } from '../rpc/index.js';
-=======
-import { DirectoryNamespace, MemoryNamespace, type Namespace } from '../namespace/index.js';
 import { Daemon, resolveAddress } from '../rpc/index.js';
 import { BroadcastServer } from './broadcast.js';
 import type { Guards, OperationGuard } from './guards.js';
 import { NameServerLocator } from './locator.js';
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
 import { NameServer } from './name-server.js';
 
 const DEFAULT_DATABASE = 'Pyro_NS_database';
@@ -113,14 +108,8 @@ export class NameServerStarter implements AsyncDisposable {
       if (onLoopback) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
       if (options.guards) guardLines(options.guards).forEach(verbose);
       await this.publish(uri);
-<<<<<<< HEAD
       if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
-      log.msg('NS daemon', 'This is the Pyro Name Server.');
-      log.msg('NS daemon', 'Starting on', daemon.hostname, 'port', port);
-=======
-      if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseDirectory(options)}`);
       this.logStart(daemon);
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
       print('Name Server started.');
       this.announceStart();
       return uri;
@@ -255,23 +244,16 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log, print } = this.options;
     const port = nsport ?? config.PYRO_NS_PORT;
     try {
-<<<<<<< HEAD
-      this.daemon = await Daemon.start({
-=======
       const protocol = ssl ? 'PYROSSL' : 'PYRO';
       this.daemon = await Daemon.start({
         protocol,
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
         config,
         log,
         host: hostname,
         port,
         norange: true,
         exactValues: true,
-<<<<<<< HEAD
         maxMessageSize: config.PYRO_NS_MAX_MESSAGE_SIZE,
-=======
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
       });
       return this.daemon;
     } catch (error) {
@@ -287,19 +269,8 @@ export class NameServerStarter implements AsyncDisposable {
   private async serve(daemon: Daemon, options: StartOptions): Promise<PyroURI> {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
-<<<<<<< HEAD
-    const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
-=======
     const connectionGuard = options.guards?.connection;
-    const namespace = persistent
-      ? await DirectoryNamespace.open(this.databaseDirectory(options), {
-          log,
-          sync: config.PYRO_NS_SYNC,
-          cacheNames: config.PYRO_NS_CACHE_NAMES,
-          watch: config.PYRO_NS_WATCH,
-        })
-      : new MemoryNamespace();
->>>>>>> b1e79df (Find, guard and watch name servers: broadcasts, the locator, security plugins, identification)
+    const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
     this.namespace = namespace;
     const nameServer = new NameServer(namespace, {
       config,
