@@ -18,12 +18,17 @@ export class NodeProgram {
 
   /**
    * Starts one, and waits until it serves.
+   * @param items PYRO_* items for its environment
    * @throws Error with what it wrote to stderr, where it ends before
    */
-  static async start(script: URL, args: readonly string[]): Promise<NodeProgram> {
+  static async start(
+    script: URL,
+    args: readonly string[] = [],
+    items: Readonly<Record<string, string>> = {},
+  ): Promise<NodeProgram> {
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('PYRO'));
     const child = spawn(process.execPath, [fileURLToPath(script), ...args], {
-      env: Object.fromEntries(environment),
+      env: { ...Object.fromEntries(environment), ...items },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const program = new NodeProgram(child, once(child, 'close'));
