@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Name, PyroURI } from '../../names/index.js';
 import type { ListEntry } from '../namespace.js';
 import { isUsualSpelling, partOf } from './layout.js';
-import type { WatchListener } from './watch.js';
+import type { WatchedGroup, WatchListener } from './watch.js';
 
 /** What a memory rests on, such as a directory being watched: without trust in it, all that rests on it counts for nothing. */
 export interface Ground {
@@ -95,12 +95,13 @@ export class Cache implements WatchListener {
     this.listings = new ReadCache(names, (entries) => entries.length + 1);
   }
 
-  changed(group: Name, fileName: string, cameOrWent: boolean): void {
+  changed({ name }: WatchedGroup, fileName: string, cameOrWent: boolean): void {
     const part = partOf(fileName);
     if (part === undefined) return;
-    this.uris.forget(group.child(part).toString());
-    if (cameOrWent) this.listings.forget(group.toString());
-    if (!isUsualSpelling(fileName, part)) this.spellings.forget(group.toString());
+    const group = name.toString();
+    this.uris.forget(name.isRoot ? group + part : `${group}.${part}`);
+    if (cameOrWent) this.listings.forget(group);
+    if (!isUsualSpelling(fileName, part)) this.spellings.forget(group);
   }
 
   doubted(): void {

@@ -1,6 +1,5 @@
 import type { Stats } from 'node:fs';
-import { mkdir, rename, rmdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir } from 'node:fs/promises';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
@@ -11,12 +10,12 @@ import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
 import type { Read } from './cache.js';
 import { Cache } from './cache.js';
+import { Changes } from './changes.js';
 import { DirectorySync } from './directory-sync.js';
 import { Faults } from './faults.js';
 import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
-import type { Metadata } from './metadata.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
 import { Replacement, REPLACEMENT_STATES } from './replacement.js';
 import { Staging } from './staging.js';
@@ -40,8 +39,13 @@ const DEFAULT_CACHE_NAMES = 200_000;
 
 type Refusal = (name: Name) => NamingError;
 
-/** Metadata with system metadata, of its own or told by the name's file. */
-type KnownMetadata = Metadata & { readonly system: SystemMeta };
+/** What is known of a name's metadata, its own file or not. */
+interface KnownMetadata {
+  readonly system: SystemMeta;
+  readonly user: PythonValue;
+  /** What is in its own file; undefined where it has none. */
+  readonly content: Buffer | undefined;
+}
 
 type NamedMember = Member & { readonly name: Name };
 
@@ -60,7 +64,7 @@ export class DirectoryNamespace implements Namespace {
   private readonly watches: Watches;
   private readonly tree: Tree;
   private readonly staging: Staging;
-  private readonly directories: DirectorySync;
+  private readonly changes: Changes;
   private readonly replacement: Replacement;
 
   private constructor(
@@ -76,8 +80,9 @@ export class DirectoryNamespace implements Namespace {
     this.watches = new Watches(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
     this.tree = new Tree(root, this.watches, this.cache);
     this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
-    this.directories = new DirectorySync(sync);
-    this.replacement = new Replacement(root, this.staging, this.directories, log);
+    const directories = new DirectorySync(sync);
+    this.changes = new Changes(this.staging, directories, this.faults);
+    this.replacement = new Replacement(root, this.staging, directories, log);
   }
 
   /**
@@ -131,17 +136,9 @@ export class DirectoryNamespace implements Namespace {
     return this.change(name, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(name);
       const path = await this.freePath(parent, name, refusals.nameExists);
-      const staged = await this.staging.write(uriFileContent(uri));
-      try {
-        await this.removeOrphan(path, name);
-        await this.staging.place(staged, path);
-      } catch (error) {
-        this.staging.discard(staged);
-        throw codeOf(error) === 'EEXIST' ? refusals.nameExists(name) : error;
-      }
-      await this.makeDurable(parent.path, async () => {
-        this.staging.discard(await this.staging.take(path));
-      });
+      await this.changes
+        .addFile(path, uriFileContent(uri), metaPathOf(path, name))
+        .catch(ifTaken(refusals.nameExists(name)));
     });
   }
 
@@ -150,7 +147,7 @@ export class DirectoryNamespace implements Namespace {
       const found = await this.tree.find(name);
       if (found === undefined) throw refusals.nameNotFound(name);
       if (found.type === GROUP) throw refusals.isGroupNotObject(name);
-      await this.remove(name, found);
+      await this.changes.remove(found.path, metaPathOf(found.path, name));
     });
   }
 
@@ -177,11 +174,7 @@ export class DirectoryNamespace implements Namespace {
     return this.change(group, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(group);
       const path = await this.freePath(parent, group, refusals.groupExists);
-      await this.removeOrphan(path, group);
-      await mkdir(path).catch((error: unknown) => {
-        throw codeOf(error) === 'EEXIST' ? refusals.groupExists(group) : error;
-      });
-      await this.makeDurable(parent.path, () => rmdir(path));
+      await this.changes.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(refusals.groupExists(group)));
     });
   }
 
@@ -192,7 +185,7 @@ export class DirectoryNamespace implements Namespace {
       if (found === undefined) throw refusals.groupNotFound(group);
       if (found.type === OBJECT) throw refusals.isNoGroup(group);
       try {
-        await this.remove(group, found);
+        await this.changes.remove(found.path, metaPathOf(found.path, group));
       } finally {
         this.watches.drop(group);
       }
@@ -268,11 +261,10 @@ export class DirectoryNamespace implements Namespace {
   }
 
   /** Where a new name's file goes. @throws the refusal if there is something with that name, in any spelling */
-  private async freePath(parent: Directory, name: Name, ifTaken: Refusal): Promise<string> {
+  private async freePath(parent: Directory, name: Name, refusal: Refusal): Promise<string> {
     const path = `${parent.path}/${fileNameOf(name.part)}`;
-    if (await inspect(path)) throw ifTaken(name);
-    // To know of other spellings means to read the directory, which would be too slow where it can't be remembered.
-    if (parent.ground !== undefined && (await this.tree.findMember(parent, name))) throw ifTaken(name);
+    if (await inspect(path)) throw refusal(name);
+    if (await this.tree.isSpelledUnusually(parent, name)) throw refusal(name);
     return path;
   }
 
@@ -305,68 +297,21 @@ export class DirectoryNamespace implements Namespace {
     });
   }
 
-  /** Waits until a directory's change is on the disk, and undoes the change if it can't be brought there. */
-  private async makeDurable(directory: string, undo: () => Promise<unknown>): Promise<void> {
-    try {
-      await this.directories.sync(directory);
-    } catch (error) {
-      // The directory has gone meanwhile, with all that was in it: that was a change after this one.
-      if (saysAbsent(error)) return;
-      await undo().catch((reason: unknown) => {
-        this.faults.report('a change could not be undone:', reason, 'Look at the database directory.');
-      });
-      throw error;
-    }
-  }
-
-  /**
-   * Takes a name out of the tree, then its metadata. If the server dies in between, the metadata stays without its name:
-   * nobody sees it, and a later name doesn't inherit it, because whoever makes one removes it first.
-   */
-  private async remove(name: Name, { path }: Found): Promise<void> {
-    const metaPath = metaPathOf(path, name);
-    const taken = [{ from: path, now: await this.staging.take(path) }];
-    const undo = () => Promise.all(taken.map(({ from, now }) => rename(now, from)));
-    try {
-      if (await inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
-    } catch (error) {
-      await undo();
-      throw error;
-    }
-    await this.makeDurable(dirname(path), undo);
-    for (const { now } of taken) this.staging.discard(now);
-  }
-
-  /** Removes metadata that was left behind without its name: by Pyro 3, or by hand. */
-  private async removeOrphan(path: string, name: Name): Promise<void> {
-    const metaPath = metaPathOf(path, name);
-    if (await inspect(metaPath)) this.staging.discard(await this.staging.take(metaPath));
-  }
-
-  private changeMetadata(name: Name, change: (before: KnownMetadata) => KnownMetadata): Promise<void> {
+  private changeMetadata(name: Name, change: (before: KnownMetadata) => Omit<KnownMetadata, 'content'>): Promise<void> {
     return this.change(name, refusals.nameNotFound, async () => {
-      const found = await this.requireName(name);
-      const before = await this.readMetadata(found.path, found.stats, name);
-      const path = metaPathOf(found.path, name);
-      await this.writeMetadata(path, change(before));
-      await this.makeDurable(dirname(path), () => this.writeMetadata(path, before));
+      const { path, stats } = await this.requireName(name);
+      const metaPath = metaPathOf(path, name);
+      const before = await this.readMetadata(metaPath, stats);
+      const { system, user } = change(before);
+      if (before.content === undefined && system === before.system && user === null) return;
+      await this.changes.writeFile(metaPath, metaFileContent(system, user), before.content);
     });
-  }
-
-  private async writeMetadata(path: string, { system, user }: KnownMetadata): Promise<void> {
-    const staged = await this.staging.write(metaFileContent(system, user));
-    try {
-      await rename(staged, path);
-    } catch (error) {
-      this.staging.discard(staged);
-      throw error;
-    }
   }
 
   private async metadataOf(name: Name): Promise<KnownMetadata> {
     return this.attempt(name, refusals.nameNotFound, async () => {
       const { path, stats } = await this.requireName(name);
-      return this.readMetadata(path, stats, name);
+      return this.readMetadata(metaPathOf(path, name), stats);
     });
   }
 
@@ -377,18 +322,18 @@ export class DirectoryNamespace implements Namespace {
   }
 
   /** As Pyro 3 does, takes metadata that can't be read for none. */
-  private async readMetadata(path: string, stats: Stats, name: Name): Promise<KnownMetadata> {
-    const metaPath = metaPathOf(path, name);
+  private async readMetadata(metaPath: string, stats: Stats): Promise<KnownMetadata> {
     const reading = await readFileAt(metaPath, MAX_META_FILE_SIZE);
-    const none = { system: systemMetaOf(stats), user: null };
-    if (reading === undefined) return none;
+    const content = reading?.kind === 'file' ? reading.content : undefined;
+    const told = systemMetaOf(stats);
+    if (reading === undefined) return { system: told, user: null, content };
     try {
-      if (reading.kind !== 'file') throw new TypeError(`${reading.kind}: no file of metadata`);
-      const { system = none.system, user } = readMetaFile(reading.content);
-      return { system, user };
+      if (content === undefined) throw new TypeError(`${reading.kind}: no file of metadata`);
+      const { system = told, user } = readMetaFile(content);
+      return { system, user, content };
     } catch (error) {
       this.faults.report(`ignored ${metaPath}:`, error, 'It is no metadata. Remove it, or put back what it was.');
-      return none;
+      return { system: told, user: null, content };
     }
   }
 
@@ -429,7 +374,7 @@ export class DirectoryNamespace implements Namespace {
     const stats = await inspect(path);
     const uri = type === OBJECT ? await this.readMember(path) : undefined;
     if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
-    const { system, user } = await this.readMetadata(path, stats, name);
+    const { system, user } = await this.readMetadata(metaPathOf(path, name), stats);
     return { name, uri, systemMeta: system, userMeta: user };
   }
 
@@ -439,6 +384,13 @@ export class DirectoryNamespace implements Namespace {
     if (codeOf(error) !== 'EACCES') throw this.faults.refusalOf(error, Name.root);
     this.faults.report(`left ${path} out of a listing:`, error, 'Let the user that this server runs as read it.');
   }
+}
+
+/** Turns the system's word for a name that somebody took meanwhile into the refusal. */
+function ifTaken(refusal: NamingError): (error: unknown) => never {
+  return (error) => {
+    throw codeOf(error) === 'EEXIST' ? refusal : error;
+  };
 }
 
 /** The URI in the file at a path, undefined where there is none. @throws the system's error */

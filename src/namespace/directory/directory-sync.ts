@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { syncDirectory } from './files.js';
 
 /**
  * Makes what was changed in directories durable. Those who wait for one directory at the same time share one fsync: of
@@ -25,21 +25,11 @@ export class DirectorySync {
   }
 
   private start(directory: string): Promise<void> {
-    const done = syncPath(directory).finally(() => {
+    const done = syncDirectory(directory).finally(() => {
       if (running.next === undefined) this.running.delete(directory);
     });
     const running: { readonly done: Promise<void>; next?: Promise<void> } = { done };
     this.running.set(directory, running);
     return done;
-  }
-}
-
-/** fsync of a file or directory by its path. @throws the system's error */
-export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { link, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
-import { codeOf } from './files.js';
+import { codeOf, writeNewFile } from './files.js';
 import { META_SUFFIX } from './layout.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
@@ -35,7 +35,7 @@ export class Staging {
   ) {}
 
   /** Writes a file, whole and on the disk, and gives its path. @throws the system's error, with nothing left behind */
-  write(content: string | Uint8Array): Promise<string> {
+  write(content: Uint8Array): Promise<string> {
     const path = this.newPath();
     return this.limit(async () => {
       await this.inDirectory(() => this.writeAt(path, content));
@@ -48,20 +48,8 @@ export class Staging {
    * @param timestamp when it shall seem to have been made, in seconds
    * @throws the system's error, with nothing left behind
    */
-  async writeAt(path: string, content: string | Uint8Array, timestamp?: number): Promise<void> {
-    const file = await open(path, 'wx');
-    try {
-      try {
-        await file.writeFile(content);
-        if (timestamp !== undefined) await file.utimes(timestamp, timestamp);
-        if (this.sync) await file.sync();
-      } finally {
-        await file.close();
-      }
-    } catch (error) {
-      this.discard(path);
-      throw error;
-    }
+  writeAt(path: string, content: Uint8Array, timestamp?: number): Promise<void> {
+    return writeNewFile(path, content, { sync: this.sync, timestamp });
   }
 
   /** Makes a directory that holds nothing. @throws the system's error */
@@ -82,7 +70,7 @@ export class Staging {
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
       // For a moment there is an empty file: where there are no hard links, nothing else keeps a name from others.
-      await (await open(path, 'wx')).close();
+      await writeNewFile(path, new Uint8Array(), { sync: false });
       await rename(staged, path);
     }
   }

@@ -129,6 +129,16 @@ export class Tree {
     yield batch;
   }
 
+  /**
+   * True if a name is there, in another spelling than the usual one: as far as that can be told without reading the
+   * directory, which for each new name would take too long where it isn't remembered.
+   */
+  async isSpelledUnusually(directory: Directory, name: Name): Promise<boolean> {
+    if (directory.ground === undefined) return false;
+    const path = await this.unusualPath(directory, name);
+    return path !== undefined && (await inspect(path)) !== undefined;
+  }
+
   /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
   private async unusualPath({ path, ground }: Directory, name: Name): Promise<string | undefined> {
     const spellings = await this.cache.spellings.recall(name.parent.toString(), async () => ({

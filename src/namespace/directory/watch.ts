@@ -17,7 +17,7 @@ export interface WatchListener {
    * What has this file name in a group may have changed.
    * @param cameOrWent false where only what it holds may have changed
    */
-  changed(group: Name, fileName: string, cameOrWent: boolean): void;
+  changed(group: WatchedGroup, fileName: string, cameOrWent: boolean): void;
   /** Anything may have changed: the grounds that aren't trusted any more say what. */
   doubted(): void;
 }
@@ -52,13 +52,16 @@ export class WatchedGroup implements Ground {
   readonly members = new Map<string, WatchedGroup>();
   /** Resolves when it is known that this is a directory, and no link to one; it isn't trusted otherwise. */
   ready: Promise<void> = Promise.resolve();
+  readonly fileName: string;
 
   constructor(
     readonly name: Name,
     readonly path: string,
     readonly parent: WatchedGroup | undefined,
     readonly watcher: FSWatcher,
-  ) {}
+  ) {
+    this.fileName = basename(path);
+  }
 }
 
 export interface WatchOptions {
@@ -164,14 +167,14 @@ export class Watches {
   private changed(group: WatchedGroup, cameOrWent: boolean, fileName: string | Buffer | null): void {
     if (this.isSuspicious()) return;
     // What happens to a directory itself is told under its own name.
-    const isUnclear = typeof fileName !== 'string' || fileName === basename(group.path) || this.options.ignoresCase;
+    const isUnclear = typeof fileName !== 'string' || fileName === group.fileName || this.options.ignoresCase;
     if (isUnclear) {
       this.end(group);
       return;
     }
     const member = group.members.get(fileName);
     if (member !== undefined) this.end(member);
-    this.options.listener.changed(group.name, fileName, cameOrWent);
+    this.options.listener.changed(group, fileName, cameOrWent);
   }
 
   /** So many events at once that some may have been lost: all that is known is in doubt. */
@@ -189,7 +192,7 @@ export class Watches {
 
   private end(group: WatchedGroup): void {
     if (!group.trusted) return;
-    group.parent?.members.delete(fileNameOf(group.name.part));
+    group.parent?.members.delete(group.fileName);
     const ending = [group];
     for (let next = ending.pop(); next !== undefined; next = ending.pop()) {
       next.trusted = false;

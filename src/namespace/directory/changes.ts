@@ -1,0 +1,104 @@
+import { mkdir, rename, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { DirectorySync } from './directory-sync.js';
+import type { Faults } from './faults.js';
+import { inspect, saysAbsent } from './files.js';
+import type { Staging } from './staging.js';
+
+/**
+ * How names come into a tree, change and leave it. Each change is seen at once or not at all, and on the disk when its promise
+ * resolves; what can't be brought there is undone.
+ *
+ * Metadata is a file beside what it is about, so the two can't come or go at once. A name leaves before its metadata, and comes
+ * after metadata that has no name is removed: whenever the server dies, nobody sees the metadata of another.
+ */
+export class Changes {
+  constructor(
+    private readonly staging: Staging,
+    private readonly directories: DirectorySync,
+    private readonly faults: Faults,
+  ) {}
+
+  /** Makes a file. @throws the system's error, EEXIST if there is anything at the path */
+  async addFile(path: string, content: Uint8Array, metaPath: string): Promise<void> {
+    const staged = await this.staging.write(content);
+    try {
+      await this.withoutOrphan(metaPath, () => this.staging.place(staged, path));
+    } catch (error) {
+      this.staging.discard(staged);
+      throw error;
+    }
+    await this.makeDurable(path, () => this.takeAway(path));
+  }
+
+  /** Makes a directory. @throws the system's error, EEXIST if there is anything at the path */
+  async addDirectory(path: string, metaPath: string): Promise<void> {
+    await this.withoutOrphan(metaPath, () => mkdir(path));
+    await this.makeDurable(path, () => rmdir(path));
+  }
+
+  /** Removes a file, or a directory with all its contents, and its metadata. @throws the system's error */
+  async remove(path: string, metaPath: string): Promise<void> {
+    const taken = [{ from: path, now: await this.staging.take(path) }];
+    const undo = () => Promise.all(taken.map(({ from, now }) => rename(now, from)));
+    try {
+      if (await inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
+    } catch (error) {
+      await undo();
+      throw error;
+    }
+    await this.makeDurable(path, undo);
+    for (const { now } of taken) this.staging.discard(now);
+  }
+
+  /**
+   * Gives a file another content, or makes it.
+   * @param before its content until now, undefined if there was no such file
+   * @throws the system's error
+   */
+  async writeFile(path: string, content: Uint8Array, before: Uint8Array | undefined): Promise<void> {
+    await this.putFile(path, content);
+    await this.makeDurable(path, () => (before === undefined ? this.takeAway(path) : this.putFile(path, before)));
+  }
+
+  private async putFile(path: string, content: Uint8Array): Promise<void> {
+    const staged = await this.staging.write(content);
+    try {
+      await rename(staged, path);
+    } catch (error) {
+      this.staging.discard(staged);
+      throw error;
+    }
+  }
+
+  private async takeAway(path: string): Promise<void> {
+    this.staging.discard(await this.staging.take(path));
+  }
+
+  /** Runs an action that makes a name, without the metadata that Pyro 3, or who removed a file by hand, may have left there. */
+  private async withoutOrphan(metaPath: string, action: () => Promise<void>): Promise<void> {
+    const orphan = (await inspect(metaPath)) ? await this.staging.take(metaPath) : undefined;
+    try {
+      await action();
+    } catch (error) {
+      // It may be no orphan any more.
+      if (orphan !== undefined) await rename(orphan, metaPath);
+      throw error;
+    }
+    if (orphan !== undefined) this.staging.discard(orphan);
+  }
+
+  /** Waits until what happened to a path is on the disk, and undoes it if it can't be brought there. */
+  private async makeDurable(path: string, undo: () => Promise<unknown>): Promise<void> {
+    try {
+      await this.directories.sync(dirname(path));
+    } catch (error) {
+      // The directory has gone meanwhile, with all that was in it: that was another change, after this one.
+      if (saysAbsent(error)) return;
+      await undo().catch((reason: unknown) => {
+        this.faults.report('a change could not be undone:', reason, 'Look at the database directory.');
+      });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,227 @@
+/** The database directory when things go wrong beneath it: what needs a process of its own, or the system's tools. */
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { DatabaseChild } from './database-child.js';
+
+const URI = 'PYRO://127.0.0.1:7766/7f00000100a1b2c3';
+const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
+const isRoot = process.getuid?.() === 0;
+
+let directory: string;
+let root: string;
+const children: DatabaseChild[] = [];
+
+beforeEach(() => {
+  directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-database-`));
+  root = `${directory}/db`;
+});
+afterEach(async () => {
+  await Promise.all(children.splice(0).map((child) => child.kill()));
+  rmSync(directory, { recursive: true });
+});
+
+function start(...args: ConstructorParameters<typeof DatabaseChild>): DatabaseChild {
+  const child = new DatabaseChild(...args);
+  children.push(child);
+  return child;
+}
+
+describe('the lock', () => {
+  it('keeps a second server out, and is taken over at once when the first is killed', async () => {
+    const first = start(root);
+    await first.opened();
+    const refusal = await start(root).opened();
+    expect(refusal).toMatch(`the database ${root} is in use by process ${first.pid} on ${hostname()}, since `);
+    await first.kill();
+    const begun = performance.now();
+    expect(await start(root).opened()).toBeUndefined();
+    expect(performance.now() - begun).toBeLessThan(5000);
+  });
+});
+
+describe('durability', () => {
+  (has('strace') ? it.each : it.skip.each)([
+    ['register', ':G.new', URI, 'link', 'G/new', true],
+    ['unregister', ':G.old', null, 'rename', 'G/old', false],
+    ['createGroup', ':G.inner', null, 'mkdir', 'G/inner', false],
+    ['deleteGroup', ':H', null, 'rename', 'H', false],
+    ['setMeta', ':G.old', 'metadata', 'rename', 'G/old.ns_meta', true],
+  ])('of %s is there before the answer', async (method, name, argument, call, file, writes) => {
+    for (const path of ['G', 'H']) mkdirSync(`${root}/${path}`, { recursive: true });
+    writeFileSync(`${root}/G/old`, URI);
+    const trace = `${directory}/trace`;
+    const calls = 'trace=fsync,fdatasync,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,write';
+    const child = start(root, ['strace', '-f', '-y', '-qq', '-s', '200', '-o', trace, '-e', calls]);
+    await child.opened();
+    const before = readFileSync(trace, 'latin1').length;
+    expect(await child.ask(method, name, argument)).toBeNull();
+    const lines = readFileSync(trace, 'latin1').slice(before).split('\n');
+    const positionOf = (pattern: RegExp) => lines.findIndex((line) => pattern.test(line));
+    const escaped = (path: string) => path.replaceAll(/[.\\]/g, '\\$&');
+
+    const changed = positionOf(new RegExp(`${call}(at2?)?\\(.*"${escaped(`${root}/${file}`)}"`));
+    const onDisk = positionOf(new RegExp(`fsync\\(\\d+<${escaped(`${root}/${file}`.replace(/\/[^/]*$/, ''))}>`));
+    const answered = positionOf(/write\(1<.*"\[1,null\]/);
+    expect(changed).toBeGreaterThanOrEqual(0);
+    expect(onDisk).toBeGreaterThan(changed);
+    expect(answered).toBeGreaterThan(onDisk);
+    const fileOnDisk = positionOf(/fsync\(\d+<.*\.pyro-ns\.ns_meta\/[^/]*\.ns_meta>/);
+    expect(fileOnDisk >= 0).toBe(writes);
+    expect(fileOnDisk).toBeLessThan(changed);
+    await child.close();
+  });
+});
+
+describe('a fault', () => {
+  const withLimit = (limit: number) => ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh'];
+
+  (isRoot ? describe : describe.skip)('of a small file system', () => {
+    let child: DatabaseChild;
+
+    beforeEach(async () => {
+      mkdirSync(root);
+      mount('-t', 'tmpfs', '-o', 'size=256k', 'none', root);
+      child = start(root);
+      await child.opened();
+      await child.ask('createGroup', ':G');
+      await child.ask('register', ':G.x', URI);
+    });
+    afterEach(async () => {
+      await child.kill();
+      spawnSync('umount', [root]);
+    });
+
+    function mount(...args: string[]): void {
+      const { status, stderr } = spawnSync('mount', args);
+      if (status !== 0) throw new Error(stderr.toString());
+    }
+
+    it('that is full refuses changes, and no more once there is room', async () => {
+      expect(() => {
+        writeFileSync(`${root}/filler`, Buffer.alloc(1024 * 1024));
+      }).toThrow('ENOSPC');
+      const text = 'no space left in the database';
+      expect(await child.ask('register', ':G.y', URI)).toBe(text);
+      expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
+      expect(await child.ask('resolve', ':G.x')).toBe(URI);
+      expect(await child.ask('list', ':G')).toEqual([{ part: 'x', type: 1 }]);
+      expect(child.log).toContain('Make room');
+      expect(child.log).toContain(root);
+      rmSync(`${root}/filler`);
+      expect(await child.ask('register', ':G.y', URI)).toBeNull();
+      expect(await child.ask('setMeta', ':G.x', 'metadata')).toBeNull();
+      await child.close();
+      expect(readdirSync(`${root}/G`).sort()).toEqual(['x', 'x.ns_meta', 'y']);
+    });
+
+    it('that is read-only refuses changes, and no more once it is not', async () => {
+      mount('-o', 'remount,ro', root);
+      const text = 'the database is read-only';
+      expect(await child.ask('register', ':G.y', URI)).toBe(text);
+      expect(await child.ask('unregister', ':G.x')).toBe(text);
+      expect(await child.ask('createGroup', ':H')).toBe(text);
+      expect(await child.ask('deleteGroup', ':G')).toBe(text);
+      expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
+      expect(await child.ask('resolve', ':G.x')).toBe(URI);
+      expect(child.log).toContain('for writing');
+      mount('-o', 'remount,rw', root);
+      expect(await child.ask('unregister', ':G.x')).toBeNull();
+      expect(await child.ask('deleteGroup', ':G')).toBeNull();
+    });
+
+    it('that something is mounted over is seen', async () => {
+      mount('-t', 'tmpfs', 'none', root);
+      const start = performance.now();
+      while ((await child.ask('resolve', ':G.x')) === URI && performance.now() - start < 5000) continue;
+      expect(await child.ask('resolve', ':G.x')).toBe('name not found');
+      spawnSync('umount', [root]);
+    });
+  });
+
+  (isRoot ? it : it.skip)('of permissions refuses what is not permitted, and no more once it is', async () => {
+    const [uid, gid] = [65534, 65534];
+    chmodSync(directory, 0o755);
+    mkdirSync(`${root}/G`, { recursive: true });
+    chownSync(root, uid, gid);
+    writeFileSync(`${root}/G/x`, URI);
+    writeFileSync(`${root}/G/secret`, URI, { mode: 0o600 });
+    const child = start(root, [], { uid, gid });
+    expect(await child.opened()).toBeUndefined();
+    const text = 'no permission in the database';
+    expect(await child.ask('register', ':G.y', URI)).toBe(text);
+    expect(await child.ask('unregister', ':G.x')).toBe(text);
+    expect(await child.ask('resolve', ':G.secret')).toBe(text);
+    expect(await child.ask('resolve', ':G.x')).toBe(URI);
+    expect(child.log).toContain('Let the user that this server runs as');
+    chownSync(`${root}/G`, uid, gid);
+    chownSync(`${root}/G/secret`, uid, gid);
+    expect(await child.ask('register', ':G.y', URI)).toBeNull();
+    expect(await child.ask('resolve', ':G.secret')).toBe(URI);
+  });
+
+  it('of too many open files is told, and over when there are fewer', async () => {
+    mkdirSync(`${root}/G`, { recursive: true });
+    for (let index = 0; index < 200; index += 1) writeFileSync(`${root}/G/n${index}`, URI);
+    const child = start(root, withLimit(40));
+    await child.opened();
+    const names = Array.from({ length: 200 }, (_, index) => `:G.n${index}`);
+    const answers = new Set(await Promise.all(names.map((name) => child.ask('resolve', name))));
+    answers.delete(URI);
+    expect([...answers]).toEqual(['too many open files']);
+    expect(child.log).toContain('ulimit -n');
+    for (const name of names) expect(await child.ask('resolve', name)).toBe(URI);
+    expect(await child.ask('register', ':G.new', URI)).toBeNull();
+  });
+
+  (has('strace') ? it : it.skip)('of the disk undoes what could not be made durable', async () => {
+    mkdirSync(`${root}/G`, { recursive: true });
+    writeFileSync(`${root}/G/x`, URI);
+    // Directories can't be brought to the disk for a while: fsync of the group fails.
+    const fault = ['-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO:when=1..8', '-P', `${root}/G`];
+    const child = start(root, ['strace', '-f', '-qq', '-o', '/dev/null', ...fault]);
+    await child.opened();
+    const text = 'input/output error in the database';
+    expect(await child.ask('register', ':G.y', URI)).toBe(text);
+    expect(await child.ask('resolve', ':G.y')).toBe('name not found');
+    expect(await child.ask('unregister', ':G.x')).toBe(text);
+    expect(await child.ask('resolve', ':G.x')).toBe(URI);
+    expect(await child.ask('createGroup', ':G.g')).toBe(text);
+    expect(await child.ask('list', ':G')).toEqual([{ part: 'x', type: 1 }]);
+    expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
+    expect(await child.ask('getMeta', ':G.x')).toBeNull();
+    // The tracer counts for each thread.
+    let answer = await child.ask('register', ':G.y', URI);
+    for (let times = 0; times < 100 && answer === text; times += 1) answer = await child.ask('register', ':G.y', URI);
+    expect(answer).toBeNull();
+    expect(await child.ask('resolve', ':G.y')).toBe(URI);
+    await child.close();
+    expect(readdirSync(`${root}/G`).sort()).toEqual(['x', 'y']);
+  });
+
+  it('of a database that vanishes is over when it is back', async () => {
+    const child = start(root);
+    await child.opened();
+    await child.ask('createGroup', ':G');
+    await child.ask('register', ':G.x', URI);
+    renameSync(root, `${root}.away`);
+    expect(await child.ask('register', ':G.y', URI)).toBe('the database is missing');
+    expect(await child.ask('resolve', ':G.x')).toBe('the database is missing');
+    expect(child.log).toContain('put it back');
+    renameSync(`${root}.away`, root);
+    expect(await child.ask('resolve', ':G.x')).toBe(URI);
+    expect(await child.ask('register', ':G.y', URI)).toBeNull();
+  });
+});
