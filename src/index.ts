@@ -1,14 +1,28 @@
 /** The public names of the package. */
-export { loadConfig, defaultConfig, createLog, defaultLog, silentLog, type Config, type Log } from './config/index.js';
+export {
+  loadConfig,
+  defaultConfig,
+  createLog,
+  defaultLog,
+  silentLog,
+  type Config,
+  type ConfigSource,
+  type Log,
+} from './config/index.js';
 export * from './errors.js';
-export { Name, newGUID, PyroURI, INTERNAL_DAEMON_GUID, NAMESERVER_NAME } from './names/index.js';
+export { Name, newGUID, PyroURI, INTERNAL_DAEMON_GUID, NAMESERVER_NAME, type ObjectProtocol } from './names/index.js';
 export {
   DirectoryNamespace,
+  GROUP,
   MemoryNamespace,
+  OBJECT,
+  type DirectoryOptions,
   type ListEntry,
   type Namespace,
   type NamespaceEntry,
+  type NodeType,
   type SystemMeta,
+  type WatchMode,
 } from './namespace/index.js';
 export {
   BCReqValidator,
@@ -17,6 +31,8 @@ export {
   NameServerProxy,
   NameServerStarter,
   watch,
+  type Acceptance,
+  type ChangesSince,
   type Guards,
   type LocatorOptions,
   type NameChange,
@@ -24,6 +40,7 @@ export {
   type OperationGuard,
   type StarterOptions,
   type StartOptions,
+  type SystemCommand,
   type WatchEvent,
   type WatchOptions,
   type Whereabouts,
@@ -43,6 +60,9 @@ export {
   PythonUnicode,
   toDate,
   tuple,
+  type Construction,
+  type PickleReadOptions,
+  type PickleWriteOptions,
   type PythonValue,
   type PythonWritable,
 } from './pickle/index.js';
@@ -57,17 +77,22 @@ export {
   getProxyForURI,
   keywords,
   ObjBase,
+  Pickled,
   PYROAdapter,
   RemoteError,
   SynchronizedObjBase,
   type AdapterOptions,
+  type Answer,
   type AttrProxy,
   type DaemonOptions,
+  type GuardedDaemon,
   type InvocationOptions,
   type Keywords,
   type NameServerObject,
   type Proxy,
   type RemoteAccess,
   type Servant,
+  type Untyped,
+  type Verdict,
 } from './rpc/index.js';
-export { DeniedReason, type ServerConnection } from './wire/index.js';
+export { DeniedReason, type CallRequest, type ServerConnection } from './wire/index.js';

@@ -1,6 +1,7 @@
 /** The tree of groups and objects, and the stores that keep it. */
 export { DirectoryNamespace } from './directory/directory-namespace.js';
 export type { DirectoryOptions } from './directory/directory-namespace.js';
+export type { WatchMode } from './directory/watch.js';
 export { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './directory/lock.js';
 export type { LockHolder } from './directory/lock.js';
 export { EtcdNamespace } from './etcd/etcd-namespace.js';

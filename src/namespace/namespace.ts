@@ -1,9 +1,11 @@
 import type { Name, PyroURI } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
 
-/** Pyro's codes of what a name is: they stand in listings and in system metadata. */
+/** Pyro's code of a group, in listings and in system metadata. */
 export const GROUP = 0;
+/** Pyro's code of an object, in listings and in system metadata. */
 export const OBJECT = 1;
+/** What a name is. */
 export type NodeType = typeof GROUP | typeof OBJECT;
 
 /** What the name server itself keeps of a name: Pyro's `NameSpaceSystemMeta`. */

@@ -7,7 +7,7 @@ import { DefaultConnValidator } from '../rpc/index.js';
 import type { ServerConnection } from '../wire/index.js';
 
 /** What a guard says: true, or 1 as in Pyro, accepts. */
-type Verdict = boolean | number;
+export type Acceptance = boolean | number;
 
 /** Anything else than a plain yes refuses: what a plugin in JavaScript returns need not be what it should. */
 export const isAcceptance = (verdict: unknown): boolean => verdict === true || verdict === 1;
@@ -23,11 +23,11 @@ export class BCReqValidator {
   /** Sends the one who asked a text, such as why a request is refused. */
   reply: (message: string) => void = () => undefined;
 
-  acceptLocationCmd(): Verdict {
+  acceptLocationCmd(): Acceptance {
     return true;
   }
 
-  acceptShutdownCmd(): Verdict {
+  acceptShutdownCmd(): Acceptance {
     return true;
   }
 }
@@ -43,7 +43,7 @@ export interface OperationGuard {
    * @param caller the connection it came over, the one that `acceptHost` and `acceptIdentification` have seen
    * @returns true (or Pyro's 1) to allow; anything else refuses
    */
-  acceptOperation(operation: string, name: string | undefined, caller: ServerConnection): Verdict | Promise<Verdict>;
+  acceptOperation(operation: string, name: string | undefined, caller: ServerConnection): Acceptance | Promise<Acceptance>;
 }
 
 /** A security plugin's two guards; either may be missing. */

@@ -18,6 +18,7 @@ const MAX_ANSWER_SIZE = 1000;
 /** The longest that Node's timers wait. */
 const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
 
+/** What a locator is set up with; the configuration says what is not given here. */
 export interface LocatorOptions {
   /** Of this process, by default. It is changed where the second name server is found, and not the first. */
   readonly config?: Config | undefined;

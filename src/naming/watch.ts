@@ -6,6 +6,7 @@ import type { NameServerProxy } from './name-server-proxy.js';
 /** A change, or `missed` where there may have been some that nobody can tell any more. */
 export type WatchEvent = NameChange | { readonly operation: 'missed'; readonly name?: undefined };
 
+/** How a name server is watched. */
 export interface WatchOptions {
   /** Seconds between two looks at a name server that can't tell of changes by itself (Pyro 3's own). */
   readonly interval?: number | undefined;

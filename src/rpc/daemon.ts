@@ -32,6 +32,7 @@ export interface NameServerObject {
   resolve(name: string): Promise<PyroURI>;
 }
 
+/** How a daemon is started; the configuration says what is not given here. */
 export interface DaemonOptions {
   /** PYRO by default; PYROSSL is the same within TLS, with the certificates of the PYROSSL_* items. */
   readonly protocol?: ObjectProtocol | undefined;

@@ -25,6 +25,7 @@ import { Gate, Turns } from './turns.js';
 import type { WatchMode } from './watch.js';
 import { suitableWatchMode, Watches } from './watch.js';
 
+/** How a database is opened and kept. */
 export interface DirectoryOptions {
   readonly log: Log;
   /** Whether a change is on the disk before it is answered (PYRO_NS_SYNC). Without, a power failure may undo or tear it. */
