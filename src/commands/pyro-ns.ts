@@ -21,9 +21,6 @@ const LETTERS: OptionLetters = new Map([
   ['2', 'secondary'],
 ]);
 
-/** Options that are understood, and not built yet. */
-const NOT_YET = ['primary', 'secondary'] as const;
-
 /** What is wrong with the command line. */
 class UsageError extends Error {}
 
@@ -34,6 +31,19 @@ function port(value: string | undefined): number | undefined {
     throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
   }
   return number;
+}
+
+/** -1 and -2: this server's place in a pair, and where the other one is. */
+function pairing({ primary, secondary }: Readonly<Record<'primary' | 'secondary', string | undefined>>) {
+  if (primary !== undefined && secondary !== undefined) throw new UsageError('-1 and -2 exclude each other');
+  const value = primary ?? secondary;
+  if (value === undefined) return {};
+  const [, host = '', digits] = /^([^:]*)(?::(.*))?$/s.exec(value) ?? [];
+  if (value !== '' && host === '') throw new UsageError(`-1 and -2 take host:port, not '${value}'`);
+  return {
+    role: primary === undefined ? 'secondary' : 'primary',
+    twin: host === '' ? undefined : { host, port: port(digits === '' ? undefined : digits) },
+  } as const;
 }
 
 function parser(args: readonly string[]) {
@@ -84,9 +94,6 @@ interface Arguments extends StartOptions {
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
   const options = await parser(args).parseAsync();
   if (options['help'] === true) return undefined;
-  for (const name of NOT_YET) {
-    if (options[name] !== undefined) throw new UsageError(`--${name} is not supported yet`);
-  }
   return {
     hostname: options.host,
     nsport: options.port,
@@ -103,6 +110,7 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     keep: options.keep,
     verbose: options.verbose,
     identification: options.identification,
+    ...pairing(options),
   };
 }
 

@@ -14,3 +14,4 @@ export { NameServerStarter } from './starter.js';
 export type { StarterOptions, StartOptions } from './starter.js';
 export { watch } from './watch.js';
 export type { WatchEvent, WatchOptions } from './watch.js';
+export type { TwinAddress, TwinRole, TwinStatus } from './twin/index.js';

@@ -15,9 +15,11 @@ import {
 } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
+import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './guards.js';
+import type { Twin } from './twin/index.js';
 
 /** What a name server object needs to know beside its namespace. */
 export interface NameServerOptions {
@@ -33,7 +35,12 @@ export interface NameServerOptions {
   readonly onShutdown: () => void;
   /** Asked before each operation, where there is one. */
   readonly operationGuard?: OperationGuard | undefined;
+  /** The other name server, where this one is one of a pair. */
+  readonly twin?: Twin | undefined;
 }
+
+/** What the other name server of a pair asks while this one is still taking over its names. */
+const UNSETTLED_METHODS: ReadonlySet<string> = new Set(['_r_ha', '_status']);
 
 interface Method {
   /** The parameters' names, as Pyro 3 has them. */
@@ -86,9 +93,14 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
-    const { operationGuard } = this.options;
-    if (operationGuard === undefined) return this.perform(call);
-    return this.requirePermission(operationGuard, call, caller).then(() => this.perform(call));
+    const { operationGuard, twin } = this.options;
+    if (twin?.has(call.method)) {
+      return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
+    }
+    const unsettled = UNSETTLED_METHODS.has(call.method) ? undefined : twin?.unsettled;
+    if (operationGuard === undefined && unsettled === undefined) return this.perform(call);
+    const permission = operationGuard && this.requirePermission(operationGuard, call, caller);
+    return Promise.all([permission, unsettled]).then(() => this.perform(call));
   }
 
   private perform(call: CallRequest): Answer | Promise<Answer> {
@@ -108,14 +120,14 @@ export class NameServer implements Servant, NameServerObject {
   async register(name: string, uri: PyroURI): Promise<void> {
     const parsed = this.parseName(name);
     requireNewName(parsed);
-    await this.namespace.register(parsed, uri);
+    await this.change({ kind: 'register', name: parsed, uri });
     this.options.log.msg('NameServer', 'registered', parsed, 'with URI', uri);
     this.changes.append({ operation: 'register', name: parsed.toString(), uri: uri.toString() });
   }
 
   async unregister(name: string): Promise<void> {
     const parsed = this.parseName(name);
-    await this.namespace.unregister(parsed);
+    await this.change({ kind: 'unregister', name: parsed });
     this.options.log.msg('NameServer', 'unregistered', parsed);
     this.changes.append({ operation: 'unregister', name: parsed.toString() });
   }
@@ -178,15 +190,27 @@ export class NameServer implements Servant, NameServerObject {
       _r_ha: {
         parameters: ['attr'],
         // Pyro's codes: 1 is a method, 2 an attribute.
-        call: (attribute) => (this.methods.has(textOf(attribute) ?? '') ? 1 : 2),
+        call: (attribute) => (this.hasMethod(textOf(attribute) ?? '') ? 1 : 2),
       },
       resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
       // Not in Pyro 3: see docs/pyro-nsc.md.
       _changes: { parameters: ['since'], call: (since) => this.answerChanges(since) },
+      // Not in Pyro 3: see docs/pair.md.
+      _status: { parameters: [], call: () => this.answerStatus() },
       _shutdown: { parameters: [], call: () => this.answerShutdown() },
     };
     return new Map(Object.entries(methods));
+  }
+
+  private hasMethod(name: string): boolean {
+    return this.methods.has(name) || this.options.twin?.has(name) === true;
+  }
+
+  /** Makes a change here, and tells the twin. */
+  private change(change: Change): Promise<void> {
+    const { twin } = this.options;
+    return twin ? twin.perform(change) : applyChange(this.namespace, change);
   }
 
   private answerResolve(name: Name): Answer | Promise<Answer> {
@@ -223,21 +247,21 @@ export class NameServer implements Servant, NameServerObject {
 
   private async answerCreateGroup(group: Name): Promise<null> {
     requireNewName(group);
-    await this.namespace.createGroup(group);
+    await this.change({ kind: 'createGroup', name: group });
     this.options.log.msg('NameServer', 'created group', group);
     this.changes.append({ operation: 'createGroup', name: group.toString() });
     return null;
   }
 
   private async answerDeleteGroup(group: Name): Promise<null> {
-    await this.namespace.deleteGroup(group);
+    await this.change({ kind: 'deleteGroup', name: group });
     this.options.log.msg('NameServer', 'deleted group', group);
     this.changes.append({ operation: 'deleteGroup', name: group.toString() });
     return null;
   }
 
   private async answerSetMeta(name: Name, meta: PythonValue): Promise<null> {
-    await this.namespace.setMeta(name, meta);
+    await this.change({ kind: 'setMeta', name, meta });
     this.changes.append({ operation: 'setMeta', name: name.toString() });
     return null;
   }
@@ -255,12 +279,18 @@ export class NameServer implements Servant, NameServerObject {
       await this.namespace.getSystemMeta(name);
       throw new RemoteError('exceptions', 'TypeError', ['system meta info must be NameSpaceSystemMeta object']);
     }
-    await this.namespace.setSystemMeta(name, meta);
+    await this.change({ kind: 'setSystemMeta', name, meta });
     return null;
   }
 
   private refuseSync(subject: string): never {
     throw new NamingError(`${subject} in 'primary' or 'secondary' mode`);
+  }
+
+  /** How this name server does: `role` single, primary or secondary, and of a pair `twin`, a TwinStatus as a dict. */
+  private answerStatus(): PythonWritable {
+    const { twin } = this.options;
+    return { role: twin?.role ?? 'single', twin: twin ? { ...twin.status() } : null };
   }
 
   private answerShutdown(): string {

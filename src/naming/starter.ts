@@ -18,6 +18,7 @@ import { BroadcastServer } from './broadcast.js';
 import type { Guards, OperationGuard } from './guards.js';
 import { NameServerLocator } from './locator.js';
 import { NameServer } from './name-server.js';
+import { Twin, TwinFinder, type TwinAddress, type TwinRole } from './twin/index.js';
 
 const DEFAULT_DATABASE = 'Pyro_NS_database';
 
@@ -47,6 +48,10 @@ export interface StartOptions {
   /** Who may connect, and do what: see `loadGuards`. */
   readonly guards?: Partial<Guards> | undefined;
   readonly verbose?: boolean | undefined;
+  /** Run as one of a pair. The ports and addresses of a secondary are the PYRO_NS2_* items. */
+  readonly role?: TwinRole | undefined;
+  /** Where the other one of the pair is; without it, it is looked for. */
+  readonly twin?: TwinAddress | undefined;
 }
 
 /** What a starter works with. */
@@ -67,6 +72,8 @@ export class NameServerStarter implements AsyncDisposable {
   private namespace: Namespace | undefined;
   private nameServer: NameServer | undefined;
   private broadcastServer: BroadcastServer | undefined;
+  private finder: TwinFinder | undefined;
+  private twin: Twin | undefined;
   private stopping: Promise<void> | undefined;
   private announceStart: () => void = () => undefined;
   private announceStop: () => void = () => undefined;
@@ -93,7 +100,8 @@ export class NameServerStarter implements AsyncDisposable {
       if (options.verbose) print(line);
     };
     try {
-      if (!options.dontlookupother) await this.lookForAnother(options);
+      const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
+      await this.locateTwin(options, another);
       const daemon = await this.startDaemon(options);
       this.guard(daemon, options);
       const uri = await this.serve(daemon, options);
@@ -110,7 +118,8 @@ export class NameServerStarter implements AsyncDisposable {
       await this.publish(uri);
       if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
       this.logStart(daemon);
-      print('Name Server started.');
+      print(`${titleOf(options.role)}Name Server started.`);
+      await this.twin?.start(uri);
       this.announceStart();
       return uri;
     } catch (error) {
@@ -159,6 +168,8 @@ export class NameServerStarter implements AsyncDisposable {
   private async stop(): Promise<void> {
     await this.broadcastServer?.close();
     this.nameServer?.close();
+    this.finder?.stop();
+    await this.twin?.stop();
     await this.daemon?.shutdown();
     await this.namespace?.close();
     this.options.log.msg('NS daemon', 'Shut down gracefully.');
@@ -169,23 +180,43 @@ export class NameServerStarter implements AsyncDisposable {
    * Looks for another name server on the network segment, in Pyro's time.
    * @throws NamingError where there is one, and several aren't allowed
    */
-  private async lookForAnother({ bcaddr, allowmultiple }: StartOptions): Promise<void> {
-    const { config, log, identification, print } = this.options;
-    // A copy: what the locator learns on the way is not for the server's own settings.
-    const patience = { ...config, PYRO_BC_RETRIES: 1, PYRO_BC_TIMEOUT: 0.7 };
-    const locator = new NameServerLocator({ config: patience, log, identification });
-    const other = await locator.detectNS({ bcaddr: bcaddr ?? config.PYRO_NS_BC_ADDR }).catch((error: unknown) => {
-      if (error instanceof PyroError) return undefined;
-      throw error;
-    });
-    if (other === undefined) return;
+  private async lookForAnother(options: StartOptions): Promise<PyroURI | undefined> {
+    const { print } = this.options;
+    const other = await this.locate(options);
+    if (other === undefined) return undefined;
     print('The Name Server appears to be already running on this segment.');
     print(`(host: ${other.address}  port: ${other.port} )`);
-    if (!allowmultiple) {
+    if (options.role !== undefined) return other;
+    if (!options.allowmultiple) {
       print(MULTIPLE_REFUSAL);
       throw new NamingError(MULTIPLE_REFUSAL);
     }
     print('WARNING: starting another Name Server in the same segment!');
+    return other;
+  }
+
+  /** Looks for a name server in Pyro's time; by broadcast only, where a port is given. */
+  private async locate(options: StartOptions, port?: number): Promise<PyroURI | undefined> {
+    const { config, log, identification } = this.options;
+    // A copy: what the locator learns on the way is not for the server's own settings.
+    const patience = { ...config, PYRO_BC_RETRIES: 1, PYRO_BC_TIMEOUT: 0.7 };
+    const locator = new NameServerLocator({ config: patience, log, identification });
+    const bcaddr = options.bcaddr ?? broadcastSettings(config, options.role).address;
+    return locator.detectNS({ bcaddr, port }).catch((error: unknown) => {
+      if (error instanceof PyroError) return undefined;
+      throw error;
+    });
+  }
+
+  /** Looks for the other name server of a pair before our own daemon is started, as Pyro does it. */
+  private async locateTwin(options: StartOptions, another: PyroURI | undefined): Promise<void> {
+    const { role, twin } = options;
+    if (role === undefined) return;
+    const other = broadcastSettings(this.options.config, role === 'primary' ? 'secondary' : 'primary');
+    const broadcast = (): Promise<PyroURI | undefined> => this.locate(options, other.port);
+    this.finder = new TwinFinder({ ...this.options, role, address: twin, broadcast });
+    if (another) this.finder.note(another);
+    await this.finder.locate('Locating twin NameServer.');
   }
 
   private guard(daemon: Daemon, { guards }: StartOptions): void {
@@ -199,9 +230,10 @@ export class NameServerStarter implements AsyncDisposable {
   private async startBroadcastServer(
     uri: PyroURI,
     onLoopback: boolean,
-    { nobroadcast, bcaddr, bcport, keep, guards }: StartOptions,
+    { nobroadcast, bcaddr, bcport, keep, guards, role }: StartOptions,
   ): Promise<BroadcastServer | undefined> {
     const { config, log, print } = this.options;
+    const settings = broadcastSettings(config, role);
     if (nobroadcast) {
       log.msg('NS daemon', 'Not starting broadcast server due to config option');
       return undefined;
@@ -214,8 +246,8 @@ export class NameServerStarter implements AsyncDisposable {
       return await BroadcastServer.start({
         config,
         log,
-        address: bcaddr ?? config.PYRO_NS_BC_ADDR,
-        port: bcport ?? config.PYRO_NS_BC_PORT,
+        address: bcaddr ?? settings.address,
+        port: bcport ?? settings.port,
         uri,
         ignoreShutdown: keep === true,
         requestValidator: guards?.broadcast,
@@ -240,9 +272,9 @@ export class NameServerStarter implements AsyncDisposable {
     else log.msg('NS daemon', 'No Broadcast server');
   }
 
-  private async startDaemon({ hostname, nsport, ssl }: StartOptions): Promise<Daemon> {
+  private async startDaemon({ hostname, nsport, ssl, role }: StartOptions): Promise<Daemon> {
     const { config, log, print } = this.options;
-    const port = nsport ?? config.PYRO_NS_PORT;
+    const port = nsport ?? (role === 'secondary' ? config.PYRO_NS2_PORT : config.PYRO_NS_PORT);
     try {
       const protocol = ssl ? 'PYROSSL' : 'PYRO';
       this.daemon = await Daemon.start({
@@ -272,6 +304,7 @@ export class NameServerStarter implements AsyncDisposable {
     const connectionGuard = options.guards?.connection;
     const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
     this.namespace = namespace;
+    this.twin = this.finder && new Twin({ ...this.options, namespace, persistent, finder: this.finder });
     const nameServer = new NameServer(namespace, {
       config,
       log,
@@ -281,6 +314,7 @@ export class NameServerStarter implements AsyncDisposable {
       // The reply to the request goes out first.
       onShutdown: () => setImmediate(() => void this.shutdown()),
       operationGuard: isOperationGuard(connectionGuard) ? connectionGuard : undefined,
+      twin: this.twin,
     });
     this.nameServer = nameServer;
     await nameServer.createInitialGroups();
@@ -319,6 +353,16 @@ export class NameServerStarter implements AsyncDisposable {
     }
   }
 }
+
+/** What Pyro prints before the name server's own words. */
+const titleOf = (role: TwinRole | undefined): string =>
+  role === undefined ? '' : role === 'primary' ? 'Primary ' : 'Secondary ';
+
+/** Where a name server of a role is asked by broadcast. */
+const broadcastSettings = (config: Config, role: TwinRole | undefined) =>
+  role === 'secondary'
+    ? { address: config.PYRO_NS2_BC_ADDR, port: config.PYRO_NS2_BC_PORT }
+    : { address: config.PYRO_NS_BC_ADDR, port: config.PYRO_NS_BC_PORT };
 
 const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback address 127.0.x.x';
 

@@ -26,6 +26,8 @@ export interface Exit {
 export interface StartOptions {
   /** Options of `pyro-ns` besides `-n 127.0.0.1 -p port -r -x`; `-d` must stand last. */
   arguments?: readonly string[];
+  /** Let it look for another name server first: without -r. Pyro 3.16 needs that with -1 and -2. */
+  lookup?: boolean;
   /** The PYRO_STORAGE directory; without it a temporary one, which `dispose` removes. */
   storage?: string;
   /** More PYRO_* items. */

@@ -50,9 +50,9 @@ export class NameServerProcess {
     this.#storageIsOurs = storageIsOurs;
   }
 
-  static async start(server, { arguments: args = [], storage, environment = {}, port = 0 } = {}) {
+  static async start(server, { arguments: args = [], lookup = false, storage, environment = {}, port = 0 } = {}) {
     const directory = storage ?? (await mkdtemp(join(tmpdir(), 'pyro-ns-test-')));
-    const started = new NameServerProcess(server, { args, environment }, directory, storage === undefined);
+    const started = new NameServerProcess(server, { args, lookup, environment }, directory, storage === undefined);
     try {
       await started.#launch(port);
     } catch (error) {
@@ -88,7 +88,8 @@ export class NameServerProcess {
 
   async #launch(port) {
     const [command, ...fixed] = this.#server.command;
-    const args = [...fixed, '-n', '127.0.0.1', '-p', String(port), '-r', '-x', ...this.#options.args];
+    const args = [...fixed, '-n', '127.0.0.1', '-p', String(port), '-x', ...this.#options.args];
+    if (!this.#options.lookup) args.splice(fixed.length, 0, '-r');
     this.output = '';
     this.#child = spawn(command, args, {
       cwd: this.storage,

@@ -1,0 +1,161 @@
+import { lookup } from 'node:dns/promises';
+import { networkInterfaces } from 'node:os';
+import type { Config, Log } from '../../config/index.js';
+import { ConnectionDeniedError, PyroError } from '../../errors.js';
+import type { PyroURI } from '../../names/index.js';
+import { RemoteError } from '../../rpc/index.js';
+import type { ServerConnection } from '../../wire/index.js';
+import { Peer, type Whereabouts } from './peer.js';
+import type { TwinRole } from './records.js';
+
+/** How often, at most, strangers can make us look up where the twin is, in milliseconds. */
+const LOOKUP_INTERVAL = 1000;
+
+/** Where the twin is, as far as it is known. */
+export interface TwinAddress {
+  readonly host: string;
+  /** Without it, the port that a server of the twin's role has. */
+  readonly port?: number | undefined;
+}
+
+export interface TwinFinderOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly print: (line: string) => void;
+  readonly role: TwinRole;
+  readonly identification?: string | undefined;
+  /** As given with -1 or -2. */
+  readonly address: TwinAddress | undefined;
+  /** Asks by broadcast; undefined where nobody answers. */
+  readonly broadcast: () => Promise<PyroURI | undefined>;
+}
+
+/** Knows where the other name server of a pair is, or finds it; and knows it from strangers. */
+export class TwinFinder {
+  readonly role: TwinRole;
+  private readonly isIdentified: boolean;
+  private readonly address: TwinAddress | undefined;
+  /** The twin, as it was last found or as it told itself. */
+  private found: Whereabouts | undefined;
+  private own: Whereabouts | undefined;
+  private located: Peer | undefined;
+  private trusted: ReadonlySet<string> = new Set();
+  private lastLookup = -Infinity;
+  private lookingUp: Promise<void> | undefined;
+
+  constructor(private readonly options: TwinFinderOptions) {
+    const { config, role, address, identification } = options;
+    this.role = role;
+    this.isIdentified = identification !== undefined;
+    const hostname = role === 'primary' ? config.PYRO_NS2_HOSTNAME : config.PYRO_NS_HOSTNAME;
+    this.address = address ?? (hostname === undefined ? undefined : { host: hostname });
+  }
+
+  /** Tells where we are ourselves: that is not the twin. */
+  exclude(own: PyroURI): void {
+    this.own = { host: own.address, port: own.port };
+  }
+
+  /** Tells where the twin is, by who found it or by itself. */
+  note(uri: PyroURI): void {
+    this.found = { host: uri.address, port: uri.port };
+  }
+
+  /**
+   * Connects to the twin.
+   * @throws ConnectionDeniedError where it doesn't let us in; PyroError, RemoteError where it can't be found
+   */
+  async connect(): Promise<Peer> {
+    const where = this.addressOfTwin() ?? (await this.locateByBroadcast());
+    return Peer.open(where, this.options);
+  }
+
+  /**
+   * Looks for the twin, and says so as Pyro does; `takeLocated` has the connection.
+   * @throws ConnectionDeniedError where it doesn't let us in
+   */
+  async locate(announcement: string): Promise<void> {
+    const { log, print } = this.options;
+    print(announcement);
+    try {
+      const peer = await this.connect();
+      this.located = peer;
+      print(`Found twin NameServer at ${peer.uri.address} port ${peer.uri.port}`);
+      log.msg('NameServerStarter', 'Found twin NS at', peer.uri);
+    } catch (error) {
+      if (error instanceof ConnectionDeniedError || !isExpected(error)) throw error;
+      print(`WARNING: Cannot find twin NS yet:  ${error.message}`);
+      log.msg('NameServerStarter', 'Cannot find twin NS yet:', error.message);
+    }
+  }
+
+  /** Hands over the connection that `locate` made, if it is still open. */
+  takeLocated(): Peer | undefined {
+    const peer = this.located;
+    this.located = undefined;
+    return peer?.isOpen ? peer : undefined;
+  }
+
+  stop(): void {
+    this.located?.close();
+  }
+
+  /**
+   * True if a caller may act as the twin: it has the passphrase where one is required; else it calls from where the
+   * twin is.
+   */
+  async trusts(caller: ServerConnection): Promise<boolean> {
+    if (this.isIdentified) return true;
+    const { remoteAddress } = caller;
+    if (remoteAddress === undefined) return false;
+    if (this.trusted.has(remoteAddress)) return true;
+    if (this.lookingUp === undefined && performance.now() - this.lastLookup < LOOKUP_INTERVAL) return false;
+    this.lookingUp ??= this.lookUp().finally(() => {
+      this.lookingUp = undefined;
+      this.lastLookup = performance.now();
+    });
+    await this.lookingUp;
+    return this.trusted.has(remoteAddress);
+  }
+
+  private addressOfTwin(): Whereabouts | undefined {
+    const { config, role } = this.options;
+    if (this.address === undefined) return this.found;
+    const port = role === 'primary' ? config.PYRO_NS2_PORT : config.PYRO_NS_PORT;
+    return { host: this.address.host, port: this.address.port ?? port };
+  }
+
+  private async locateByBroadcast(): Promise<Whereabouts> {
+    const uri = await this.options.broadcast();
+    if (uri === undefined || (uri.address === this.own?.host && uri.port === this.own.port)) {
+      throw new PyroError('Name Server not responding');
+    }
+    this.note(uri);
+    return { host: uri.address, port: uri.port };
+  }
+
+  private async lookUp(): Promise<void> {
+    try {
+      const { host } = this.addressOfTwin() ?? (await this.locateByBroadcast());
+      const addresses = (await lookup(host, { family: 4, all: true })).map(({ address }) => address);
+      const own = ownAddresses();
+      // A twin on this machine may call from any of this machine's addresses.
+      this.trusted = new Set(addresses.some((address) => own.has(address)) ? [...addresses, ...own] : addresses);
+    } catch (error) {
+      this.options.log.warn('NameServer', 'twin: where it is, is not known:', error);
+    }
+  }
+}
+
+/** What can go wrong with a peer that is not there, or is no name server. */
+export function isExpected(error: unknown): error is PyroError | RemoteError {
+  return error instanceof PyroError || error instanceof RemoteError;
+}
+
+function ownAddresses(): ReadonlySet<string> {
+  return new Set(
+    Object.values(networkInterfaces())
+      .flatMap((addresses) => addresses ?? [])
+      .map(({ address }) => address),
+  );
+}

@@ -1,0 +1,157 @@
+import type { Log } from '../../config/index.js';
+import type { PythonWritable } from '../../pickle/index.js';
+import type { Peer } from './peer.js';
+import { recordToPython, type NameRecord } from './records.js';
+import type { Replica } from './replica.js';
+
+/** How many changes may wait for the twin's confirmation: beyond, they are dropped and all is merged. */
+export const MAX_UNCONFIRMED = 10_000;
+
+/** How many calls with changes may be under way; what comes meanwhile goes together in the next one. */
+const MAX_CALLS = 256;
+
+/** How many changes go in one call. */
+const BATCH_SIZE = 500;
+
+export interface OutboxOptions {
+  /** Names this server's run: the numbers of its changes are its own. */
+  readonly instance: string;
+  readonly replica: Replica;
+  readonly log: Log;
+  readonly maxUnconfirmed?: number | undefined;
+  /** Called when something is to be done: a merge, or away with a connection that failed. */
+  readonly onAttention: () => void;
+}
+
+/**
+ * The changes that the twin has not confirmed yet, in their order. They are written to the twin's connection at once
+ * and confirmed by it one after another; while there is no connection they wait. A merge, which sends the whole
+ * namespace, takes the place of changes that are not known any more.
+ */
+export class Outbox {
+  /** Unconfirmed changes; the first has the number `confirmed + 1`. */
+  private queue: NameRecord[] = [];
+  private confirmed = 0;
+  /** How many of the queue have been sent over this connection. */
+  private sent = 0;
+  private calls = 0;
+  private peer: Peer | undefined;
+  private mergeIsDue = true;
+
+  constructor(private readonly options: OutboxOptions) {}
+
+  get unconfirmed(): number {
+    return this.queue.length;
+  }
+
+  /** True where only a merge can make the twin equal. */
+  get isBehind(): boolean {
+    return this.mergeIsDue;
+  }
+
+  /** True when a merge is due and nothing stands before it. */
+  get canMerge(): boolean {
+    return this.mergeIsDue && this.calls === 0;
+  }
+
+  /** Takes a change, and sends it if the twin is there. */
+  add(record: NameRecord): void {
+    if (this.mergeIsDue) return;
+    if (this.queue.length >= (this.options.maxUnconfirmed ?? MAX_UNCONFIRMED)) {
+      this.requireMerge();
+      return;
+    }
+    this.queue.push(record);
+    this.flush();
+  }
+
+  /** Drops what waits: a merge is to follow. */
+  requireMerge(): void {
+    this.drop();
+    this.options.onAttention();
+  }
+
+  /**
+   * Sends over this connection from now on, what is unconfirmed first.
+   * @param received the number of the last change that the twin has; undefined where it doesn't know us
+   */
+  attach(peer: Peer, received: number | undefined): void {
+    const isContinued = received !== undefined && received >= this.confirmed;
+    if (isContinued && received <= this.confirmed + this.queue.length) this.confirm(received);
+    else this.drop();
+    this.peer = peer;
+    this.calls = 0;
+    this.sent = 0;
+    this.flush();
+  }
+
+  detach(): void {
+    this.peer = undefined;
+  }
+
+  /**
+   * Sends everything. Changes made meanwhile are sent as they come: the twin takes the newest of each name.
+   * @throws what the call throws; then the merge is still due
+   */
+  async merge(peer: Peer): Promise<void> {
+    const { instance, replica } = this.options;
+    const send = (records: readonly NameRecord[], isLast: boolean): Promise<unknown> =>
+      peer.call('_twinMerge', [instance, null, records.map(recordToPython), isLast]);
+    this.drop();
+    this.mergeIsDue = false;
+    try {
+      await peer.call('_twinMerge', [instance, this.confirmed + 1, [], false]);
+      for await (const records of replica.records()) {
+        await send(records, false);
+        replica.confirm(records);
+      }
+      await send([], true);
+    } catch (error) {
+      this.mergeIsDue = true;
+      throw error;
+    }
+  }
+
+  private drop(): void {
+    this.mergeIsDue = true;
+    this.confirmed += this.queue.length;
+    this.queue = [];
+    this.sent = 0;
+  }
+
+  private flush(): void {
+    while (this.peer?.isOpen && this.calls < MAX_CALLS && this.sent < this.queue.length) {
+      void this.send(this.peer, this.queue.slice(this.sent, this.sent + BATCH_SIZE));
+    }
+  }
+
+  private async send(peer: Peer, records: readonly NameRecord[]): Promise<void> {
+    const { instance, replica, log, onAttention } = this.options;
+    const first = this.confirmed + this.sent + 1;
+    this.sent += records.length;
+    this.calls += 1;
+    const args: PythonWritable[] = [instance, first, records.map(recordToPython)];
+    try {
+      await peer.call('_twinChanges', args);
+    } catch (error) {
+      // Whatever it was: what is unconfirmed is sent again over the next connection.
+      log.warn('NameServer', 'twin: it did not take our changes:', error);
+      peer.close();
+    }
+    if (peer !== this.peer) return;
+    this.calls -= 1;
+    if (peer.isOpen) {
+      this.confirm(first + records.length - 1);
+      replica.confirm(records);
+    }
+    if (this.mergeIsDue) onAttention();
+    else this.flush();
+  }
+
+  private confirm(number: number): void {
+    const count = Math.max(0, number - this.confirmed);
+    this.queue.splice(0, count);
+    this.confirmed += count;
+    this.sent = Math.max(0, this.sent - count);
+  }
+}

@@ -1,0 +1,310 @@
+import { EventEmitter, once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Log } from '../../config/index.js';
+import { NamingError, ProtocolError } from '../../errors.js';
+import { newGUID, PyroURI } from '../../names/index.js';
+import type { PythonValue, PythonWritable } from '../../pickle/index.js';
+import { isExpected, type TwinFinder } from './finder.js';
+import { Outbox } from './outbox.js';
+import type { Peer } from './peer.js';
+import { isTwinRole, recordFromPython, type NameRecord, type TwinRole } from './records.js';
+import type { Replica } from './replica.js';
+
+/** The method by which a server of ours is known: Pyro 3 has none of this name. */
+export const HELLO = '_twinHello';
+
+/** How long to wait before a lost twin is looked for again, in milliseconds: twice as long each time, give or take a half. */
+const FIRST_RETRY = 500;
+const LAST_RETRY = 10_000;
+
+/** How often a silent twin is asked whether it is still there, and how long it may take to answer, in milliseconds. */
+const HEARTBEAT = 5000;
+const HEARTBEAT_TIMEOUT = 10_000;
+
+/** How long a merge in both directions may take, in milliseconds, where somebody waits for it. */
+const RESYNC_LIMIT = 60_000;
+
+/** By how many seconds the two clocks may differ before the log says so: which change is newer depends on them. */
+const TOLERATED_CLOCK_DIFFERENCE = 1;
+
+export type PairState = 'looking' | 'merging' | 'connected';
+
+export interface PairOptions {
+  readonly role: TwinRole;
+  readonly replica: Replica;
+  readonly finder: TwinFinder;
+  readonly log: Log;
+  readonly maxUnconfirmed?: number | undefined;
+}
+
+/** What one server tells the other when it connects. */
+interface Introduction {
+  readonly instance: string;
+  readonly role: TwinRole;
+  readonly uri: PyroURI;
+  readonly time: number;
+  /** Asks the other to send everything. */
+  readonly merge: boolean;
+}
+
+/** What has come from the twin: from which run of it, and up to which change. */
+interface Inbound {
+  readonly instance: string;
+  /** Undefined until a merge has begun. */
+  received: number | undefined;
+}
+
+/**
+ * The link between two servers of ours. Each connects to the other and sends its own changes over that connection;
+ * what it sends is confirmed. A lost twin is looked for until it is there again.
+ */
+export class Pair {
+  /** Names this run of the server. */
+  private readonly instance = newGUID('0.0.0.0', process.pid);
+  private readonly outbox: Outbox;
+  private readonly events = new EventEmitter();
+  private readonly stopping = new AbortController();
+  private uri: PyroURI | undefined;
+  private peer: Peer | undefined;
+  /** The run of the twin that our connection leads to. */
+  private greeted: string | undefined;
+  private inbound: Inbound | undefined;
+  /** True once all that the twin has was received. */
+  private isWhole = false;
+  private failures = 0;
+  private hurry = false;
+  private running: Promise<void> | undefined;
+  private lastProblem: string | undefined;
+  state: PairState = 'looking';
+
+  constructor(private readonly options: PairOptions) {
+    const { replica, log, maxUnconfirmed } = options;
+    const onAttention = (): void => {
+      this.wake();
+    };
+    this.outbox = new Outbox({ instance: this.instance, replica, log, maxUnconfirmed, onAttention });
+    this.events.setMaxListeners(0);
+  }
+
+  get twinURI(): PyroURI | undefined {
+    return this.peer?.uri;
+  }
+
+  get unconfirmed(): number {
+    return this.outbox.unconfirmed;
+  }
+
+  /** True where more has changed than is kept: only a merge makes the twin equal. */
+  get mergeIsDue(): boolean {
+    return this.outbox.isBehind;
+  }
+
+  /** Why the twin is not connected. */
+  get problem(): string | undefined {
+    return this.state === 'looking' ? this.lastProblem : undefined;
+  }
+
+  /** Begins to look for the twin, or takes the connection that there is already. */
+  start(uri: PyroURI, peer: Peer | undefined): void {
+    this.uri = uri;
+    this.running = this.run(peer);
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.peer?.close();
+    await this.running;
+  }
+
+  /** Resolves when all that the twin has is here, or it turns out to be unreachable, or after so many milliseconds. */
+  async received(limit: number): Promise<void> {
+    if (this.isWhole) return;
+    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(limit)]);
+    await Promise.race([once(this.events, 'received', { signal }), once(this.events, 'lost', { signal })]).catch(
+      () => undefined,
+    );
+  }
+
+  tell(record: NameRecord): void {
+    this.outbox.add(record);
+  }
+
+  /** Merges everything in both directions. @throws NamingError where the twin can't be reached */
+  async resync(): Promise<void> {
+    const { peer } = this;
+    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(RESYNC_LIMIT)]);
+    try {
+      if (!peer?.isOpen) throw new ProtocolError('the twin is not connected');
+      const done = Promise.all([once(this.events, 'received', { signal }), once(this.events, 'sent', { signal })]);
+      this.outbox.requireMerge();
+      await Promise.all([done, peer.call(HELLO, [this.introduction(true)])]);
+    } catch (error) {
+      this.options.log.warn('NameServer', 'cannot resync:', error);
+      throw new NamingError('cannot resync: twin NS is unknown or unreachable');
+    }
+  }
+
+  /** Answers the twin's introduction. @throws NamingError where it can't be our twin */
+  greet(value: PythonValue | undefined): PythonWritable {
+    const { role, finder } = this.options;
+    const other = readIntroduction(value);
+    this.check(other);
+    if (this.inbound?.instance !== other.instance) this.inbound = { instance: other.instance, received: undefined };
+    const received = this.inbound.received ?? null;
+    finder.note(other.uri);
+    if (other.merge) this.outbox.requireMerge();
+    // It has been started, or has lost us: what we have of it is stale, or it waits to be told what is new here.
+    if (!this.peer?.isOpen || this.greeted !== other.instance) {
+      this.hurry = true;
+      this.peer?.close();
+      this.wake();
+    }
+    return { instance: this.instance, role, time: Date.now() / 1000, received };
+  }
+
+  /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
+  async takeChanges(instance: PythonValue, first: PythonValue, values: PythonValue): Promise<null> {
+    const { inbound } = this;
+    const records = readRecords(values);
+    const isNext = typeof first === 'number' && inbound?.received !== undefined && first <= inbound.received + 1;
+    if (inbound?.instance !== instance || !isNext) throw new NamingError('changes before these are missing');
+    await this.options.replica.mergeAll(records);
+    inbound.received = Math.max(inbound.received ?? 0, first + records.length - 1);
+    return null;
+  }
+
+  /** Takes a part of all that the twin has. `next` is the number of the first change after the merge has begun. */
+  async takeMerge(instance: PythonValue, next: PythonValue, values: PythonValue, isLast: PythonValue): Promise<null> {
+    if (this.inbound?.instance !== instance) throw new NamingError('a merge begins with an introduction');
+    if (typeof next === 'number') this.inbound.received = next - 1;
+    await this.options.replica.mergeAll(readRecords(values));
+    if (isLast !== true) return null;
+    this.isWhole = true;
+    this.events.emit('received');
+    return null;
+  }
+
+  private async run(first: Peer | undefined): Promise<void> {
+    const { finder, log } = this.options;
+    const { signal } = this.stopping;
+    let found = first;
+    while (!signal.aborted) {
+      try {
+        const peer = found ?? (await finder.connect());
+        found = undefined;
+        await this.converse(peer);
+      } catch (error) {
+        if (!isExpected(error)) log.error('NameServer', 'twin: unexpected error:', error);
+        this.noteLoss(isExpected(error) ? error.message : 'unexpected error');
+      }
+      await this.pause();
+    }
+  }
+
+  /** Tells the twin our changes for as long as the connection lasts. */
+  private async converse(peer: Peer): Promise<void> {
+    const { log } = this.options;
+    try {
+      if (!(await isOurs(peer))) throw new ProtocolError('it is a Pyro 3 server, which has to call us');
+      const answer = await peer.call(HELLO, [this.introduction(false)]);
+      const { instance, received } = this.readAnswer(answer);
+      this.peer = peer;
+      this.greeted = instance;
+      this.failures = 0;
+      this.outbox.attach(peer, received);
+      log.msg('NameServer', 'twin: connected to', peer.uri);
+      while (peer.isOpen) {
+        await this.catchUp(peer);
+        this.state = 'connected';
+        await this.sleep(HEARTBEAT, peer.closed);
+        await isOurs(peer, HEARTBEAT_TIMEOUT);
+      }
+      throw new ProtocolError('connection lost');
+    } finally {
+      this.outbox.detach();
+      this.peer = undefined;
+      this.state = 'looking';
+      peer.close();
+    }
+  }
+
+  private async catchUp(peer: Peer): Promise<void> {
+    if (!this.outbox.canMerge) return;
+    this.state = 'merging';
+    await this.outbox.merge(peer);
+    this.options.log.msg('NameServer', 'twin: merged with', peer.uri);
+    this.events.emit('sent');
+  }
+
+  private introduction(merge: boolean): PythonWritable {
+    const { role } = this.options;
+    const { uri, instance } = this;
+    return { instance, role, uri: uri?.toString() ?? '', time: Date.now() / 1000, merge };
+  }
+
+  private readAnswer(value: PythonValue): { instance: string; received: number | undefined } {
+    const [instance, role, time, received] = fields(value, 'instance', 'role', 'time', 'received');
+    if (typeof instance !== 'string' || !isTwinRole(role)) throw new ProtocolError('incorrect answer received');
+    this.check({ role, time: Number(time) });
+    return { instance, received: typeof received === 'number' ? received : undefined };
+  }
+
+  private check({ role, time }: Pick<Introduction, 'role' | 'time'>): void {
+    const { log } = this.options;
+    if (role === this.options.role) {
+      throw new NamingError(`both name servers are ${role}: one must be started with -1, the other with -2`);
+    }
+    const difference = Math.abs(Date.now() / 1000 - time);
+    if (difference > TOLERATED_CLOCK_DIFFERENCE) {
+      log.warn('NameServer', `twin: the clocks differ by ${difference.toFixed(1)} seconds`);
+    }
+  }
+
+  private noteLoss(reason: string): void {
+    const { log } = this.options;
+    this.failures += 1;
+    if (reason !== this.lastProblem || this.failures === 1) log.warn('NameServer', 'twin: not connected:', reason);
+    this.lastProblem = reason;
+    this.events.emit('lost');
+  }
+
+  private async pause(): Promise<void> {
+    const doubled = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** Math.min(this.failures - 1, 10));
+    if (!this.hurry && !this.stopping.signal.aborted) await this.sleep(doubled * (0.5 + Math.random()));
+    this.hurry = false;
+  }
+
+  private async sleep(milliseconds: number, unless?: Promise<void>): Promise<void> {
+    const waking = new AbortController();
+    const signal = AbortSignal.any([this.stopping.signal, waking.signal]);
+    const woken = [once(this.events, 'wake', { signal }), delay(milliseconds, undefined, { signal, ref: false })];
+    await Promise.race([...woken.map((waited) => waited.catch(() => undefined)), ...(unless ? [unless] : [])]);
+    waking.abort();
+  }
+
+  private wake(): void {
+    this.events.emit('wake');
+  }
+}
+
+/** True if a name server is one of ours. */
+export async function isOurs(peer: Peer, timeout?: number): Promise<boolean> {
+  return (await peer.call('_r_ha', [HELLO], timeout)) === 1;
+}
+
+function readIntroduction(value: PythonValue | undefined): Introduction {
+  const [instance, role, uri, time, merge] = fields(value, 'instance', 'role', 'uri', 'time', 'merge');
+  if (typeof instance !== 'string' || !isTwinRole(role) || typeof uri !== 'string') {
+    throw new ProtocolError('invalid introduction of a twin');
+  }
+  return { instance, role, uri: PyroURI.parse(uri), time: Number(time), merge: merge === true };
+}
+
+function readRecords(values: PythonValue): NameRecord[] {
+  if (!Array.isArray(values)) throw new ProtocolError('invalid records of changes');
+  return values.map(recordFromPython);
+}
+
+function fields(value: PythonValue | undefined, ...names: string[]): (PythonValue | undefined)[] {
+  return names.map((name) => (value instanceof Map ? value.get(name) : undefined));
+}

@@ -1,0 +1,195 @@
+/** What Pyro 3 servers of a pair give each other: the whole namespace, as `_resync` returns it. */
+import { PyroError } from '../../errors.js';
+import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
+import {
+  GROUP,
+  OBJECT,
+  systemMetaFromPython,
+  systemMetaToPython,
+  type NamespaceEntry,
+  type NodeType,
+  type SystemMeta,
+} from '../../namespace/index.js';
+import {
+  PythonClass,
+  PythonInstance,
+  PythonTuple,
+  PythonUnicode,
+  tuple,
+  type PythonValue,
+} from '../../pickle/index.js';
+import { uriFromPython, uriToPython } from '../../rpc/index.js';
+
+/** Servers without a database give a tree of objects, persistent ones give lists: neither understands the other. */
+export type DumpShape = 'memory' | 'persistent';
+
+const NAMED_TREE = new PythonClass('Pyro.naming', 'NamedTree');
+const NAME_VALUE = new PythonClass('Pyro.naming', 'NameValue');
+
+/** The group that a Pyro 3 server needs for its own entry: it crashes without. */
+const PYRO_GROUP = Name.parse(NAMESERVER_NAME).parent;
+
+/**
+ * Makes a dump that a Pyro 3 server can use whatever is in it: whole, parents before their members.
+ * @param entries as a namespace exports them
+ */
+export async function writeDump(entries: AsyncIterable<NamespaceEntry>, shape: DumpShape): Promise<PythonValue> {
+  const known = new Map<string, NamespaceEntry>();
+  for await (const entry of entries) {
+    if (entry.name.isRoot || known.has(entry.name.parent.toString())) known.set(entry.name.toString(), entry);
+  }
+  for (const name of [Name.root, PYRO_GROUP]) {
+    if (!known.has(name.toString())) {
+      known.set(name.toString(), { name, uri: undefined, systemMeta: undefined, userMeta: null });
+    }
+  }
+  return shape === 'memory' ? writeTree([...known.values()]) : writeLists([...known.values()]);
+}
+
+function writeTree(entries: readonly NamespaceEntry[]): PythonValue {
+  const branches = new Map<string, Map<PythonValue, PythonValue>>();
+  let root: PythonValue = null;
+  for (const { name, uri, systemMeta, userMeta } of entries) {
+    const members = new Map<PythonValue, PythonValue>();
+    const node = newObject(uri === undefined ? NAMED_TREE : NAME_VALUE, {
+      name: name.isRoot ? '<root>' : name.part,
+      systemMeta: systemMetaToPython(systemMeta ?? newSystemMeta(uri === undefined ? GROUP : OBJECT)),
+      userMeta,
+      ...(uri === undefined ? { branches: members } : { value: uriToPython(uri) }),
+    });
+    if (uri === undefined) branches.set(name.toString(), members);
+    if (name.isRoot) root = node;
+    else branches.get(name.parent.toString())?.set(name.part, node);
+  }
+  return root;
+}
+
+function writeLists(entries: readonly NamespaceEntry[]): PythonValue {
+  const groups: PythonValue[] = [];
+  const objects: PythonValue[] = [];
+  for (const { name, uri, systemMeta, userMeta } of entries) {
+    const system = systemMetaToPython(systemMeta ?? newSystemMeta(uri === undefined ? GROUP : OBJECT));
+    if (uri === undefined) groups.push(tuple(name.toString(), system, userMeta));
+    else objects.push(tuple(name.toString(), uri.toString(), system, userMeta));
+  }
+  return tuple(groups, objects);
+}
+
+/** A dump that was read. */
+export interface Dump {
+  readonly shape: DumpShape;
+  /** Parents before their members, the root first. */
+  readonly entries: readonly NamespaceEntry[];
+  /** What it holds beside that no namespace can. */
+  readonly unusable: readonly string[];
+}
+
+/** Reads either shape, with file names in place of names as Pyro 3 errs. @throws PyroError where it is no dump */
+export function readDump(value: PythonValue): Dump {
+  const reader = new DumpReader();
+  if (value instanceof PythonInstance && value.isOf(NAMED_TREE.module, NAMED_TREE.name)) {
+    reader.readTree(value);
+    return { shape: 'memory', ...reader.result() };
+  }
+  const [groups, objects] = value instanceof PythonTuple ? value.items : [];
+  if (!Array.isArray(groups) || !Array.isArray(objects)) {
+    throw new PyroError('the twin gave something that is no dump of a namespace');
+  }
+  reader.readLists(groups, objects);
+  return { shape: 'persistent', ...reader.result() };
+}
+
+/** True where a dump holds nothing but what a new server has: the first groups and the server's own entry. */
+export function isBlank({ entries }: Dump, defaultGroup: Name): boolean {
+  return entries.every(
+    ({ name, uri, userMeta }) =>
+      userMeta === null &&
+      (uri === undefined ? isInitialGroup(name, defaultGroup) : name.toString() === NAMESERVER_NAME),
+  );
+}
+
+const isInitialGroup = (name: Name, defaultGroup: Name): boolean =>
+  PYRO_GROUP.isWithin(name) || defaultGroup.isWithin(name);
+
+class DumpReader {
+  private readonly entries = new Map<string, NamespaceEntry>();
+  private readonly unusable: string[] = [];
+
+  constructor() {
+    this.entries.set(':', { name: Name.root, uri: undefined, systemMeta: undefined, userMeta: null });
+  }
+
+  result(): { entries: NamespaceEntry[]; unusable: string[] } {
+    return { entries: [...this.entries.values()], unusable: this.unusable };
+  }
+
+  readTree(root: PythonInstance): void {
+    const nodes: { name: string; node: PythonValue }[] = [{ name: ':', node: root }];
+    for (let here = nodes.pop(); here !== undefined; here = nodes.pop()) {
+      const { name, node } = here;
+      const isGroup = node instanceof PythonInstance && node.isOf(NAMED_TREE.module, NAMED_TREE.name);
+      const isObject = node instanceof PythonInstance && node.isOf(NAME_VALUE.module, NAME_VALUE.name);
+      if (!isGroup && !isObject) {
+        this.unusable.push(name);
+        continue;
+      }
+      const uri = isObject ? node.attribute('value') : undefined;
+      this.add(name, uri, node.attribute('systemMeta'), node.attribute('userMeta'));
+      const members = isGroup ? node.attribute('branches') : undefined;
+      if (!(members instanceof Map)) continue;
+      for (const [part, member] of members) {
+        nodes.push({ name: (name === ':' ? name : `${name}.`) + (textOf(part) ?? ''), node: member });
+      }
+    }
+  }
+
+  readLists(groups: readonly PythonValue[], objects: readonly PythonValue[]): void {
+    for (const group of groups) {
+      const [name, systemMeta, userMeta] = group instanceof PythonTuple ? group.items : [];
+      this.add(realName(textOf(name)), undefined, systemMeta, userMeta);
+    }
+    for (const object of objects) {
+      const [name, uri = null, systemMeta, userMeta] = object instanceof PythonTuple ? object.items : [];
+      this.add(realName(textOf(name)), uri, systemMeta, userMeta);
+    }
+  }
+
+  private add(
+    text: string,
+    value: PythonValue | undefined,
+    systemMeta: PythonValue | undefined,
+    userMeta: PythonValue | undefined,
+  ): void {
+    try {
+      const name = Name.parse(text);
+      const uri = value === undefined ? undefined : (uriFromPython(value) ?? PyroURI.parse(textOf(value) ?? ''));
+      const parent = this.entries.get(name.parent.toString());
+      if (parent === undefined || parent.uri !== undefined) throw new PyroError('no parent');
+      this.entries.set(name.toString(), {
+        name,
+        uri,
+        systemMeta: systemMetaFromPython(systemMeta ?? null),
+        userMeta: userMeta ?? null,
+      });
+    } catch (error) {
+      if (!(error instanceof PyroError)) throw error;
+      this.unusable.push(text);
+    }
+  }
+}
+
+/** Pyro 3 puts names of files where names should be: `\2f` for a slash, `\3a` for a colon. */
+function realName(fileName = ''): string {
+  return fileName.replace(/\\([0-9a-f]{2})/gi, (_escape, code: string) => String.fromCharCode(parseInt(code, 16)));
+}
+
+const newSystemMeta = (type: NodeType): SystemMeta => ({ type, timestamp: Date.now() / 1000, owner: null });
+
+function newObject(cls: PythonClass, attributes: Readonly<Record<string, PythonValue>>): PythonInstance {
+  return new PythonInstance('newobj', cls, tuple(), new Map<PythonValue, PythonValue>(Object.entries(attributes)));
+}
+
+function textOf(value: PythonValue | undefined): string | undefined {
+  if (typeof value === 'string') return value;
+  return value instanceof PythonUnicode ? value.value : undefined;
+}

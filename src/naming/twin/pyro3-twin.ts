@@ -1,0 +1,296 @@
+import { Readable } from 'node:stream';
+import type { Config, Log } from '../../config/index.js';
+import { NamingError, PyroError } from '../../errors.js';
+import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
+import {
+  systemMetaFromPython,
+  systemMetaToPython,
+  type Namespace,
+  type NamespaceEntry,
+} from '../../namespace/index.js';
+import { PythonUnicode, type PythonValue, type PythonWritable } from '../../pickle/index.js';
+import { mungeIdentification, RequestFlag } from '../../wire/index.js';
+import {
+  proxyFromPython,
+  proxyToPython,
+  RemoteError,
+  uriFromPython,
+  uriToPython,
+  type ProxyDescription,
+} from '../../rpc/index.js';
+import { applyChange, type Change } from '../change.js';
+import { isExpected } from './finder.js';
+import type { NameOrder } from './name-order.js';
+import { Peer } from './peer.js';
+import { isBlank, readDump, writeDump, type DumpShape } from './pyro3-dump.js';
+
+/** How many changes may wait for a connection to the twin, and how many bytes for the twin to take them. */
+const MAX_WAITING = 10_000;
+const MAX_UNSENT_SIZE = 64 * 1024 * 1024;
+
+const OWN_ENTRY = Name.parse(NAMESERVER_NAME);
+
+export interface Pyro3TwinOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly print: (line: string) => void;
+  readonly namespace: Namespace;
+  readonly order: NameOrder;
+  readonly identification?: string | undefined;
+  readonly persistent: boolean;
+}
+
+/**
+ * A Pyro 3 server as the twin, by Pyro 3's protocol: the server that comes later copies the namespace of the other one
+ * (`_resync`), and from then on each tells its changes by one-way calls (`_synccall`), which nobody confirms. A twin
+ * that can't be told something is forgotten until it calls again.
+ */
+export class Pyro3Twin {
+  private readonly defaultGroup: Name;
+  private uri: PyroURI | undefined;
+  private peer: Peer | undefined;
+  private twin: PyroURI | undefined;
+  /** Changes that wait for the connection; undefined where none is being made. */
+  private waiting: Change[] | undefined;
+  /** What shape the twin gives its own namespace, and so takes ours. */
+  private shape: DumpShape;
+  private syncCalls: Promise<void> = Promise.resolve();
+
+  constructor(private readonly options: Pyro3TwinOptions) {
+    this.shape = options.persistent ? 'persistent' : 'memory';
+    this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
+  }
+
+  get twinURI(): PyroURI | undefined {
+    return this.twin;
+  }
+
+  get unconfirmed(): number {
+    return this.waiting?.length ?? 0;
+  }
+
+  /** Says which object the twin is to call. */
+  introduce(uri: PyroURI): void {
+    this.uri = uri;
+  }
+
+  /**
+   * Copies the twin's namespace, and tells it our changes from then on. A twin that has nothing copies ours instead.
+   * @throws PyroError where the twin refuses, gives no dump or is lost, or the store refuses its names
+   */
+  async copyFrom(peer: Peer): Promise<void> {
+    const { log, print, order } = this.options;
+    const where = `other NS at ${peer.uri.address} port ${peer.uri.port}`;
+    print(`Initial Resync with ${where}`);
+    log.msg('NameServer', 'Initial resync with', where);
+    // Clients' changes wait: the copy would undo them.
+    try {
+      const isCopied = await order.take(Name.root, () => this.copy(peer));
+      if (!isCopied) {
+        log.warn('NameServer', 'twin: it has no names, and copies ours');
+        await peer.call('resync', []);
+      }
+    } catch (error) {
+      throw error instanceof RemoteError ? new NamingError(`the twin refused: ${error.message}`) : error;
+    }
+    log.msg('NameServer', 'database sync complete.');
+    print('Database synchronized.');
+  }
+
+  /** Answers `_resync`: gives the whole namespace, and remembers the twin. @throws NamingError where it sent no proxy */
+  async giveCopy(value: PythonValue | undefined): Promise<PythonValue> {
+    const { log, print, order, namespace } = this.options;
+    const proxy = proxyFromPython(value);
+    if (proxy === undefined) throw new NamingError('_resync takes a proxy of the twin name server');
+    const where = `NS at ${proxy.uri.address} port ${proxy.uri.port}`;
+    log.msg('NameServer', 'resync requested from', where);
+    print(`Resync requested from ${where}`);
+    // Nothing may change between the copy and the first change that the twin is told.
+    return order.take(Name.root, async () => {
+      const dump = await writeDump(namespace.export(), this.shape);
+      this.connectTo(proxy);
+      return dump;
+    });
+  }
+
+  /** Copies the twin's namespace again. @returns false where there is no twin */
+  async resync(): Promise<boolean> {
+    if (this.peer === undefined) return false;
+    await this.copyFrom(this.peer);
+    return true;
+  }
+
+  /** Sends a change, if there is a twin. */
+  tell(change: Change): void {
+    if (this.waiting && this.waiting.length < MAX_WAITING) this.waiting.push(change);
+    else if (this.waiting) this.forget('it does not take our changes');
+    else if (this.peer) this.send(this.peer, change);
+  }
+
+  /** Makes a change that the twin tells; after those that it told before, and never passed on. */
+  takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
+    const { log, namespace, order } = this.options;
+    this.syncCalls = this.syncCalls.then(async () => {
+      try {
+        const change = readSyncCall(textOf(method) ?? '', args, this.defaultGroup);
+        if (change.kind === 'deleteGroup' ? OWN_ENTRY.isWithin(change.name) : OWN_ENTRY.equals(change.name)) return;
+        await order.take(change.name, () => applyTwinChange(namespace, change));
+      } catch (error) {
+        log.warn('NameServer', 'twin: a change of the twin could not be made here:', textOf(method), error);
+      }
+    });
+    return this.syncCalls;
+  }
+
+  stop(): void {
+    this.waiting = undefined;
+    this.twin = undefined;
+    this.peer?.close();
+    this.peer = undefined;
+  }
+
+  private async copy(peer: Peer): Promise<boolean> {
+    const { namespace, log } = this.options;
+    const dump = readDump(await peer.call('_resync', [this.proxyOfUs()]));
+    this.shape = dump.shape;
+    for (const name of dump.unusable) log.warn('NameServer', 'twin: left out what is no name here:', name);
+    this.use(peer);
+    if (isBlank(dump, this.defaultGroup) && (await holdsObjects(namespace))) return false;
+    await namespace.replace(Readable.from(withOwnEntry(dump.entries, await namespace.resolve(OWN_ENTRY))));
+    return true;
+  }
+
+  /** What the twin calls us by. As a DynamicProxy it connects by itself; a NameServerProxy would not, in Pyro 3. */
+  private proxyOfUs(): PythonWritable {
+    const { identification } = this.options;
+    if (this.uri === undefined) throw new NamingError('the name server is not ready for its twin');
+    return proxyToPython({
+      kind: 'DynamicProxy',
+      uri: this.uri,
+      identification: identification === undefined ? new Uint8Array() : mungeIdentification(identification),
+      timeout: null,
+      onewayMethods: ['_synccall'],
+    });
+  }
+
+  private use(peer: Peer): void {
+    if (this.peer !== peer) this.peer?.close();
+    this.peer = peer;
+    this.twin = peer.uri;
+    this.waiting = undefined;
+    void peer.closed.then(() => {
+      if (this.peer === peer) this.forget('connection lost');
+    });
+  }
+
+  /** The twin may be starting, and answer nobody yet: changes wait until it does. */
+  private connectTo({ uri }: ProxyDescription): void {
+    const waiting: Change[] = [];
+    this.stop();
+    this.waiting = waiting;
+    this.twin = uri;
+    Peer.open({ host: uri.address, port: uri.port }, this.options).then(
+      (peer) => {
+        if (this.waiting !== waiting) {
+          peer.close();
+          return;
+        }
+        this.use(peer);
+        for (const change of waiting) this.tell(change);
+      },
+      (error: unknown) => {
+        if (!isExpected(error)) this.options.log.error('NameServer', 'twin: unexpected error:', error);
+        if (this.waiting === waiting) this.forget(isExpected(error) ? error.message : 'unexpected error');
+      },
+    );
+  }
+
+  private send(peer: Peer, change: Change): void {
+    try {
+      if (peer.unsent > MAX_UNSENT_SIZE) throw new PyroError('it does not take our changes');
+      peer.send('_synccall', RequestFlag.Varargs | RequestFlag.Oneway, syncCallOf(change));
+    } catch (error) {
+      if (!(error instanceof PyroError)) throw error;
+      this.forget(error.message);
+    }
+  }
+
+  private forget(reason: string): void {
+    this.options.log.warn('NameServer', 'twin: removing other NS until it calls again:', reason);
+    this.stop();
+  }
+}
+
+/** The arguments of the `_synccall` that tells a change. */
+function syncCallOf(change: Change): PythonWritable[] {
+  const name = change.name.toString();
+  switch (change.kind) {
+    case 'register':
+      return ['register', name, uriToPython(change.uri)];
+    case 'setMeta':
+      return ['setMeta', name, change.meta];
+    case 'setSystemMeta':
+      return ['_setSystemMeta', name, systemMetaToPython(change.meta)];
+    case 'unregister':
+    case 'createGroup':
+    case 'deleteGroup':
+      return [change.kind, name];
+  }
+}
+
+/** @throws PyroError where it tells no change */
+function readSyncCall(method: string, args: readonly PythonValue[], defaultGroup: Name): Change {
+  const [nameValue, value = null] = args;
+  const name = Name.expand(textOf(nameValue) ?? '', defaultGroup);
+  switch (method) {
+    case 'register':
+      return { kind: 'register', name, uri: uriFromPython(value) ?? PyroURI.parse(textOf(value) ?? '') };
+    case 'setMeta':
+      return { kind: 'setMeta', name, meta: value };
+    case '_setSystemMeta': {
+      const meta = systemMetaFromPython(value);
+      if (meta === undefined) throw new PyroError('system meta info must be NameSpaceSystemMeta object');
+      return { kind: 'setSystemMeta', name, meta };
+    }
+    case 'unregister':
+    case 'createGroup':
+    case 'deleteGroup':
+      return { kind: method, name };
+    default:
+      throw new PyroError(`a twin can't call ${method}`);
+  }
+}
+
+/** Makes a change as far as it is not made yet: one that the copy held already may come again. */
+async function applyTwinChange(namespace: Namespace, change: Change): Promise<void> {
+  try {
+    await applyChange(namespace, change);
+  } catch (error) {
+    if (!(error instanceof NamingError)) throw error;
+    if (change.kind !== 'register' || error.message !== 'name already exists') throw error;
+    const uri = await namespace.resolve(change.name);
+    if (uri.equals(change.uri)) return;
+    await namespace.unregister(change.name);
+    await namespace.register(change.name, change.uri);
+  }
+}
+
+async function holdsObjects(namespace: Namespace): Promise<boolean> {
+  for await (const batch of namespace.flatlist()) {
+    if (batch.some(([name]) => !name.equals(OWN_ENTRY))) return true;
+  }
+  return false;
+}
+
+/** A copy, with our own entry in place of the twin's. */
+function withOwnEntry(entries: readonly NamespaceEntry[], uri: PyroURI): NamespaceEntry[] {
+  const group = (name: Name): NamespaceEntry => ({ name, uri: undefined, systemMeta: undefined, userMeta: null });
+  const hasGroup = entries.some(({ name }) => name.equals(OWN_ENTRY.parent));
+  const others = entries.filter(({ name }) => !name.equals(OWN_ENTRY));
+  return [...others, ...(hasGroup ? [] : [group(OWN_ENTRY.parent)]), { ...group(OWN_ENTRY), uri }];
+}
+
+function textOf(value: PythonValue | undefined): string | undefined {
+  if (typeof value === 'string') return value;
+  return value instanceof PythonUnicode ? value.value : undefined;
+}

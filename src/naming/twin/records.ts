@@ -1,0 +1,78 @@
+import { ProtocolError } from '../../errors.js';
+import { Name, PyroURI } from '../../names/index.js';
+import { systemMetaFromPython, systemMetaToPython, type SystemMeta } from '../../namespace/index.js';
+import { PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
+
+/** A server's place in a pair. */
+export type TwinRole = 'primary' | 'secondary';
+
+/** When a name was changed, and at which server: of two changes, the one with the later stamp wins. */
+export interface Stamp {
+  /** Seconds since the epoch. */
+  readonly time: number;
+  readonly role: TwinRole;
+}
+
+/** What a name is. */
+export interface NameState {
+  /** An object's URI; undefined for a group. */
+  readonly uri: PyroURI | undefined;
+  readonly userMeta: PythonValue;
+  /** Undefined where the store's own will do. */
+  readonly systemMeta: SystemMeta | undefined;
+  /** True where somebody has set the system metadata, so that it is to be the same on both sides. */
+  readonly systemMetaSet: boolean;
+}
+
+/** What a name has become: this is what two servers of ours tell each other, so that order and repetition do no harm. */
+export interface NameRecord {
+  readonly name: Name;
+  readonly stamp: Stamp;
+  /** False where the stamp is only the age of an entry that has not been changed since its server started. */
+  readonly witnessed: boolean;
+  /** Undefined where the name has been removed, with all that was within it. */
+  readonly state: NameState | undefined;
+}
+
+/** True if the first stamp wins over the second: it is later, or of the primary. */
+export function isNewer(stamp: Stamp, other: Stamp): boolean {
+  return stamp.time > other.time || (stamp.time === other.time && stamp.role === 'primary' && other.role !== 'primary');
+}
+
+/** A record as it travels: `(name, time, role, witnessed, state)`, where state is None or a 5-tuple. */
+export function recordToPython({ name, stamp, witnessed, state }: NameRecord): PythonWritable {
+  const content = state && [
+    state.uri?.toString() ?? null,
+    state.userMeta,
+    state.systemMeta ? systemMetaToPython(state.systemMeta) : null,
+    state.systemMetaSet,
+  ];
+  return tuple(name.toString(), stamp.time, stamp.role, witnessed, content ? new PythonTuple(content) : null);
+}
+
+/** @throws ProtocolError, NamingError or URIError where the value is no record */
+export function recordFromPython(value: PythonValue): NameRecord {
+  const [name, time, role, witnessed, content] = value instanceof PythonTuple ? value.items : [];
+  const seconds = time instanceof PythonFloat ? time.value : time;
+  if (typeof name !== 'string' || typeof seconds !== 'number' || typeof witnessed !== 'boolean' || !isTwinRole(role)) {
+    throw new ProtocolError('invalid record of a change');
+  }
+  return { name: Name.parse(name), stamp: { time: seconds, role }, witnessed, state: stateFromPython(content ?? null) };
+}
+
+function stateFromPython(content: PythonValue): NameState | undefined {
+  if (content === null) return undefined;
+  const [uri = null, userMeta = null, systemMeta = null, systemMetaSet] =
+    content instanceof PythonTuple ? content.items : [];
+  if ((uri !== null && typeof uri !== 'string') || typeof systemMetaSet !== 'boolean') {
+    throw new ProtocolError('invalid record of a change');
+  }
+  return {
+    uri: uri === null ? undefined : PyroURI.parse(uri),
+    userMeta,
+    systemMeta: systemMetaFromPython(systemMeta),
+    systemMetaSet,
+  };
+}
+
+export const isTwinRole = (value: unknown): value is TwinRole => value === 'primary' || value === 'secondary';

@@ -1,0 +1,378 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Log } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
+import { Name, NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
+import { GROUP, type Namespace } from '../../namespace/index.js';
+import { dumps, type PythonValue } from '../../pickle/index.js';
+import { applyChange, type Change } from '../change.js';
+import type { NameOrder } from './name-order.js';
+import { isNewer, type NameRecord, type NameState, type Stamp, type TwinRole } from './records.js';
+import type { Version, Versions } from './versions.js';
+
+/** How many names are looked at together. */
+const CONCURRENCY = 64;
+
+export interface ReplicaOptions {
+  readonly namespace: Namespace;
+  readonly versions: Versions;
+  readonly order: NameOrder;
+  readonly log: Log;
+  readonly role: TwinRole;
+}
+
+/** What stands under a name here. */
+interface Standing {
+  readonly state: NameState;
+  readonly stamp: Stamp;
+  /** Undefined where the name has not been changed since this server started. */
+  readonly version: Version | undefined;
+}
+
+/**
+ * One server's copy of a namespace that it shares with its twin: notes when names change, and merges what the twin
+ * tells. The newest change of a name wins, be it a removal; of two at the same time, that of the primary. A removal
+ * of a group removes what is older within it; the group stays while something newer is in it.
+ */
+export class Replica {
+  constructor(private readonly options: ReplicaOptions) {}
+
+  /**
+   * Makes a change that a client asked for, in its turn.
+   * @param tell called with what the name has become, before any change that depends on it
+   * @throws NamingError where the namespace refuses it
+   */
+  perform(change: Change, tell: (record: NameRecord, change: Change) => void): Promise<void> {
+    const { namespace, order, versions } = this.options;
+    return order.take(change.name, async () => {
+      const stamp = versions.next();
+      await applyChange(namespace, change);
+      if (isOwnEntry(change.name)) return;
+      this.note(change, stamp);
+      tell(await this.recordOfChange(change, stamp), change);
+    });
+  }
+
+  /** Merges a record of the twin's, in its turn. */
+  merge(record: NameRecord): Promise<void> {
+    const { name } = record;
+    if (isOwnEntry(name)) return Promise.resolve();
+    return this.options.order.take(name, async () => {
+      try {
+        if (record.state === undefined) await this.mergeRemoval(name, record.stamp);
+        else await this.mergeState(record, record.state);
+      } catch (error) {
+        this.skipUnusable(name, error);
+      }
+    });
+  }
+
+  /** Merges records, each in its turn. */
+  async mergeAll(records: readonly NameRecord[]): Promise<void> {
+    for (let start = 0; start < records.length; start += CONCURRENCY) {
+      await Promise.all(records.slice(start, start + CONCURRENCY).map((record) => this.merge(record)));
+    }
+  }
+
+  /** Notes that the twin has merged these. */
+  confirm(records: readonly NameRecord[]): void {
+    for (const { name, stamp } of records) this.options.versions.confirm(name, stamp);
+  }
+
+  /** Everything the twin must know to be equal: all names but our own entry, parents first, then all removals. */
+  async *records(): AsyncGenerator<NameRecord[]> {
+    const { order, versions } = this.options;
+    let names: Name[] = [Name.root];
+    const read = (): Promise<(NameRecord | undefined)[]> =>
+      // In its turn, so that a name and its stamp belong together.
+      Promise.all(names.map((name) => order.take(name, () => this.recordOf(name))));
+    for await (const name of this.walk(Name.root)) {
+      if (names.length === CONCURRENCY) {
+        yield (await read()).filter((record) => record !== undefined);
+        names = [];
+      }
+      names.push(name);
+    }
+    yield (await read()).filter((record) => record !== undefined);
+    const removals = versions.allRemovals();
+    for (let start = 0; start < removals.length; start += CONCURRENCY) {
+      yield removals
+        .slice(start, start + CONCURRENCY)
+        .map(([name, { stamp }]) => ({ name: Name.parse(name), stamp, witnessed: true, state: undefined }));
+    }
+  }
+
+  private note({ kind, name }: Change, stamp: Stamp): void {
+    const { versions } = this.options;
+    const removal = { stamp, confirmed: false };
+    switch (kind) {
+      case 'unregister':
+        versions.remove(name, removal);
+        return;
+      case 'deleteGroup':
+        versions.forgetWithin(name);
+        versions.remove(name, removal);
+        return;
+      case 'register':
+      case 'createGroup':
+        versions.set(name, { ...removal, systemMetaSet: false });
+        return;
+      case 'setMeta':
+      case 'setSystemMeta': {
+        const systemMetaSet = kind === 'setSystemMeta' || versions.get(name)?.systemMetaSet === true;
+        versions.set(name, { ...removal, systemMetaSet });
+      }
+    }
+  }
+
+  private async recordOfChange(change: Change, stamp: Stamp): Promise<NameRecord> {
+    const { kind, name } = change;
+    const made = { userMeta: null, systemMeta: undefined, systemMetaSet: false };
+    let state: NameState | undefined;
+    if (kind === 'register') state = { ...made, uri: change.uri };
+    else if (kind === 'createGroup') state = { ...made, uri: undefined };
+    else if (kind !== 'unregister' && kind !== 'deleteGroup') state = (await this.find(name))?.state;
+    return { name, stamp, witnessed: true, state };
+  }
+
+  private async recordOf(name: Name): Promise<NameRecord | undefined> {
+    if (isOwnEntry(name)) return undefined;
+    try {
+      const here = await this.find(name);
+      return here && { name, stamp: here.stamp, witnessed: here.version !== undefined, state: here.state };
+    } catch (error) {
+      this.skipUnusable(name, error);
+      return undefined;
+    }
+  }
+
+  private async mergeState(record: NameRecord, state: NameState): Promise<void> {
+    const here = await this.find(record.name);
+    if (here === undefined) {
+      await this.add(record, state);
+    } else if (isSameContent(here.state, state)) {
+      await this.adopt(record, state, here);
+    } else if (!this.wins(record, state, here)) {
+      if (record.witnessed) this.reportLoss(record.name, "the twin's", state, 'what is here is newer');
+    } else if (here.state.uri === undefined && state.uri !== undefined) {
+      await this.replaceGroup(record, state, here);
+    } else {
+      this.reportOwnLoss(record.name, here, describe(state));
+      await this.replace(record, state, here);
+    }
+  }
+
+  /** A name that is equal on both sides: only its stamp is taken over, and system metadata that somebody has set. */
+  private async adopt({ name, stamp, witnessed }: NameRecord, state: NameState, here: Standing): Promise<void> {
+    const { namespace, versions } = this.options;
+    if (!witnessed || !isNewer(stamp, here.stamp)) {
+      versions.confirm(name, here.stamp);
+      return;
+    }
+    if (state.systemMetaSet && state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
+    versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  private wins(record: NameRecord, state: NameState, here: Standing): boolean {
+    const untouchedHere = here.version === undefined;
+    if (isBare(state, !record.witnessed, here.state)) return false;
+    if (isBare(here.state, untouchedHere, state)) return true;
+    if (isNewer(record.stamp, here.stamp)) return true;
+    // The same stamp on different content: somebody has changed the database by other means.
+    return !isNewer(here.stamp, record.stamp) && this.options.role === 'secondary';
+  }
+
+  private async add(record: NameRecord, state: NameState): Promise<void> {
+    const { name, stamp } = record;
+    const removal = this.options.versions.removalOf(name);
+    if (removal && isNewer(removal.stamp, stamp)) {
+      if (record.witnessed) this.reportLoss(name, "the twin's", state, 'it was removed here later');
+      return;
+    }
+    if (removal && !removal.confirmed) this.reportLoss(name, 'our removal of', state, "the twin's change is newer");
+    if (!(await this.ensureGroups(record, state))) return;
+    await this.create(record, state);
+  }
+
+  /** Makes the groups that a name is in, where they are missing. @returns false where a newer object is in the way */
+  private async ensureGroups({ name, stamp, witnessed }: NameRecord, state: NameState): Promise<boolean> {
+    const { namespace, versions } = this.options;
+    const missing: Name[] = [];
+    for (let group = name.parent; !group.isRoot; group = group.parent) {
+      const here = await this.find(group);
+      if (here?.state.uri !== undefined) {
+        if (!isNewer(stamp, here.stamp)) {
+          if (witnessed) this.reportLoss(name, "the twin's", state, `${group.toString()} is an object here, and newer`);
+          return false;
+        }
+        this.reportOwnLoss(group, here, 'a group');
+        await namespace.unregister(group);
+        versions.remove(group, { stamp: here.stamp, confirmed: true });
+      }
+      if (here === undefined || here.state.uri !== undefined) missing.unshift(group);
+      else break;
+    }
+    for (const group of missing) await ifMissing(namespace.createGroup(group));
+    return true;
+  }
+
+  private async create({ name, stamp, witnessed }: NameRecord, state: NameState): Promise<void> {
+    const { namespace, versions } = this.options;
+    if (state.uri === undefined) await ifMissing(namespace.createGroup(name));
+    else await namespace.register(name, state.uri);
+    if (state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
+    if (state.userMeta !== null) await namespace.setMeta(name, state.userMeta);
+    if (witnessed) versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  /** Makes a name what the twin says: an object of another URI, a group in place of an object, or other metadata. */
+  private async replace(record: NameRecord, state: NameState, here: Standing): Promise<void> {
+    const { namespace, versions } = this.options;
+    const { name, stamp } = record;
+    if (!isSameURI(here.state.uri, state.uri)) {
+      await namespace.unregister(name);
+      await this.create(record, state);
+      return;
+    }
+    if (state.systemMetaSet && state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
+    await namespace.setMeta(name, state.userMeta);
+    versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  /** An object takes the place of a group, if nothing in the group is newer. */
+  private async replaceGroup(record: NameRecord, state: NameState, here: Standing): Promise<void> {
+    const { name, stamp } = record;
+    const kept = await this.purge(name, stamp, here);
+    if (kept) this.reportLoss(name, "the twin's", state, 'it is a group here, and what is in it is newer');
+    else await this.create(record, state);
+  }
+
+  private async mergeRemoval(name: Name, stamp: Stamp): Promise<void> {
+    if (name.isRoot) return;
+    const { namespace, versions } = this.options;
+    const here = await this.find(name);
+    if (here?.state.uri === undefined) {
+      if (here) await this.purge(name, stamp, here);
+    } else if (isNewer(stamp, here.stamp)) {
+      this.reportOwnLoss(name, here, 'removed');
+      await namespace.unregister(name);
+    }
+    versions.remove(name, { stamp, confirmed: true });
+  }
+
+  /**
+   * Removes a group and all within it that is older than a stamp: at once where all is.
+   * @returns true where something newer remains, and so the group does
+   */
+  private async purge(group: Name, stamp: Stamp, here: Standing): Promise<boolean> {
+    const { namespace, versions } = this.options;
+    const members = new Map<Name, Standing | undefined>();
+    for await (const name of this.walk(group)) members.set(name, isOwnEntry(name) ? undefined : await this.find(name));
+    const isKept = (member: Standing | undefined): boolean => member === undefined || isNewer(member.stamp, stamp);
+    const kept = isKept(here) || [...members.values()].some(isKept);
+    // Members before the groups that they are in.
+    for (const [name, member] of [...members].reverse()) {
+      if (member === undefined || isKept(member)) continue;
+      if (member.state.uri !== undefined) this.reportOwnLoss(name, member, `removed, with ${group.toString()}`);
+      if (!kept) continue;
+      if (member.state.uri !== undefined) await namespace.unregister(name);
+      else if ((await namespace.list(name)).length === 0) await namespace.deleteGroup(name);
+      versions.remove(name, { stamp, confirmed: true });
+    }
+    if (kept) return true;
+    await namespace.deleteGroup(group);
+    versions.forgetWithin(group);
+    versions.remove(group, { stamp, confirmed: true });
+    return false;
+  }
+
+  private async find(name: Name): Promise<Standing | undefined> {
+    const { namespace, versions, role } = this.options;
+    const uri = await this.uriAt(name);
+    if (uri === 'absent') return undefined;
+    const [systemMeta, userMeta] = await Promise.all([namespace.getSystemMeta(name), namespace.getMeta(name)]);
+    const version = versions.get(name);
+    const age: Stamp = { time: Math.min(systemMeta.timestamp, Date.now() / 1000), role };
+    const state = { uri, userMeta, systemMeta, systemMetaSet: version?.systemMetaSet === true };
+    return { state, stamp: version?.stamp ?? age, version };
+  }
+
+  private async uriAt(name: Name): Promise<PyroURI | undefined | 'absent'> {
+    try {
+      return await this.options.namespace.resolve(name);
+    } catch (error) {
+      if (!(error instanceof NamingError)) throw error;
+      if (error.message === 'attempt to resolve groupname') return undefined;
+      if (error.message === 'name not found') return 'absent';
+      throw error;
+    }
+  }
+
+  /** All names within a group, parents first. */
+  private async *walk(group: Name): AsyncGenerator<Name> {
+    const groups = [group];
+    for (let here = groups.pop(); here !== undefined; here = groups.pop()) {
+      for (const { part, type } of await listIfThere(this.options.namespace, here)) {
+        const name = here.child(part);
+        yield name;
+        if (type === GROUP) groups.push(name);
+      }
+    }
+  }
+
+  /** One name that this store can't hold or read is no reason to break with the twin. */
+  private skipUnusable(name: Name, error: unknown): void {
+    if (!(error instanceof NamingError && UNUSABLE.has(error.message))) throw error;
+    this.options.log.error('NameServer', `twin: ${name.toString()} is not the same on both sides:`, error);
+  }
+
+  private reportOwnLoss(name: Name, { state, version }: Standing, successor: string): void {
+    // What the twin had seen before it made its change, that change was meant to replace.
+    if (version?.confirmed === true) return;
+    this.reportLoss(name, 'our', state, `the twin's change is newer: ${successor}`);
+  }
+
+  private reportLoss(name: Name, whose: string, state: NameState, reason: string): void {
+    this.options.log.warn('NameServer', `twin: ${whose} ${name.toString()} (${describe(state)}) is lost: ${reason}`);
+  }
+}
+
+/** What a store says of a name that it can't hold, or of a file that holds no URI. */
+const UNUSABLE: ReadonlySet<string> = new Set(['name too long', 'invalid URI']);
+
+const isOwnEntry = (name: Name): boolean => name.toString() === NAMESERVER_NAME;
+
+const describe = ({ uri, userMeta }: NameState): string =>
+  (uri?.toString() ?? 'a group') + (userMeta === null ? '' : ', with metadata');
+
+/** True for what has no metadata and has not been touched since its server started, where the other has metadata. */
+function isBare(state: NameState, untouched: boolean, other: NameState): boolean {
+  return untouched && state.userMeta === null && other.userMeta !== null && isSameURI(state.uri, other.uri);
+}
+
+const isSameURI = (uri: PyroURI | undefined, other: PyroURI | undefined): boolean =>
+  uri?.toString() === other?.toString();
+
+const isSameContent = (state: NameState, other: NameState): boolean =>
+  isSameURI(state.uri, other.uri) && isSameValue(state.userMeta, other.userMeta);
+
+function isSameValue(value: PythonValue, other: PythonValue): boolean {
+  return value === other || isDeepStrictEqual(dumps(value), dumps(other));
+}
+
+/** Somebody may have made the group meanwhile. */
+async function ifMissing(creation: Promise<void>): Promise<void> {
+  try {
+    await creation;
+  } catch (error) {
+    if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
+  }
+}
+
+async function listIfThere(namespace: Namespace, group: Name) {
+  try {
+    return await namespace.list(group);
+  } catch (error) {
+    if (error instanceof NamingError) return [];
+    throw error;
+  }
+}

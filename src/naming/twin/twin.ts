@@ -1,0 +1,182 @@
+import type { Config, Log } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
+import type { PyroURI } from '../../names/index.js';
+import type { Namespace } from '../../namespace/index.js';
+import type { PythonValue, PythonWritable } from '../../pickle/index.js';
+import type { CallRequest, ServerConnection } from '../../wire/index.js';
+import type { Change } from '../change.js';
+import { isExpected, type TwinFinder } from './finder.js';
+import { NameOrder } from './name-order.js';
+import { HELLO, isOurs, Pair } from './pair.js';
+import { Pyro3Twin } from './pyro3-twin.js';
+import type { TwinRole } from './records.js';
+import { Replica } from './replica.js';
+import { Versions } from './versions.js';
+
+/** How long a starting server lets its clients wait for the twin's names, in milliseconds. */
+const SETTLING_LIMIT = 30_000;
+
+export interface TwinOptions {
+  readonly config: Config;
+  readonly log: Log;
+  /** Takes each line that Pyro's server prints. */
+  readonly print: (line: string) => void;
+  readonly namespace: Namespace;
+  /** Whether the namespace is kept in a database: Pyro 3 servers give their names to each other in two shapes. */
+  readonly persistent: boolean;
+  /** The passphrase that both servers require. */
+  readonly identification?: string | undefined;
+  /** Finds the twin; it may have done so already. */
+  readonly finder: TwinFinder;
+  /** How many changes may wait for the twin's confirmation. */
+  readonly maxUnconfirmed?: number | undefined;
+}
+
+/** What `_status` says of a pair, as a dict. */
+export interface TwinStatus {
+  /** The twin's URI, where it is known. */
+  readonly uri: string | null;
+  readonly software: 'pyro-ns' | 'Pyro 3' | null;
+  /** `lost`: it is looked for; `merging`: all names are being exchanged; `connected`. */
+  readonly state: 'connected' | 'merging' | 'lost';
+  /** How many changes made here the twin has not confirmed; a Pyro 3 twin confirms none, so those not sent yet. */
+  readonly unconfirmed: number;
+  /** True where more has changed than is kept: when the twin is back, all names are exchanged. */
+  readonly mergeDue: boolean;
+  /** Why the twin is lost. */
+  readonly problem: string | null;
+}
+
+type RemoteMethod = (args: readonly PythonValue[]) => Promise<PythonWritable> | PythonWritable;
+
+/**
+ * The other name server of a pair: it is told of every change made here, and its own are made here too. The name server
+ * object hands on the calls that only a twin makes, and lets changes be made here, in an order that the twin can follow.
+ */
+export class Twin {
+  private readonly order = new NameOrder();
+  private readonly replica: Replica;
+  private readonly pair: Pair;
+  private readonly pyro3: Pyro3Twin;
+  private readonly methods: ReadonlyMap<string, RemoteMethod>;
+  private settling: Promise<void> | undefined;
+
+  constructor(private readonly options: TwinOptions) {
+    const { log, namespace, finder } = options;
+    const { order, role } = this;
+    this.replica = new Replica({ log, role, namespace, order, versions: new Versions(role) });
+    this.pair = new Pair({ ...options, role, replica: this.replica, finder });
+    this.pyro3 = new Pyro3Twin({ ...options, order });
+    this.methods = this.remoteMethods();
+    log.msg('NameServer', `Running in ${role} mode`);
+  }
+
+  get role(): TwinRole {
+    return this.options.finder.role;
+  }
+
+  /**
+   * Joins the twin, if it can be found, and looks for it from now on. Clients wait until its names are here.
+   * @param uri our own name server object
+   * @throws ConnectionDeniedError where it doesn't let us in; what a Pyro 3 twin raised
+   */
+  async start(uri: PyroURI): Promise<void> {
+    this.options.finder.exclude(uri);
+    this.pyro3.introduce(uri);
+    this.settling = this.join(uri);
+    try {
+      await this.settling;
+    } finally {
+      this.settling = undefined;
+    }
+  }
+
+  /** What clients have to wait for; undefined once this server knows what its twin knows. */
+  get unsettled(): Promise<void> | undefined {
+    return this.settling;
+  }
+
+  async stop(): Promise<void> {
+    this.pyro3.stop();
+    await this.pair.stop();
+  }
+
+  /** Makes a change that a client asked for, and tells the twin. @throws NamingError where the namespace refuses it */
+  perform(change: Change): Promise<void> {
+    return this.replica.perform(change, (record) => {
+      this.pair.tell(record);
+      this.pyro3.tell(change);
+    });
+  }
+
+  /** True for the methods that only paired servers have. */
+  has(method: string): boolean {
+    return this.methods.has(method);
+  }
+
+  /** Answers a call of such a method. @throws NamingError where the caller is not the twin */
+  async invoke(call: CallRequest, caller: ServerConnection): Promise<PythonWritable> {
+    // Any client may ask for `resync`; the others are for the twin alone.
+    if (call.method !== 'resync' && !(await this.options.finder.trusts(caller))) {
+      this.options.log.warn('NameServer', `twin: refused ${call.method} of`, caller);
+      throw new NamingError(`${call.method} is for the twin name server: this is not where it is known to be`);
+    }
+    return (await this.methods.get(call.method)?.(call.args)) ?? null;
+  }
+
+  status(): TwinStatus {
+    const { pair, pyro3 } = this;
+    const pyro3URI = pyro3.twinURI;
+    const uri = pyro3URI ?? pair.twinURI;
+    const state = pyro3URI ? 'connected' : pair.state;
+    return {
+      uri: uri?.toString() ?? null,
+      software: uri === undefined ? null : pyro3URI ? 'Pyro 3' : 'pyro-ns',
+      state: state === 'looking' ? 'lost' : state,
+      unconfirmed: pyro3URI ? pyro3.unconfirmed : pair.unconfirmed,
+      mergeDue: !pyro3URI && pair.mergeIsDue,
+      problem: pyro3URI ? null : (pair.problem ?? null),
+    };
+  }
+
+  private async join(uri: PyroURI): Promise<void> {
+    const { finder } = this.options;
+    let peer = finder.takeLocated();
+    if (peer === undefined) {
+      await finder.locate('Locating twin NameServer again.');
+      peer = finder.takeLocated();
+    }
+    const isPair = peer !== undefined && (await isOurs(peer));
+    if (peer && !isPair) await this.pyro3.copyFrom(peer);
+    this.pair.start(uri, isPair ? peer : undefined);
+    if (isPair) await this.pair.received(SETTLING_LIMIT);
+  }
+
+  private async resync(): Promise<null> {
+    try {
+      if (await this.pyro3.resync()) return null;
+    } catch (error) {
+      if (!isExpected(error)) throw error;
+      this.options.log.warn('NameServer', 'cannot resync:', error);
+      throw new NamingError('cannot resync: twin NS is unknown or unreachable');
+    }
+    await this.pair.resync();
+    return null;
+  }
+
+  private remoteMethods(): ReadonlyMap<string, RemoteMethod> {
+    const { pair, pyro3 } = this;
+    return new Map<string, RemoteMethod>([
+      ['resync', () => this.resync()],
+      ['_resync', ([proxy]) => pyro3.giveCopy(proxy)],
+      ['_synccall', (args) => pyro3.takeSyncCall(args).then(() => null)],
+      [HELLO, ([introduction]) => pair.greet(introduction)],
+      ['_twinChanges', ([instance = null, first = null, records = null]) => pair.takeChanges(instance, first, records)],
+      [
+        '_twinMerge',
+        ([instance = null, next = null, records = null, isLast = null]) =>
+          pair.takeMerge(instance, next, records, isLast),
+      ],
+    ]);
+  }
+}

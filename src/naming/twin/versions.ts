@@ -1,0 +1,102 @@
+import type { Name } from '../../names/index.js';
+import { isNewer, type Stamp, type TwinRole } from './records.js';
+
+/** How many removals are remembered; the oldest are forgotten first, and then a name may come back. */
+export const MAX_REMOVALS = 100_000;
+
+/** The smallest step of the clock, in seconds: what a float of today's time can tell apart. */
+const TICK = 1e-6;
+
+/** What is known of a name's last change. */
+export interface Version {
+  readonly stamp: Stamp;
+  /** True where the twin has it too, as far as we know. */
+  readonly confirmed: boolean;
+  /** See NameState. */
+  readonly systemMetaSet: boolean;
+}
+
+/** What is known of a removal. */
+export interface Removal {
+  readonly stamp: Stamp;
+  /** True where the twin knows of it, as far as we know. */
+  readonly confirmed: boolean;
+}
+
+/**
+ * When names were last changed, and which were removed: in memory, since this server started. What was there before
+ * has the age that its system metadata tells.
+ */
+export class Versions {
+  private readonly present = new Map<string, Version>();
+  private readonly removals = new Map<string, Removal>();
+  private lastTime = 0;
+
+  constructor(private readonly role: TwinRole) {}
+
+  /** The stamp of a change made here now: later than all that was seen before, even if the clock was set back. */
+  next(): Stamp {
+    this.lastTime = Math.max(Date.now() / 1000, this.lastTime + TICK);
+    return { time: this.lastTime, role: this.role };
+  }
+
+  get(name: Name): Version | undefined {
+    return this.present.get(name.toString());
+  }
+
+  set(name: Name, version: Version): void {
+    this.lastTime = Math.max(this.lastTime, version.stamp.time);
+    this.present.set(name.toString(), version);
+  }
+
+  /** Notes that the twin knows of this change of the name, or of a later one. */
+  confirm(name: Name, stamp: Stamp): void {
+    const text = name.toString();
+    const version = this.present.get(text);
+    if (version && !isNewer(version.stamp, stamp)) this.present.set(text, { ...version, confirmed: true });
+    const removal = this.removals.get(text);
+    if (removal && !isNewer(removal.stamp, stamp)) this.removals.set(text, { ...removal, confirmed: true });
+  }
+
+  /** Notes that a name was removed, with what was within it. A later version of it stays. */
+  remove(name: Name, removal: Removal): void {
+    this.lastTime = Math.max(this.lastTime, removal.stamp.time);
+    const text = name.toString();
+    const version = this.present.get(text);
+    if (version && !isNewer(version.stamp, removal.stamp)) this.present.delete(text);
+    const known = this.removals.get(text);
+    if (known && isNewer(known.stamp, removal.stamp)) return;
+    // Put behind the others: the map's order is that of their age.
+    this.removals.delete(text);
+    this.removals.set(text, removal);
+    if (this.removals.size > MAX_REMOVALS) this.forgetOldest();
+  }
+
+  /** Forgets the versions of what was within a group that is no more. */
+  forgetWithin(group: Name): void {
+    const prefix = `${group.toString()}.`;
+    for (const text of this.present.keys()) if (text.startsWith(prefix)) this.present.delete(text);
+  }
+
+  /** The latest removal of a name, or of a group that it was in. */
+  removalOf(name: Name): Removal | undefined {
+    let latest: Removal | undefined;
+    for (let here = name; !here.isRoot; here = here.parent) {
+      const removal = this.removals.get(here.toString());
+      if (removal && (latest === undefined || isNewer(removal.stamp, latest.stamp))) latest = removal;
+    }
+    return latest;
+  }
+
+  /** All removals that are remembered, by their names. */
+  allRemovals(): readonly (readonly [string, Removal])[] {
+    return [...this.removals];
+  }
+
+  private forgetOldest(): void {
+    for (const oldest of this.removals.keys()) {
+      this.removals.delete(oldest);
+      return;
+    }
+  }
+}
