@@ -43,7 +43,11 @@ export interface OperationGuard {
    * @param caller the connection it came over, the one that `acceptHost` and `acceptIdentification` have seen
    * @returns true (or Pyro's 1) to allow; anything else refuses
    */
-  acceptOperation(operation: string, name: string | undefined, caller: ServerConnection): Acceptance | Promise<Acceptance>;
+  acceptOperation(
+    operation: string,
+    name: string | undefined,
+    caller: ServerConnection,
+  ): Acceptance | Promise<Acceptance>;
 }
 
 /** A security plugin's two guards; either may be missing. */
