@@ -165,7 +165,8 @@ const large: fc.Arbitrary<Source> = fc.constantFrom<Source>(
   Array.from({ length: 100 }).reduce<Source>((inner) => ({ t: 'list', v: [inner] }), none),
   str('x'.repeat(70_000)),
 );
-const meta = fc.oneof({ weight: 30, arbitrary: value }, { weight: 1, arbitrary: large });
+/** Values of every type that Python pickles, some large, shared or cyclic. */
+export const meta = fc.oneof({ weight: 30, arbitrary: value }, { weight: 1, arbitrary: large });
 const systemMeta = fc.oneof(
   {
     weight: 4,

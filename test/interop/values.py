@@ -118,7 +118,8 @@ class Builder(object):
         return text.encode('latin-1')
 
     def build_unicode(self, units):
-        return u''.join(map(unichr, units))
+        # Two surrogates that make a pair are one character to JavaScript, and to Python's own UTF-8: so they are here.
+        return u''.join(map(unichr, units)).encode('utf-8').decode('utf-8')
 
     def build_tuple(self, items):
         return tuple(self.build_all(items))

@@ -23,6 +23,8 @@ export class PythonDescriber {
     const atom = this.describeAtom(value);
     if (atom !== undefined) return atom;
     if (typeof value !== 'object' || value === null) throw new Error('no value of a pickle');
+    // To Python there is but one empty tuple.
+    if (value instanceof PythonTuple && value.length === 0) return ['tuple', []];
     const first = this.seen.get(value);
     if (first !== undefined) return ['same as', String(first)];
     this.seen.set(value, this.seen.size);
