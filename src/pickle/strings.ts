@@ -1,6 +1,7 @@
 import { isAscii, isUtf8 } from 'node:buffer';
 
 const BACKSLASH = 0x5c;
+const LINE_END = 0x0a;
 
 /** Up to this length, text is put together here: calling into V8's native code takes longer. */
 const SHORT_TEXT = 12;
@@ -100,13 +101,14 @@ export function hasLoneSurrogate(text: string): boolean {
   return /[\ud800-\udfff]/u.test(text);
 }
 
-/** Python's escapes in the repr of a str that stand for one byte each. */
-const ESCAPES = new Map(
+/** What Python's escapes of one letter stand for, by the letter's code. */
+const ESCAPED_BYTES = new Map(
   Object.entries({ '\\': 92, "'": 39, '"': 34, a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11 }).map(([letter, byte]) => [
     letter.charCodeAt(0),
     byte,
   ]),
 );
+const LETTER_X = 0x78;
 
 /**
  * The inside of a quoted str literal, as Python's codec `string-escape` reads it.
@@ -124,18 +126,19 @@ export function decodeStringEscape(literal: Buffer): Buffer | undefined {
     }
     const letter = literal[index++];
     if (letter === undefined) return undefined;
-    const simple = ESCAPES.get(letter);
-    const digits = letter === 0x78 ? hexDigits(literal, index, 2) : octalDigits(literal, index - 1);
+    const simple = ESCAPED_BYTES.get(letter);
+    const octal = octalDigits(literal, index - 1);
     if (simple !== undefined) {
       bytes[length++] = simple;
-    } else if (letter === 0x78) {
-      if (digits === '') return undefined;
-      bytes[length++] = parseInt(digits, 16);
+    } else if (letter === LETTER_X) {
+      const byteValue = parseDigits(literal, index, 2, 16);
+      if (byteValue === undefined) return undefined;
+      bytes[length++] = byteValue;
       index += 2;
-    } else if (digits !== '') {
-      bytes[length++] = parseInt(digits, 8) & 0xff;
-      index += digits.length - 1;
-    } else if (letter !== 0x0a) {
+    } else if (octal > 0) {
+      bytes[length++] = (parseDigits(literal, index - 1, octal, 8) ?? 0) & 0xff;
+      index += octal - 1;
+    } else if (letter !== LINE_END) {
       // What is no escape stands for itself, backslash included; an escaped line end for nothing.
       bytes[length++] = BACKSLASH;
       bytes[length++] = letter;
@@ -144,29 +147,43 @@ export function decodeStringEscape(literal: Buffer): Buffer | undefined {
   return bytes.subarray(0, length);
 }
 
-/** That many hexadecimal digits from `start` on, or '' where there are fewer. */
-function hexDigits(bytes: Buffer, start: number, count: number): string {
-  const digits = bytes.toString('latin1', start, Math.min(start + count, bytes.length));
-  return digits.length === count && /^[0-9a-fA-F]*$/.test(digits) ? digits : '';
+/** How many octal digits are there from `start` on; three at most belong together. */
+function octalDigits(bytes: Buffer, start: number): number {
+  let count = 0;
+  while (count < 3 && digitOf(bytes[start + count]) < 8) count++;
+  return count;
 }
 
-/** Up to three octal digits from `start` on. */
-function octalDigits(bytes: Buffer, start: number): string {
-  return /^[0-7]*/.exec(bytes.toString('latin1', start, Math.min(start + 3, bytes.length)))?.[0] ?? '';
+/** The value of that many digits, or undefined where they are not there. */
+function parseDigits(bytes: Buffer, start: number, count: number, base: 8 | 16): number | undefined {
+  let value = 0;
+  for (let index = start; index < start + count; index++) {
+    const digit = digitOf(bytes[index]);
+    if (digit >= base) return undefined;
+    value = value * base + digit;
+  }
+  return value;
 }
+
+/** The value of a hexadecimal digit; 16 for what is none. */
+function digitOf(byte = 0): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : 16;
+}
+
+/** Characters as Python's `repr` shows them, by their codes. */
+const SHOWN = Array.from({ length: 256 }, (_, code) => `\\x${hex(code, 2)}`);
+Object.entries({ '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' }).forEach(([character, shown]) => {
+  SHOWN[character.charCodeAt(0)] = shown;
+});
 
 /** A str in quotes as Python's `repr` shows it. The text holds one character per byte. */
 export function pythonRepr(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const escaped = text.replace(/[^ -~]|[\\'"]/g, (character) => {
-    if (character === quote || character === '\\') return `\\${character}`;
-    if (character === "'" || character === '"') return character;
-    if (character === '\n') return '\\n';
-    if (character === '\r') return '\\r';
-    if (character === '\t') return '\\t';
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
-  return quote + escaped + quote;
+  const escaped = text.replace(/[^ -[\]-~]/g, (character) => SHOWN[character.charCodeAt(0)] ?? character);
+  // Double quotes are only taken where none is within.
+  return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
 }
 
 /**
@@ -185,9 +202,8 @@ export function decodeRawUnicodeEscape(bytes: Buffer): string | undefined {
       units.add(byte);
       continue;
     }
-    const digits = hexDigits(bytes, index, count);
-    const character = parseInt(digits, 16);
-    if (digits === '' || character > 0x10ffff) return undefined;
+    const character = parseDigits(bytes, index, count, 16);
+    if (character === undefined || character > 0x10ffff) return undefined;
     units.replaceLast(character);
     index += count;
   }
