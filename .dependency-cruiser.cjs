@@ -5,7 +5,8 @@ const floors = [
   ['config', 'wire'],
   ['namespace', 'rpc'],
   ['naming'],
-  ['commands', 'console'],
+  ['console'],
+  ['commands'],
   ['index.ts'],
 ];
 

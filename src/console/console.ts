@@ -1,0 +1,122 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import type { Config } from '../config/index.js';
+import { ConnectionDeniedError, NamingError, ProtocolError, PyroError } from '../errors.js';
+import { RemoteError } from '../rpc/index.js';
+import type { ErrorReply, FindRequest, ServerDescription } from './api.js';
+import { Guard } from './guard.js';
+import { addRoutes } from './routes.js';
+import { Sessions } from './sessions.js';
+
+/** The page, as the build makes it. */
+const PAGE_DIRECTORY = fileURLToPath(new URL('page/', import.meta.url));
+
+const CONTENT_TYPES: ReadonlyMap<string, string> = new Map([
+  ['html', 'text/html; charset=utf-8'],
+  ['js', 'text/javascript; charset=utf-8'],
+  ['css', 'text/css; charset=utf-8'],
+  ['svg', 'image/svg+xml'],
+  ['txt', 'text/plain; charset=utf-8'],
+]);
+
+/** What a console is started with. */
+export interface ConsoleOptions {
+  readonly config: Config;
+  /** Port to listen on, on loopback; any free one by default. */
+  readonly port?: number | undefined;
+  /** Directory of the built page; the package's own by default. */
+  readonly pageDirectory?: string | undefined;
+}
+
+/**
+ * The console: an HTTP server on loopback with a page to look at name servers and change what they hold, and the API
+ * beneath it (docs/console-api.md).
+ */
+export class Console implements AsyncDisposable {
+  private constructor(
+    private readonly server: FastifyInstance,
+    private readonly guard: Guard,
+    private readonly sessions: Sessions,
+    /** `http://127.0.0.1:port/`. */
+    readonly origin: string,
+  ) {}
+
+  /** @throws Node's error (such as EADDRINUSE) where it can't listen, or has no page to show */
+  static async start({ config, port = 0, pageDirectory = PAGE_DIRECTORY }: ConsoleOptions): Promise<Console> {
+    const guard = new Guard();
+    const sessions = new Sessions(config);
+    const server = Fastify({ logger: false, bodyLimit: 0x100000, forceCloseConnections: true });
+    guard.protect(server);
+    server.setErrorHandler<FastifyError>((error, _request, reply) => {
+      const [status, body] = describeError(error);
+      return reply.code(status).send(body);
+    });
+    server.setNotFoundHandler((_request, reply) => {
+      const body: ErrorReply = { error: 'RequestError', message: 'there is nothing here' };
+      return reply.code(404).send(body);
+    });
+    await addPage(server, pageDirectory);
+    addRoutes(server, sessions, guard);
+    const address = new URL(await server.listen({ host: '127.0.0.1', port }));
+    guard.listensOn(Number(address.port));
+    return new Console(server, guard, sessions, `${address.origin}/`);
+  }
+
+  /** The address to open, with the token that lets its bearer in. */
+  get address(): string {
+    return `${this.origin}#token=${this.guard.token}`;
+  }
+
+  /** An address that is good once and for a minute, to start a browser with. */
+  issueAddress(): string {
+    return `${this.origin}#ticket=${this.guard.issueTicket()}`;
+  }
+
+  /**
+   * Connects to a name server, as its page's Connect does.
+   * @throws NamingError where there is none, ConnectionDeniedError where it wants another identification
+   */
+  connect(request: FindRequest): Promise<ServerDescription> {
+    return this.sessions.find(request);
+  }
+
+  async close(): Promise<void> {
+    await this.server.close();
+    this.sessions.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** The page's few files are read once: no path of a request ever meets the file system. */
+async function addPage(server: FastifyInstance, directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const type = CONTENT_TYPES.get(name.slice(name.lastIndexOf('.') + 1));
+    if (type === undefined) continue;
+    const content = await readFile(`${directory}/${name}`);
+    server.get(name === 'index.html' ? '/' : `/${name}`, { config: { isOpen: true } }, (_request, reply) =>
+      reply.type(type).header('cache-control', 'no-cache').send(content),
+    );
+  }
+}
+
+function describeError(error: FastifyError): readonly [status: number, body: ErrorReply] {
+  if (error instanceof PyroError) {
+    const [message = '', about] = error.args;
+    return [statusOf(error), { error: error.name, message, about }];
+  }
+  if (error instanceof RemoteError) return [502, { error: error.className, message: error.message }];
+  const status = error.statusCode ?? 500;
+  // What is wrong here is nobody else's affair.
+  const message = status < 500 ? error.message : 'internal error of the console';
+  return [status, { error: status < 500 ? 'RequestError' : 'InternalError', message }];
+}
+
+function statusOf(error: PyroError): number {
+  if (error instanceof NamingError) return 409;
+  if (error instanceof ConnectionDeniedError) return 502;
+  return error instanceof ProtocolError ? 502 : 400;
+}

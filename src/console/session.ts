@@ -1,0 +1,318 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { silentLog, type Config } from '../config/index.js';
+import { NamingError, ProtocolError, PyroError } from '../errors.js';
+import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
+import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
+import { systemMetaFromPython } from '../namespace/index.js';
+import type {
+  EntryDescription,
+  FlatlistRequest,
+  FlatPage,
+  GroupListing,
+  GroupSize,
+  ObjectStatus,
+  ServerChanges,
+  ServerDescription,
+  SetMetaRequest,
+  WatchedServer,
+} from './api.js';
+import { FlatSnapshot } from './flat-snapshot.js';
+import { askForObject } from './object-status.js';
+import { describePython, pythonFromJSON } from './python-value.js';
+import { Recent } from './recent.js';
+
+/** How long what a server said is taken for true, in milliseconds: the pace of live changes. */
+const LIFETIME = 900;
+
+/** How many groups' listings are remembered. */
+const MAX_LISTINGS = 500;
+
+/** How many groups are counted before a deletion. */
+const MAX_COUNTED_GROUPS = 5000;
+
+/** How long a name server may take for one answer, in seconds. */
+const CALL_TIMEOUT = 20;
+
+/** Where a name server is, and is found again. */
+export interface ServerLocation {
+  readonly host: string;
+  readonly port: number;
+  readonly identification: string | undefined;
+}
+
+/** A name server that the console is connected to: Pyro's calls, what it said lately, and the way back to it. */
+export class NameServerSession {
+  private adapter: PYROAdapter;
+  private problem: string | undefined;
+  private readonly listings = new LRUCache<string, Recent<GroupListing>>({ max: MAX_LISTINGS });
+  private readonly snapshot = new Recent(() => this.readSnapshot(), LIFETIME);
+
+  constructor(
+    readonly id: string,
+    private location: ServerLocation,
+    private readonly config: Config,
+  ) {
+    this.adapter = this.newAdapter();
+  }
+
+  get description(): ServerDescription {
+    return {
+      id: this.id,
+      address: `${this.location.host}:${this.location.port}`,
+      uri: this.adapter.URI.toString(),
+      state: this.problem === undefined ? 'connected' : 'lost',
+      problem: this.problem,
+    };
+  }
+
+  /** The same name server is reached in another way from now on. */
+  moveTo(location: ServerLocation): void {
+    this.location = location;
+    void this.adapter.release();
+    this.adapter = this.newAdapter();
+  }
+
+  async close(): Promise<void> {
+    await this.adapter.release();
+  }
+
+  /** @returns how long the answer took, in milliseconds */
+  async ping(): Promise<number> {
+    const start = performance.now();
+    await this.call('ping');
+    return performance.now() - start;
+  }
+
+  /** Lists a group, as it is now. */
+  list(group: string): Promise<GroupListing> {
+    return this.listing(this.fullName(group)).renew();
+  }
+
+  async flatlist(request: FlatlistRequest): Promise<FlatPage> {
+    const snapshot = await this.snapshot.get();
+    return snapshot.page(request);
+  }
+
+  /** All names, as they are now. */
+  allNames(): Promise<FlatSnapshot> {
+    return this.snapshot.renew();
+  }
+
+  async resolve(name: string): Promise<{ readonly name: string; readonly uri: PyroURI }> {
+    const full = this.fullName(name);
+    const uri = uriFromPython(await this.call('resolve', full));
+    if (uri === undefined) throw new ProtocolError('the name server answered with something that is no URI', full);
+    return { name: full, uri };
+  }
+
+  /** Everything that the server knows of a name. */
+  async entry(name: string): Promise<EntryDescription> {
+    const full = this.fullName(name);
+    const [system, metadata] = await Promise.all([this.call('_getSystemMeta', full), this.call('getMeta', full)]);
+    const meta = systemMetaFromPython(system);
+    // The root, and what Pyro 3 made without metadata, have none: then asking for the URI tells what it is.
+    const isGroup = meta === undefined ? full === ':' : meta.type === 0;
+    const uri = isGroup ? undefined : (await this.resolve(full)).uri;
+    const description = {
+      name: full,
+      type: isGroup ? ('group' as const) : ('object' as const),
+      since: meta?.timestamp,
+      owner: meta === undefined || meta.owner === null ? undefined : describePython(meta.owner),
+      uri: uri === undefined ? undefined : partsOf(uri),
+      metadata: describePython(metadata),
+    };
+    return { ...description, version: versionOf(JSON.stringify(description)) };
+  }
+
+  async register(name: string, uri: string): Promise<string> {
+    const full = this.fullName(name);
+    await this.change(full, 'register', full, uri);
+    return full;
+  }
+
+  async unregister(name: string): Promise<string> {
+    const full = this.fullName(name);
+    await this.change(full, 'unregister', full);
+    return full;
+  }
+
+  async createGroup(group: string): Promise<string> {
+    const full = this.fullName(group);
+    await this.change(full, 'createGroup', full);
+    return full;
+  }
+
+  async deleteGroup(group: string): Promise<string> {
+    const full = this.fullName(group);
+    await this.change(full, 'deleteGroup', full);
+    return full;
+  }
+
+  async setMeta({ name, as, text }: SetMetaRequest): Promise<string> {
+    const full = this.fullName(name);
+    const meta: PythonWritable = as === 'none' ? null : as === 'json' ? pythonFromJSON(text) : text;
+    await this.call('setMeta', full, meta);
+    return full;
+  }
+
+  async resync(): Promise<void> {
+    await this.call('resync');
+    this.forgetAll();
+  }
+
+  /** @returns the server's answer: it may deny it */
+  async shutdown(): Promise<string> {
+    return textOf(await this.call('_shutdown')) ?? '';
+  }
+
+  /** Whether the daemon of an object still has it. */
+  async objectStatus(name: string): Promise<ObjectStatus> {
+    const { uri } = await this.resolve(name);
+    const own = this.adapter.URI;
+    const isOwn = uri.address === own.address && uri.port === own.port;
+    return askForObject(uri, isOwn ? this.location.identification : undefined, this.config);
+  }
+
+  /** Counts what a group holds, all the way down. */
+  async sizeOf(group: string): Promise<GroupSize> {
+    const pending = [this.fullName(group)];
+    let [objects, groups, listed] = [0, 0, 0];
+    for (let name = pending.pop(); name !== undefined && listed < MAX_COUNTED_GROUPS; name = pending.pop()) {
+      const listing = await this.list(name);
+      listed += 1;
+      objects += listing.objects.length;
+      groups += listing.groups.length;
+      for (const part of listing.groups) pending.push(Name.parse(name).child(part).toString());
+    }
+    return { objects, groups, complete: pending.length === 0 };
+  }
+
+  /** What is no longer as the page has it; undefined where all is. */
+  async changes(known: WatchedServer): Promise<ServerChanges | undefined> {
+    let groups: Record<string, GroupListing | null> = {};
+    let entries: Record<string, EntryDescription | null> = {};
+    let flatlist = false;
+    try {
+      // A server with nothing to watch is asked whether it is still there.
+      if (Object.keys(known.groups).length === 0) await this.call('ping');
+      groups = await changed(known.groups, (group) => this.listing(group).get());
+      entries = await changed(known.entries, (name) => this.entry(name));
+      flatlist = known.flatlist !== undefined && (await this.snapshot.get()).version !== known.flatlist;
+    } catch (error) {
+      if (!(error instanceof PyroError || error instanceof RemoteError)) throw error;
+    }
+    const server = this.description;
+    const isSame = server.state === known.state && !flatlist && isEmpty(groups) && isEmpty(entries);
+    return isSame ? undefined : { server, groups, entries, flatlist };
+  }
+
+  private fullName(name: string): string {
+    return Name.expand(name, Name.parse(this.config.PYRO_NS_DEFAULTGROUP)).toString();
+  }
+
+  private listing(group: string): Recent<GroupListing> {
+    let listing = this.listings.get(group);
+    if (listing === undefined) {
+      listing = new Recent(() => this.readListing(group), LIFETIME);
+      this.listings.set(group, listing);
+    }
+    return listing;
+  }
+
+  private async readListing(group: string): Promise<GroupListing> {
+    const members = await this.call('list', group);
+    const groups: string[] = [];
+    const objects: string[] = [];
+    for (const member of Array.isArray(members) ? members : []) {
+      const [part, type] = member instanceof PythonTuple ? member.items : [];
+      const name = textOf(part);
+      if (name !== undefined) (type === 0 ? groups : objects).push(name);
+    }
+    groups.sort();
+    objects.sort();
+    return { group, version: versionOf(`${groups.join(' ')}\n${objects.join(' ')}`), groups, objects };
+  }
+
+  private async readSnapshot(): Promise<FlatSnapshot> {
+    const objects = await this.call('flatlist');
+    const uris = new Map<string, string>();
+    for (const object of Array.isArray(objects) ? objects : []) {
+      const [name, uri] = object instanceof PythonTuple ? object.items : [];
+      uris.set(textOf(name) ?? '', uriFromPython(uri ?? null)?.toString() ?? '');
+    }
+    return new FlatSnapshot(uris);
+  }
+
+  /** Calls what changes a name, after which what is remembered of its surroundings is no longer true. */
+  private async change(name: string, method: string, ...args: readonly PythonWritable[]): Promise<void> {
+    await this.call(method, ...args);
+    this.listings.delete(Name.parse(name).parent.toString());
+    this.snapshot.forget();
+  }
+
+  private forgetAll(): void {
+    this.listings.clear();
+    this.snapshot.forget();
+  }
+
+  /** Calls the name server; one that was lost is looked for again. */
+  private async call(method: string, ...args: readonly PythonWritable[]): Promise<PythonValue> {
+    const { adapter } = this;
+    try {
+      const value = await adapter.remoteInvocation(method, 0, args);
+      if (adapter === this.adapter) this.problem = undefined;
+      return value;
+    } catch (error) {
+      if (error instanceof ProtocolError && adapter === this.adapter) {
+        this.problem = error.args.join(': ');
+        this.forgetAll();
+        // What comes back may be another object, which the old one's id does not lead to.
+        this.adapter = this.newAdapter();
+        await adapter.release();
+      }
+      throw error;
+    }
+  }
+
+  private newAdapter(): PYROAdapter {
+    const { host, port, identification } = this.location;
+    const uri = new PyroURI('PYROLOC', host, port, NAMESERVER_NAME);
+    const adapter = new PYROAdapter(uri, { config: this.config, log: silentLog, exactValues: true });
+    adapter.setIdentification(identification ?? null);
+    adapter.timeout = CALL_TIMEOUT;
+    return adapter;
+  }
+}
+
+/** Looks at each watched thing again, and returns those whose version is another; null for those that are gone. */
+async function changed<T extends { readonly version: string }>(
+  known: Readonly<Record<string, string>>,
+  look: (name: string) => Promise<T>,
+): Promise<Record<string, T | null>> {
+  const found = await Promise.all(
+    Object.entries(known).map(async ([name, version]) => {
+      const now = await look(name).catch((error: unknown) => {
+        if (error instanceof NamingError) return null;
+        throw error;
+      });
+      return now?.version === version ? undefined : ([name, now] as const);
+    }),
+  );
+  return Object.fromEntries(found.filter((change) => change !== undefined));
+}
+
+function partsOf(uri: PyroURI): EntryDescription['uri'] {
+  const { protocol, address, port, objectID } = uri;
+  return { text: uri.toString(), protocol, address, port, objectID };
+}
+
+function textOf(value: PythonValue | undefined): string | undefined {
+  if (typeof value === 'string') return value;
+  return value instanceof PythonUnicode ? value.value : undefined;
+}
+
+const versionOf = (text: string): string => createHash('sha1').update(text).digest('base64url');
+
+const isEmpty = (record: object): boolean => Object.keys(record).length === 0;

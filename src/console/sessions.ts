@@ -1,0 +1,126 @@
+import { silentLog, type Config } from '../config/index.js';
+import { NamingError, PyroError } from '../errors.js';
+import { NAMESERVER_NAME } from '../names/index.js';
+import { NameServerLocator } from '../naming/index.js';
+import type {
+  Comparison,
+  FindRequest,
+  ServerChanges,
+  ServerDescription,
+  WatchedServer,
+  WatchReply,
+  WatchRequest,
+} from './api.js';
+import { compareSnapshots } from './flat-snapshot.js';
+import { NameServerSession, type ServerLocation } from './session.js';
+
+/** How many name servers a console is connected to at a time. */
+const MAX_SESSIONS = 32;
+
+/** How often watched servers are looked at, in milliseconds. */
+const WATCH_PERIOD = 1000;
+
+/** How long a watcher waits at most for something to change, in milliseconds. */
+const WATCH_DURATION = 25_000;
+
+/** The name servers that a console is connected to. Identifications stay here, in memory. */
+export class Sessions {
+  private readonly sessions = new Map<string, NameServerSession>();
+  private lastID = 0;
+
+  constructor(private readonly config: Config) {}
+
+  get descriptions(): readonly ServerDescription[] {
+    return Array.from(this.sessions.values(), (session) => session.description);
+  }
+
+  /** @throws NamingError `not connected to this name server` */
+  get(id: string): NameServerSession {
+    const session = this.sessions.get(id);
+    if (session === undefined) throw new NamingError('not connected to this name server', id);
+    return session;
+  }
+
+  /**
+   * Finds a name server, at a host or by broadcast, and connects to it.
+   * @throws NamingError where there is none, ConnectionDeniedError where it wants another identification
+   */
+  async find(request: FindRequest): Promise<ServerDescription> {
+    if (this.sessions.size >= MAX_SESSIONS) throw new PyroError(`connected to ${MAX_SESSIONS} name servers already`);
+    const location = await this.locate(request);
+    const session = new NameServerSession(String(this.lastID + 1), location, this.config);
+    await session.ping();
+    // One that is connected to already gets the way that has just worked.
+    const same = Array.from(this.sessions.values()).find(
+      ({ description }) => description.uri === session.description.uri,
+    );
+    if (same !== undefined) {
+      await session.close();
+      same.moveTo(location);
+      await same.ping();
+      return same.description;
+    }
+    this.lastID += 1;
+    this.sessions.set(session.id, session);
+    return session.description;
+  }
+
+  disconnect(id: string): void {
+    void this.get(id).close();
+    this.sessions.delete(id);
+  }
+
+  async compare(first: string, second: string): Promise<Comparison> {
+    const [one, other] = await Promise.all([this.get(first).allNames(), this.get(second).allNames()]);
+    return compareSnapshots(one, other, NAMESERVER_NAME);
+  }
+
+  /**
+   * Waits until something is no longer as the watcher has it, or for a while.
+   * @param signal aborted where the watcher has gone
+   */
+  async watch({ servers }: WatchRequest, signal: AbortSignal): Promise<WatchReply> {
+    const end = performance.now() + WATCH_DURATION;
+    for (;;) {
+      const looks = Object.entries(servers).map(([id, known]) => this.changesOf(id, known));
+      const changes = (await Promise.all(looks)).filter((change) => change !== undefined);
+      if (changes.length > 0 || signal.aborted || performance.now() > end) {
+        return { servers: Object.fromEntries(changes) };
+      }
+      await pause(signal);
+    }
+  }
+
+  private async locate({ host, port, broadcastAddress, identification }: FindRequest): Promise<ServerLocation> {
+    if (host !== undefined) return { host, port: port ?? this.config.PYRO_NS_PORT, identification };
+    // A locator that finds the second server of a pair swaps the settings of the two: of a copy, here.
+    const locator = new NameServerLocator({ config: { ...this.config }, log: silentLog, identification });
+    const uri = await locator.detectNS({ port, bcaddr: broadcastAddress });
+    return { host: uri.address, port: uri.port, identification };
+  }
+
+  private async changesOf(id: string, known: WatchedServer): Promise<[string, ServerChanges | null] | undefined> {
+    const session = this.sessions.get(id);
+    if (session === undefined) return [id, null];
+    const changes = await session.changes(known);
+    return changes === undefined ? undefined : [id, changes];
+  }
+
+  close(): void {
+    for (const session of this.sessions.values()) void session.close();
+    this.sessions.clear();
+  }
+}
+
+/** Waits one period, or until the watcher has gone. */
+function pause(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, WATCH_PERIOD);
+    signal.addEventListener('abort', done);
+  });
+}
