@@ -1,0 +1,169 @@
+import type { JSX } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { dialog, disconnect, perform } from './desk.js';
+import { FlatView } from './flat-view.js';
+import { Icon } from './icons.js';
+import type { ServerStore } from './server-store.js';
+import { TreeView } from './tree-view.js';
+import { ROOT } from './tree-rows.js';
+
+/** One name server: its state, its names, and what can be done with it. */
+export function ServerPane({ store }: { readonly store: ServerStore }): JSX.Element {
+  const { address, uri, state, problem } = store.description.value;
+  return (
+    <section class={`pane is-${state}`} aria-label={`Name server ${address}`}>
+      <header class="pane-head">
+        <span class={`lamp lamp-${state}`} aria-hidden="true" />
+        <div class="pane-title">
+          <h2>{address}</h2>
+          <p title={uri}>{state === 'connected' ? 'connected' : `lost, trying again: ${problem ?? ''}`}</p>
+        </div>
+        <ServerMenu store={store} />
+      </header>
+      <div class="pane-tools">
+        <Filter store={store} />
+        <div class="segments" role="group" aria-label="How to show the names">
+          <button
+            type="button"
+            aria-pressed={store.view.value === 'tree'}
+            onClick={() => {
+              store.setView('tree');
+            }}
+            title="Tree"
+          >
+            <Icon name="tree" />
+            <span class="visually-hidden">Tree</span>
+          </button>
+          <button
+            type="button"
+            aria-pressed={store.view.value === 'names'}
+            onClick={() => {
+              store.setView('names');
+            }}
+            title="List all"
+          >
+            <Icon name="list" />
+            <span class="visually-hidden">List all</span>
+          </button>
+        </div>
+      </div>
+      {store.isFlat ? <FlatView store={store} /> : <TreeView store={store} />}
+      <div class="pane-foot" role="status">
+        {store.isFlat
+          ? store.total.value === undefined
+            ? 'Listing…'
+            : `${store.total.value.toLocaleString('en')} names`
+          : 'Live'}
+      </div>
+    </section>
+  );
+}
+
+function Filter({ store }: { readonly store: ServerStore }): JSX.Element {
+  return (
+    <label class="filter">
+      <Icon name="search" />
+      <span class="visually-hidden">Filter names of {store.description.value.address}</span>
+      <input
+        type="search"
+        placeholder="Filter names and URIs"
+        autocomplete="off"
+        spellcheck={false}
+        value={store.filter.value}
+        onInput={(event) => {
+          store.setFilter(event.currentTarget.value);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === 'Escape') store.setFilter('');
+        }}
+      />
+    </label>
+  );
+}
+
+interface Command {
+  readonly text: string;
+  readonly run: () => void;
+  readonly isDanger?: boolean;
+}
+
+function commandsOf(store: ServerStore): readonly Command[] {
+  const ask = (kind: 'resolve' | 'resync' | 'shutdown') => () => {
+    dialog.value = { kind, store };
+  };
+  const ping = (): void => {
+    const action = () => store.call<{ readonly milliseconds: number }>('ping');
+    perform(store, 'Ping', action, ({ milliseconds }) => `Ping: up and running, ${milliseconds.toFixed(1)} ms`).catch(
+      () => undefined,
+    );
+  };
+  return [
+    { text: 'Ping', run: ping },
+    { text: 'Resolve a name…', run: ask('resolve') },
+    { text: 'Register a name…', run: () => (dialog.value = { kind: 'register', store, group: ROOT }) },
+    { text: 'New group…', run: () => (dialog.value = { kind: 'createGroup', store, group: ROOT }) },
+    { text: 'Resync with its twin…', run: ask('resync') },
+    { text: 'Disconnect', run: () => void disconnect(store) },
+    { text: 'Shut down…', run: ask('shutdown'), isDanger: true },
+  ];
+}
+
+/** A menu, as the ARIA practices describe it: the arrows move in it, Escape closes it. */
+function ServerMenu({ store }: { readonly store: ServerStore }): JSX.Element {
+  const menu = useRef<HTMLDivElement>(null);
+  const button = useRef<HTMLButtonElement>(null);
+  const id = `menu-${store.id}`;
+  useEffect(() => {
+    const element = menu.current;
+    const onToggle = (): void => {
+      const isOpen = element?.matches(':popover-open') ?? false;
+      button.current?.setAttribute('aria-expanded', String(isOpen));
+      if (isOpen) element?.querySelector('button')?.focus();
+    };
+    element?.addEventListener('toggle', onToggle);
+    return () => {
+      element?.removeEventListener('toggle', onToggle);
+    };
+  }, []);
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const items = [...(menu.current?.querySelectorAll('button') ?? [])];
+    const index = items.findIndex((item) => item === document.activeElement);
+    const steps: Readonly<Record<string, number>> = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: -1 };
+    const next = steps[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    items.at(next % items.length)?.focus();
+  };
+  return (
+    <div class="menu">
+      <button
+        ref={button}
+        type="button"
+        class="icon-button"
+        aria-label={`What to do with ${store.description.value.address}`}
+        aria-haspopup="menu"
+        aria-expanded="false"
+        popovertarget={id}
+      >
+        <Icon name="more" size={20} />
+      </button>
+      <div ref={menu} id={id} class="menu-items" popover="auto" role="menu" onKeyDown={onKeyDown}>
+        {commandsOf(store).map(({ text, run, isDanger }) => (
+          <button
+            key={text}
+            type="button"
+            role="menuitem"
+            tabIndex={-1}
+            class={isDanger ? 'danger' : ''}
+            onClick={() => {
+              menu.current?.hidePopover();
+              run();
+            }}
+          >
+            {text}
+          </button>
+        ))}
+      </div>
+    </div>
+  );
+}
