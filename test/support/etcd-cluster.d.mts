@@ -14,8 +14,11 @@ export interface EtcdMember {
 export class EtcdCluster {
   static start(options?: { size?: number; storage?: string; options?: string[] }): Promise<EtcdCluster>;
   readonly members: readonly EtcdMember[];
+  readonly directory: string;
   url(prefix: string): string;
   etcdctl(...args: string[]): Promise<string>;
+  revision(): Promise<string>;
+  restore(backup: string): Promise<void>;
   leader(): Promise<EtcdMember>;
   stop(): Promise<void>;
 }

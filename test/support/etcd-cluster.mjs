@@ -88,6 +88,15 @@ class EtcdMember {
     this.#process.kill('SIGCONT');
   }
 
+  /** The arguments that tell what it is in the cluster. */
+  get identity() {
+    const wanted = ['name', 'data-dir', 'initial-cluster', 'initial-cluster-token', 'initial-advertise-peer-urls'];
+    return wanted.flatMap((option) => {
+      const at = this.#arguments.indexOf(`--${option}`);
+      return this.#arguments.slice(at, at + 2);
+    });
+  }
+
   get pid() {
     return this.#process.pid;
   }
@@ -158,6 +167,21 @@ export class EtcdCluster {
       maxBuffer: 2 ** 26,
     });
     return stdout;
+  }
+
+  /** The revision of the store. */
+  async revision() {
+    return /"Revision" : (\d+)/.exec(await this.etcdctl('endpoint', 'status', '--write-out', 'fields'))[1];
+  }
+
+  /** Goes back to what `etcdctl snapshot save` has saved. */
+  async restore(backup) {
+    for (const member of this.members) {
+      await member.kill();
+      await rm(member.dataDirectory, { recursive: true });
+      await this.etcdctl('snapshot', 'restore', backup, ...member.identity);
+    }
+    await Promise.all(this.members.map((member) => member.start()));
   }
 
   /** The member that leads the others. */

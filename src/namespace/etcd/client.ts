@@ -3,7 +3,7 @@ import { Client, connectivityState, credentials, Metadata, status } from '@grpc/
 import type { ChannelCredentials, ClientUnaryCall, ChannelOptions, ServiceError } from '@grpc/grpc-js';
 import type { Deadline } from './deadline.js';
 import type { Method, WatchRequest, WatchResponse } from './protocol.js';
-import { AUTHENTICATE, WATCH } from './protocol.js';
+import { AUTHENTICATE, RANGE, WATCH } from './protocol.js';
 
 /** Where an etcd cluster is, and how one is let in. */
 export interface EtcdAccess {
@@ -41,6 +41,7 @@ export class EtcdError extends Error {
 /** A member that takes longer than so many milliseconds is left for another one. */
 const PATIENCE = 2000;
 const RETRY_PAUSE = 50;
+const REASON_TIMEOUT = 100;
 
 /** How large a message may be: a thousand of the largest values that etcd keeps by default fit in. */
 const MAX_MESSAGE_SIZE = 2 ** 31 - 1;
@@ -222,16 +223,26 @@ export class EtcdClient {
   }
 
   /** Waits for the connection, so that what fails before it is there is known to be unsent. */
-  private async connected({ client, endpoint }: Member, timeout: number): Promise<void> {
+  private async connected(member: Member, timeout: number): Promise<void> {
+    const { client } = member;
     const until = Date.now() + timeout;
     for (;;) {
       const state = client.getChannel().getConnectivityState(true);
       if (state === connectivityState.READY) return;
       const failed = state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN;
       if (failed || !(await changed(client, state, until))) {
-        throw new EtcdError(`no connection to ${endpoint}`, 'unsent');
+        throw new EtcdError(await this.whyNotConnected(member), 'unsent');
       }
     }
+  }
+
+  /** Only a call is told why there is no connection: so this makes one that does nothing. */
+  private async whyNotConnected(member: Member): Promise<string> {
+    const call = this.send(member, RANGE, { key: '\0' }, new Metadata(), REASON_TIMEOUT);
+    return call.then(
+      () => `${member.endpoint}: the connection took too long`,
+      (error: unknown) => String(error instanceof EtcdError ? error.message : error).replace(/ Resolution note: $/, ''),
+    );
   }
 
   private send<Request, Response>(

@@ -125,7 +125,14 @@ export class Feed {
    * @returns false if it has not by the deadline
    */
   async caughtUp(deadline: Deadline): Promise<boolean> {
-    return this.reached(await this.revisionOfLastChange(), deadline);
+    const late = new AbortController();
+    const expiry = pause(deadline.remaining, Infinity, { signal: late.signal });
+    expiry.catch(() => undefined);
+    try {
+      return await this.reached(await Promise.race([this.revisionOfLastChange(), expiry]), deadline);
+    } finally {
+      late.abort();
+    }
   }
 
   /** Begins to look out for a change, until it is forgotten. */
@@ -290,7 +297,7 @@ export class Feed {
         ...head,
       ],
     } as const;
-    const { revision, ranges } = await this.client.ask(TRANSACTION, request, Deadline.in(PAGE_TIMEOUT));
+    const { revision, ranges } = await this.client.ask(TRANSACTION, request, Deadline.in(PROBE_TIMEOUT));
     const [tree, change] = ranges.map(({ keyValues: [keyValue] }) => valueOf(keyValue));
     const number = Number(tree);
     if (!Number.isSafeInteger(number)) {
