@@ -176,9 +176,15 @@ export class PythonInstance {
     return this.class instanceof PythonClass && this.class.is(module, name);
   }
 
-  /** An attribute by name, where the state is a dict of attributes. */
+  /** An attribute by name, where the state is a dict of attributes. Names are unicode where IronPython made them. */
   attribute(name: string): PythonValue | undefined {
-    return this.state instanceof Map ? this.state.get(name) : undefined;
+    if (!(this.state instanceof Map)) return undefined;
+    const value = this.state.get(name);
+    if (value !== undefined) return value;
+    for (const [key, candidate] of this.state) {
+      if (key instanceof PythonUnicode && key.value === name) return candidate;
+    }
+    return undefined;
   }
 }
 

@@ -265,6 +265,8 @@ describe('the values', () => {
     expect(old.class).toBe(cls);
     expect(old.attribute('a')).toBe(1);
     expect(old.attribute('b')).toBeUndefined();
+    const state = new Map([[new PythonUnicode('a'), null]]);
+    expect(new PythonInstance('newobj', cls, tuple(), state).attribute('a')).toBeNull();
     expect(new PythonInstance('newobj', cls, tuple()).isOf('m', 'c')).toBe(true);
     expect(new PythonInstance('newobj', cls, tuple()).attribute('a')).toBeUndefined();
     expect(new PythonInstance('reduce', reconstructor, tuple()).class).toBe(reconstructor);
