@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { DatabaseChild } from './database-child.js';
+import { DatabaseChild } from './support/database-child.js';
 
 const URI = 'PYRO://127.0.0.1:7766/7f00000100a1b2c3';
 const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
@@ -172,17 +172,21 @@ describe('a fault', () => {
   });
 
   it('of too many open files is told, and over when there are fewer', async () => {
-    mkdirSync(`${root}/G`, { recursive: true });
-    for (let index = 0; index < 200; index += 1) writeFileSync(`${root}/G/n${index}`, URI);
-    const child = start(root, withLimit(40));
+    const child = start(root, withLimit(60));
     await child.opened();
+    await child.ask('createGroup', ':G');
     const names = Array.from({ length: 200 }, (_, index) => `:G.n${index}`);
-    const answers = new Set(await Promise.all(names.map((name) => child.ask('resolve', name))));
-    answers.delete(URI);
-    expect([...answers]).toEqual(['too many open files']);
+    const answers = await Promise.all(names.map((name) => child.ask('register', name, URI)));
+    const text = 'too many open files';
+    expect(new Set(answers)).toEqual(new Set([null, text]));
     expect(child.log).toContain('ulimit -n');
-    for (const name of names) expect(await child.ask('resolve', name)).toBe(URI);
-    expect(await child.ask('register', ':G.new', URI)).toBeNull();
+    for (const [index, name] of names.entries()) {
+      const isRegistered = answers[index] === null;
+      expect(await child.ask('resolve', name)).toBe(isRegistered ? URI : 'name not found');
+      expect(await child.ask('register', name, URI)).toBe(isRegistered ? 'name already exists' : null);
+    }
+    await child.close();
+    expect(readdirSync(`${root}/G`)).toHaveLength(200);
   });
 
   (has('strace') ? it : it.skip)('of the disk undoes what could not be made durable', async () => {

@@ -2,7 +2,8 @@ import { mkdir, rename, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { DirectorySync } from './directory-sync.js';
 import type { Faults } from './faults.js';
-import { inspect, saysAbsent } from './files.js';
+import { saysAbsent } from './files.js';
+import type { Reader } from './reader.js';
 import type { Staging } from './staging.js';
 
 /**
@@ -14,6 +15,7 @@ import type { Staging } from './staging.js';
  */
 export class Changes {
   constructor(
+    private readonly reader: Reader,
     private readonly staging: Staging,
     private readonly directories: DirectorySync,
     private readonly faults: Faults,
@@ -42,7 +44,7 @@ export class Changes {
     const taken = [{ from: path, now: await this.staging.take(path) }];
     const undo = () => Promise.all(taken.map(({ from, now }) => rename(now, from)));
     try {
-      if (await inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
+      if (await this.reader.inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
     } catch (error) {
       await undo();
       throw error;
@@ -77,7 +79,7 @@ export class Changes {
 
   /** Runs an action that makes a name, without the metadata that Pyro 3, or who removed a file by hand, may have left there. */
   private async withoutOrphan(metaPath: string, action: () => Promise<void>): Promise<void> {
-    const orphan = (await inspect(metaPath)) ? await this.staging.take(metaPath) : undefined;
+    const orphan = (await this.reader.inspect(metaPath)) ? await this.staging.take(metaPath) : undefined;
     try {
       await action();
     } catch (error) {

@@ -13,10 +13,11 @@ import { Cache } from './cache.js';
 import { Changes } from './changes.js';
 import { DirectorySync } from './directory-sync.js';
 import { Faults } from './faults.js';
-import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
+import { codeOf, inspect, saysAbsent } from './files.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
+import { Reader } from './reader.js';
 import { Replacement, REPLACEMENT_STATES } from './replacement.js';
 import { Staging } from './staging.js';
 import type { Directory, Found, Member } from './tree.js';
@@ -63,6 +64,7 @@ export class DirectoryNamespace implements Namespace {
   private readonly faults: Faults;
   private readonly cache: Cache;
   private readonly watches: Watches;
+  private readonly reader: Reader;
   private readonly tree: Tree;
   private readonly staging: Staging;
   private readonly changes: Changes;
@@ -79,10 +81,11 @@ export class DirectoryNamespace implements Namespace {
     this.faults = new Faults(log, root);
     this.cache = new Cache(cacheNames);
     this.watches = new Watches(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
-    this.tree = new Tree(root, this.watches, this.cache);
+    this.reader = new Reader(watchMode === 'native');
+    this.tree = new Tree(root, this.reader, this.watches, this.cache);
     this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
     const directories = new DirectorySync(sync);
-    this.changes = new Changes(this.staging, directories, this.faults);
+    this.changes = new Changes(this.reader, this.staging, directories, this.faults);
     this.replacement = new Replacement(root, this.staging, directories, log);
   }
 
@@ -264,7 +267,7 @@ export class DirectoryNamespace implements Namespace {
   /** Where a new name's file goes. @throws the refusal if there is something with that name, in any spelling */
   private async freePath(parent: Directory, name: Name, refusal: Refusal): Promise<string> {
     const path = `${parent.path}/${fileNameOf(name.part)}`;
-    if (await inspect(path)) throw refusal(name);
+    if (await this.reader.inspect(path)) throw refusal(name);
     if (await this.tree.isSpelledUnusually(parent, name)) throw refusal(name);
     return path;
   }
@@ -324,7 +327,8 @@ export class DirectoryNamespace implements Namespace {
 
   /** As Pyro 3 does, takes metadata that can't be read for none. */
   private async readMetadata(metaPath: string, stats: Stats): Promise<KnownMetadata> {
-    const reading = await readFileAt(metaPath, MAX_META_FILE_SIZE);
+    const isThere = await this.reader.inspect(metaPath);
+    const reading = isThere && (await this.reader.read(metaPath, MAX_META_FILE_SIZE));
     const content = reading?.kind === 'file' ? reading.content : undefined;
     const told = systemMetaOf(stats);
     if (reading === undefined) return { system: told, user: null, content };
@@ -364,7 +368,8 @@ export class DirectoryNamespace implements Namespace {
   /** The URI of an object, undefined where its file has none. */
   private async readMember(path: string): Promise<PyroURI | undefined> {
     try {
-      return await readURIAt(path);
+      const reading = await this.reader.read(path, MAX_URI_FILE_SIZE);
+      return reading?.kind === 'file' ? readURIFile(reading.content) : undefined;
     } catch (error) {
       this.skip(path, error);
       return undefined;
@@ -372,7 +377,7 @@ export class DirectoryNamespace implements Namespace {
   }
 
   private async exported({ name, path, type }: NamedMember): Promise<NamespaceEntry | undefined> {
-    const stats = await inspect(path);
+    const stats = await this.reader.inspect(path);
     const uri = type === OBJECT ? await this.readMember(path) : undefined;
     if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
     const { system, user } = await this.readMetadata(metaPathOf(path, name), stats);
@@ -392,10 +397,4 @@ function ifTaken(refusal: NamingError): (error: unknown) => never {
   return (error) => {
     throw codeOf(error) === 'EEXIST' ? refusal : error;
   };
-}
-
-/** The URI in the file at a path, undefined where there is none. @throws the system's error */
-async function readURIAt(path: string): Promise<PyroURI | undefined> {
-  const reading = await readFileAt(path, MAX_URI_FILE_SIZE);
-  return reading?.kind === 'file' ? readURIFile(reading.content) : undefined;
 }

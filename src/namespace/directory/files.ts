@@ -1,6 +1,19 @@
 /** Looking at files that anyone may have put there: nothing here follows a link, waits for a FIFO or reads without end. */
 import type { Stats } from 'node:fs';
-import { close, constants, fstat, fsync, futimes, lstat, open, read, unlink, write } from 'node:fs';
+import {
+  close,
+  closeSync,
+  constants,
+  fstat,
+  fstatSync,
+  fsync,
+  futimes,
+  lstat,
+  lstatSync,
+  open,
+  openSync,
+} from 'node:fs';
+import { read, readSync, unlink, write } from 'node:fs';
 import { promisify } from 'node:util';
 
 // Plain descriptors, because each step of a FileHandle costs twice the time of ours, and names are many.
@@ -11,9 +24,7 @@ const syncFile = promisify(fsync);
 const touchFile = promisify(futimes);
 const removeFile = promisify(unlink);
 
-/** What stands at a path: a regular file, a directory, or something that is neither (links too). */
-export type FileKind = 'file' | 'directory' | 'other';
-
+/** What is at a path: a regular file and what is in it, or why it isn't read. */
 export type Reading =
   | { readonly kind: 'file'; readonly content: Buffer; readonly stats: Stats }
   | { readonly kind: 'too large' | 'directory' | 'other' };
@@ -37,11 +48,6 @@ export function saysAbsent(error: unknown): boolean {
   return ABSENT.has(codeOf(error) ?? '');
 }
 
-export function kindOf(stats: { isFile(): boolean; isDirectory(): boolean }): FileKind {
-  if (stats.isFile()) return 'file';
-  return stats.isDirectory() ? 'directory' : 'other';
-}
-
 /** What is at a path, links not followed; undefined where there is nothing. @throws the system's error where it can't be told */
 export function inspect(path: string): Promise<Stats | undefined> {
   return new Promise((resolve, reject) => {
@@ -53,28 +59,63 @@ export function inspect(path: string): Promise<Stats | undefined> {
   });
 }
 
+/** As `inspect`, while everything else waits. */
+export function inspectNow(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (saysAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Reads a regular file of at most `limit` bytes. Undefined where there is nothing at the path.
  * @throws the system's error where it can't be read
  */
 export async function readFileAt(path: string, limit: number): Promise<Reading | undefined> {
-  let file: number;
-  try {
-    file = await openFile(path, READ_SAFELY);
-  } catch (error) {
-    if (saysAbsent(error)) return undefined;
-    if (NO_FILE.has(codeOf(error) ?? '')) return { kind: 'other' };
-    throw error;
-  }
+  const file = await openFile(path, READ_SAFELY).catch(unreadable);
+  if (typeof file !== 'number') return file;
   try {
     const stats = await statFile(file);
-    const kind = kindOf(stats);
-    if (kind !== 'file') return { kind };
-    if (stats.size > limit) return { kind: 'too large' };
-    return { kind, content: await readUpTo(file, stats.size), stats };
+    const unfit = unfitToRead(stats, limit);
+    return unfit ?? { kind: 'file', content: await readUpTo(file, stats.size), stats };
   } finally {
     await closeFile(file);
   }
+}
+
+/** As `readFileAt`, while everything else waits: for small files. */
+export function readFileNow(path: string, limit: number): Reading | undefined {
+  let file: number;
+  try {
+    file = openSync(path, READ_SAFELY);
+  } catch (error) {
+    return unreadable(error);
+  }
+  try {
+    const stats = fstatSync(file);
+    const unfit = unfitToRead(stats, limit);
+    if (unfit !== undefined) return unfit;
+    const content = Buffer.allocUnsafe(stats.size);
+    // No loop: a regular file of this size comes at once, or was made shorter meanwhile.
+    return { kind: 'file', content: content.subarray(0, readSync(file, content)), stats };
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** What it means that a file can't be opened. @throws the error if that tells nothing of what there is */
+function unreadable(error: unknown): Reading | undefined {
+  if (saysAbsent(error)) return undefined;
+  if (NO_FILE.has(codeOf(error) ?? '')) return { kind: 'other' };
+  throw error;
+}
+
+/** Why a file is not read, if so. */
+function unfitToRead(stats: Stats, limit: number): Reading | undefined {
+  if (stats.isFile()) return stats.size > limit ? { kind: 'too large' } : undefined;
+  return { kind: stats.isDirectory() ? 'directory' : 'other' };
 }
 
 /** Reads what was there when the size was asked for: a file that grows meanwhile is not read further. */

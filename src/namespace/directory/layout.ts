@@ -39,7 +39,7 @@ export function isOfDatabase(fileName: string): boolean {
 
 /** True if a part is spelled in a file name as this server spells it: `a\2fb`, not `a\2Fb` or `\61\2fb`. */
 export function isUsualSpelling(fileName: string, part: string): boolean {
-  return fileName === fileNameOf(part);
+  return fileName === part ? !fileName.includes(':') : fileName === fileNameOf(part);
 }
 
 /** The path of a name below the root of a database, in the usual spelling. */

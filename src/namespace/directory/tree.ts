@@ -1,17 +1,15 @@
 import type { Stats, Dirent } from 'node:fs';
-import { lstat, opendir, realpath } from 'node:fs/promises';
+import { lstat, realpath } from 'node:fs/promises';
 import { Name } from '../../names/index.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import type { NodeType } from '../namespace.js';
 import { parentIsNoGroup, parentNotFound } from '../refusals.js';
 import type { Cache, Ground } from './cache.js';
 import type { Reading } from './files.js';
-import { codeOf, inspect, readFileAt, saysAbsent } from './files.js';
+import { codeOf, saysAbsent } from './files.js';
 import { fileNameOf, isUsualSpelling, partOf, pathOf } from './layout.js';
+import type { Reader } from './reader.js';
 import type { Watches } from './watch.js';
-
-/** How many members are read from a directory at a time: reading more is not faster, and keeps others waiting. */
-const BATCH_SIZE = 1000;
 
 /** A name that is there. */
 export interface Found {
@@ -39,13 +37,14 @@ export class Tree {
   /** @param root the real path of the database */
   constructor(
     readonly root: string,
+    private readonly reader: Reader,
     private readonly watches: Watches,
     private readonly cache: Cache,
   ) {}
 
   /** What has a name; undefined where nothing has, or what is no name. @throws the system's error where it can't be told */
   async find(name: Name): Promise<Found | undefined> {
-    if (name.isRoot) return foundAt(this.root, await inspect(this.root));
+    if (name.isRoot) return foundAt(this.root, await this.reader.inspect(this.root));
     const directory = await this.directoryOf(name.parent);
     return directory && (await this.findMember(directory, name));
   }
@@ -53,10 +52,10 @@ export class Tree {
   /** What has a name in a directory that is known to be its parent's. @throws the system's error */
   async findMember(directory: Directory, name: Name): Promise<Found | undefined> {
     const usual = `${directory.path}/${fileNameOf(name.part)}`;
-    const stats = await inspect(usual);
+    const stats = await this.reader.inspect(usual);
     if (stats !== undefined) return foundAt(usual, stats);
     const unusual = await this.unusualPath(directory, name);
-    return unusual === undefined ? undefined : foundAt(unusual, await inspect(unusual));
+    return unusual === undefined ? undefined : foundAt(unusual, await this.reader.inspect(unusual));
   }
 
   /** Reads the file of an object; undefined where nothing has that name. @throws the system's error */
@@ -64,10 +63,10 @@ export class Tree {
     if (name.isRoot) return { reading: { kind: 'directory' }, ground: undefined };
     const directory = await this.directoryOf(name.parent);
     if (directory === undefined) return undefined;
-    let reading = await readFileAt(`${directory.path}/${fileNameOf(name.part)}`, limit);
+    let reading = await this.reader.read(`${directory.path}/${fileNameOf(name.part)}`, limit);
     if (reading === undefined) {
       const unusual = await this.unusualPath(directory, name);
-      if (unusual !== undefined) reading = await readFileAt(unusual, limit);
+      if (unusual !== undefined) reading = await this.reader.read(unusual, limit);
     }
     return reading && { reading, ground: directory.ground };
   }
@@ -78,7 +77,7 @@ export class Tree {
     if (watched !== undefined) return { path: watched.path, ground: watched };
     const ground = this.watches.unwatched;
     const usual = pathOf(this.root, group);
-    const [stats, isReal] = await Promise.all([inspect(usual), isRealPath(usual)]);
+    const [stats, isReal] = await Promise.all([this.reader.inspect(usual), isRealPath(usual)]);
     if (stats?.isDirectory() === true && isReal) return { path: usual, ground };
     // Without its directory, a database isn't empty but missing.
     if (group.isRoot) await lstat(this.root);
@@ -112,21 +111,21 @@ export class Tree {
    * @throws the system's error
    */
   async *members(directory: string): AsyncGenerator<readonly Member[]> {
-    let batch: Member[] = [];
     const unusual = new Map<string, Member>();
-    for await (const entry of await opendir(directory, { bufferSize: BATCH_SIZE })) {
-      const member = memberOf(directory, entry);
-      if (member === undefined) continue;
-      if (!isUsualSpelling(entry.name, member.part)) unusual.set(member.part, member);
-      else if (batch.push(member) === BATCH_SIZE) {
-        yield batch;
-        batch = [];
+    for await (const entries of this.reader.entries(directory)) {
+      const members: Member[] = [];
+      for (const entry of entries) {
+        const member = memberOf(directory, entry);
+        if (member === undefined) continue;
+        if (isUsualSpelling(entry.name, member.part)) members.push(member);
+        else unusual.set(member.part, member);
       }
+      yield members;
     }
     for (const [part, member] of unusual) {
-      if ((await inspect(`${directory}/${fileNameOf(part)}`)) === undefined) batch.push(member);
+      const usual = await this.reader.inspect(`${directory}/${fileNameOf(part)}`);
+      if (usual === undefined) yield [member];
     }
-    yield batch;
   }
 
   /**
@@ -136,17 +135,29 @@ export class Tree {
   async isSpelledUnusually(directory: Directory, name: Name): Promise<boolean> {
     if (directory.ground === undefined) return false;
     const path = await this.unusualPath(directory, name);
-    return path !== undefined && (await inspect(path)) !== undefined;
+    return path !== undefined && (await this.reader.inspect(path)) !== undefined;
   }
 
   /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
   private async unusualPath({ path, ground }: Directory, name: Name): Promise<string | undefined> {
     const spellings = await this.cache.spellings.recall(name.parent.toString(), async () => ({
-      value: await readUnusualSpellings(path),
+      value: await this.readSpellings(path),
       ground,
     }));
     const fileName = spellings.get(name.part);
     return fileName === undefined ? undefined : `${path}/${fileName}`;
+  }
+
+  /** The file names in a directory that are not the usual spelling of a part, by the parts. @throws the system's error */
+  private async readSpellings(directory: string): Promise<ReadonlyMap<string, string>> {
+    const spellings = new Map<string, string>();
+    for await (const entries of this.reader.entries(directory)) {
+      for (const { name } of entries) {
+        const part = partOf(name);
+        if (part !== undefined && !isUsualSpelling(name, part)) spellings.set(part, name);
+      }
+    }
+    return spellings;
   }
 }
 
@@ -157,16 +168,6 @@ function* ancestry(group: Name): Generator<Name> {
     name = name.child(part);
     yield name;
   }
-}
-
-/** The file names in a directory that stand for a part and are not its usual spelling. @throws the system's error */
-async function readUnusualSpellings(directory: string): Promise<ReadonlyMap<string, string>> {
-  const spellings = new Map<string, string>();
-  for await (const { name } of await opendir(directory, { bufferSize: BATCH_SIZE })) {
-    const part = partOf(name);
-    if (part !== undefined && !isUsualSpelling(name, part)) spellings.set(part, name);
-  }
-  return spellings;
 }
 
 /** True if no link is on the way to a directory. */

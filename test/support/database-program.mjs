@@ -1,8 +1,8 @@
 // Serves a database to a test that needs it in a process of its own: to be killed, starved, traced. A request is a line of
 // JSON on stdin, `[id, method, name, ...]`; the answer a line on stdout, `[id, value]` or `[id, null, text of the error]`.
 import { createInterface } from 'node:readline';
-import { Name, PyroURI } from '../dist/names/index.js';
-import { DirectoryNamespace } from '../dist/namespace/index.js';
+import { Name, PyroURI } from '../../dist/names/index.js';
+import { DirectoryNamespace } from '../../dist/namespace/index.js';
 
 const say = (...line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const writeLog = (...parts) => process.stderr.write(`${parts.join(' ')}\n`);
