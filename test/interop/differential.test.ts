@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { EtcdCluster, lacksEtcd } from '../support/etcd-cluster.mjs';
 import { NameServerProcess, ours, real } from '../support/name-server-process.mjs';
 import { lacksPyro3 } from '../support/pyro3.js';
 import { PythonProcess } from '../support/python-process.js';
@@ -36,12 +37,17 @@ class Comparison {
     private readonly driver: PythonProcess,
   ) {}
 
-  static async start(persistent: boolean): Promise<Comparison> {
-    // -k, so that `_shutdown` can be among the operations.
-    const options = { arguments: persistent ? ['-k', '-d'] : ['-k'] };
-    // The real server imports the classes of the metadata that it is given.
-    const realServer = await NameServerProcess.start(real(CLIENT_CLASSES), options);
-    const ourServer = await NameServerProcess.start(ours, options);
+  /**
+   * @param persistent whether the real server has a database
+   * @param database the options that say where ours keeps its names
+   */
+  static async start(persistent: boolean, database: readonly string[]): Promise<Comparison> {
+    // -k, so that `_shutdown` can be among the operations. The real server imports the classes of the metadata that it
+    // is given.
+    const realServer = await NameServerProcess.start(real(CLIENT_CLASSES), {
+      arguments: persistent ? ['-k', '-d'] : ['-k'],
+    });
+    const ourServer = await NameServerProcess.start(ours, { arguments: ['-k', ...database] });
     const driver = PythonProcess.start(new URL('driver.py', import.meta.url), [realServer.uri, ourServer.uri]);
     return new Comparison(persistent, realServer, ourServer, driver);
   }
@@ -127,13 +133,11 @@ class Comparison {
 
 const suite = lacksPyro3('that the real Pyro 3 name server and this one answer alike') ? describe.skip : describe;
 
-suite.each([
-  ['in memory', false],
-  ['with a database', true],
-])('The real name server and ours, %s', (_, persistent) => {
+/** @param start starts the servers that are compared */
+function compare(start: () => Promise<Comparison>): void {
   let comparison: Comparison;
   beforeAll(async () => {
-    comparison = await Comparison.start(persistent);
+    comparison = await start();
   });
   afterAll(async () => {
     await comparison.stop();
@@ -153,4 +157,27 @@ suite.each([
     },
     20_000 + OPERATIONS * 20,
   );
+}
+
+suite('The real name server and ours, in memory', () => {
+  compare(() => Comparison.start(false, []));
+});
+
+suite('The real name server and ours, with a database', () => {
+  compare(() => Comparison.start(true, ['-d']));
+});
+
+const suiteWithEtcd = lacksEtcd('that the real Pyro 3 name server answers like this one with etcd')
+  ? describe.skip
+  : suite;
+
+// Names may be as long in etcd as in memory.
+suiteWithEtcd('The real name server in memory, and ours with etcd', () => {
+  let cluster: EtcdCluster;
+  beforeAll(async () => {
+    cluster = await EtcdCluster.start();
+  });
+  afterAll(() => cluster.stop());
+
+  compare(() => Comparison.start(false, ['-d', cluster.url('/pyro')]));
 });

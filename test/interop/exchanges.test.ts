@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { deflateSync, inflateSync } from 'node:zlib';
@@ -11,6 +11,7 @@ import type { PythonValue } from '../../src/pickle/index.js';
 import { Daemon } from '../../src/rpc/index.js';
 import { PythonDescriber, sorted } from '../support/describe-python.js';
 import type { PlainValue } from '../support/describe-python.js';
+import { EtcdCluster, lacksEtcd } from '../support/etcd-cluster.mjs';
 import { NameServerProcess, ours } from '../support/name-server-process.mjs';
 import { connectFrame, RawConnection, rawFrame } from '../support/raw-connection.js';
 import type { RawFrame } from '../support/raw-connection.js';
@@ -101,9 +102,9 @@ interface Served {
 }
 
 /** The name server that a recording is played to, configured as the recorded one was. */
-async function serve({ identification, items }: Recording): Promise<Served> {
+async function serve({ identification, items }: Recording, database: readonly string[]): Promise<Served> {
   if (identification.required !== undefined) return serveWithIdentification(identification.required);
-  return NameServerProcess.start(ours, { arguments: ['-k'], environment: items });
+  return NameServerProcess.start(ours, { arguments: ['-k', ...database], environment: items });
 }
 
 async function serveWithIdentification(passphrase: string): Promise<Served> {
@@ -192,7 +193,10 @@ class Replay {
   }
 }
 
-describe('Exchanges of real Pyro 3 clients, recorded', () => {
+const RECORDINGS = readdirSync(FIXTURES).map((file) => file.replace('.json', ''));
+
+/** @param database the options that say where the server under test keeps its names */
+function replayAll(database: () => readonly string[]): void {
   let server: Served | undefined;
   let replay: Replay | undefined;
   afterEach(async () => {
@@ -200,12 +204,28 @@ describe('Exchanges of real Pyro 3 clients, recorded', () => {
     await server?.dispose();
   });
 
-  const names = readdirSync(FIXTURES).map((file) => file.replace('.json', ''));
-  test.each(names)('%s', async (name) => {
+  test.each(RECORDINGS)('%s', async (name) => {
     const recording = readRecording(name);
-    server = await serve(recording);
+    server = await serve(recording, database());
     replay = new Replay(recording, server);
     await replay.run();
     expect(replay.compressedReplies > 0).toBe(recording.items['PYRO_COMPRESSION'] === '1');
   });
+}
+
+describe('Exchanges of real Pyro 3 clients, recorded', () => {
+  replayAll(() => []);
+});
+
+const describeWithEtcd = lacksEtcd('exchanges of real Pyro 3 clients, with names in etcd') ? describe.skip : describe;
+
+describeWithEtcd('Exchanges of real Pyro 3 clients, recorded, with names in etcd', () => {
+  let cluster: EtcdCluster;
+  let prefixes = 0;
+  beforeAll(async () => {
+    cluster = await EtcdCluster.start();
+  });
+  afterAll(() => cluster.stop());
+
+  replayAll(() => ['-d', cluster.url(`/recording/${(prefixes += 1)}`)]);
 });

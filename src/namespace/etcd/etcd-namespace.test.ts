@@ -230,6 +230,8 @@ describeWithEtcd('the namespace in etcd', () => {
       await one.unregister(own);
       await expectRefusal(one.unregister(own), 'name not found', NAMESERVER_NAME);
       expect((await two.resolve(own)).equals(other)).toBe(true);
+      await two.deleteGroup(named(':Pyro'));
+      await expectRefusal(two.resolve(own), 'name not found', NAMESERVER_NAME);
     });
 
     it('serve the old names until all new ones are there, and keep their own entries', async () => {

@@ -26,6 +26,8 @@ interface Waiter {
   readonly settle: (reached: boolean) => void;
 }
 
+const OWN_GROUP = Name.parse(NAMESERVER_NAME).parent;
+
 /** Etcd 3.4 looks at all keys that are left for each page: so pages are few. */
 const PAGE_SIZE = 10_000;
 const PAGE_TIMEOUT = 20_000;
@@ -229,11 +231,17 @@ export class Feed {
     const treeKey = this.knownKeys.parse(key);
     if (treeKey !== undefined) {
       if (treeKey.text !== NAMESERVER_NAME) this.known.set(treeKey, value, modRevision);
+      if (key === this.knownKeys.name(OWN_GROUP) && value === undefined) this.deleteOwn();
     } else if (key === this.keys.change && value !== undefined) {
       this.lastChange = textOf(value);
       const sighting = this.sightings.get(this.lastChange);
       if (sighting !== undefined) Object.assign(sighting, { events, revision: modRevision });
     }
+  }
+
+  private deleteOwn(): void {
+    for (const of of this.own.keys()) this.known.set({ of, text: NAMESERVER_NAME }, undefined, 0);
+    this.own.clear();
   }
 
   private wake(): void {
