@@ -27,7 +27,8 @@ const BATCH_SIZE = 1000;
 
 /** A namespace in memory, gone with the process: Pyro's non-persistent name server. */
 export class MemoryNamespace implements Namespace {
-  private root = newGroup();
+  /** Every group and object by its absolute name: a name is found by one look-up, however deep it is. */
+  private nodes = new Map<string, Node>([[Name.root.toString(), newGroup()]]);
 
   resolve(name: Name): Promise<PyroURI> {
     return settled(() => {
@@ -123,15 +124,12 @@ export class MemoryNamespace implements Namespace {
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
     const incoming = new MemoryNamespace();
     for await (const { name, uri, systemMeta, userMeta } of entries) {
-      let node: Node = incoming.root;
-      if (!name.isRoot) {
-        node = uri === undefined ? newGroup() : newObject(uri);
-        incoming.add(name, node);
-      }
+      if (!name.isRoot) incoming.add(name, uri === undefined ? newGroup() : newObject(uri));
+      const node = incoming.findNode(name);
       node.systemMeta = systemMeta ?? node.systemMeta;
       node.userMeta = userMeta;
     }
-    this.root = incoming.root;
+    this.nodes = incoming.nodes;
   }
 
   close(): Promise<void> {
@@ -139,12 +137,7 @@ export class MemoryNamespace implements Namespace {
   }
 
   private find(name: Name): Node | undefined {
-    let node: Node | undefined = this.root;
-    for (const part of name.parts) {
-      if (node?.type !== GROUP) return undefined;
-      node = node.members.get(part);
-    }
-    return node;
+    return this.nodes.get(name.toString());
   }
 
   private findNode(name: Name): Node {
@@ -165,31 +158,34 @@ export class MemoryNamespace implements Namespace {
     const { members } = this.findParent(name);
     if (members.has(name.part)) throw node.type === GROUP ? refusals.groupExists(name) : refusals.nameExists(name);
     members.set(name.part, node);
+    this.nodes.set(name.toString(), node);
   }
 
   /** The group that a new name goes into. An object on the way there is no group; nothing at all is not found. */
   private findParent(name: Name): GroupNode {
-    let group = this.root;
-    for (const part of name.parent.parts) {
-      const node = group.members.get(part);
-      if (node === undefined) throw refusals.parentNotFound(name);
-      if (node.type !== GROUP) throw refusals.parentIsNoGroup(name);
-      group = node;
+    const parent = this.find(name.parent);
+    if (parent?.type === GROUP) return parent;
+    for (let above = name.parent; !above.isRoot; above = above.parent) {
+      if (this.find(above)?.type === OBJECT) throw refusals.parentIsNoGroup(name);
     }
-    return group;
+    throw refusals.parentNotFound(name);
   }
 
+  /** Removes a name, and all that is below it. */
   private remove(name: Name): void {
+    for (const [removed] of this.walk(name)) this.nodes.delete(removed.toString());
     this.findParent(name).members.delete(name.part);
   }
 
   /**
-   * Every name, parents before their members. Not recursive, as trees may be as deep as names are long; and a Map's
-   * iterator keeps its place when members come and go, so a caller may pause anywhere.
+   * A name and every one below it, parents before their members. Not recursive, as trees may be as deep as names are
+   * long; and a Map's iterator keeps its place when members come and go, so a caller may pause anywhere.
    */
-  private *walk(): Generator<[Name, Node]> {
-    yield [Name.root, this.root];
-    const path = [{ group: Name.root, members: this.root.members.entries() }];
+  private *walk(start: Name = Name.root): Generator<[Name, Node]> {
+    const found = this.findNode(start);
+    yield [start, found];
+    if (found.type !== GROUP) return;
+    const path = [{ group: start, members: found.members.entries() }];
     for (let here = path.at(-1); here !== undefined; here = path.at(-1)) {
       const { value, done } = here.members.next();
       if (done === true) {

@@ -36,7 +36,7 @@ let server: NameServer;
 async function call(method: string, args: readonly PythonValue[] = [], keywords: Record<string, PythonValue> = {}) {
   const request = { objectID: server.GUID(), method, flags: 0, args, keywords: new Map(Object.entries(keywords)) };
   const answer = await server.invoke(request, caller);
-  return answer instanceof Pickled ? loads(Buffer.concat(answer.pieces)) : answer;
+  return answer instanceof Pickled ? loads(answer.body.bytes) : answer;
 }
 
 beforeEach(async () => {

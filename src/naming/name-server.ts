@@ -94,6 +94,7 @@ export class NameServer implements Servant, NameServerObject {
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     const { operationGuard, twin } = this.options;
+    if (operationGuard === undefined && twin === undefined) return this.perform(call);
     if (twin?.has(call.method)) {
       return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
     }
@@ -221,7 +222,7 @@ export class NameServer implements Servant, NameServerObject {
   private encoded(uri: PyroURI): Pickled {
     let pickled = this.encodedURIs.get(uri);
     if (pickled === undefined) {
-      pickled = new Pickled([dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT })]);
+      pickled = new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
       this.encodedURIs.set(uri, pickled);
     }
     return pickled;

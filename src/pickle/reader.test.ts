@@ -90,7 +90,7 @@ describe('text', () => {
     expect(messageOf(`X${String.fromCharCode(bytes.length + 3)}\0\0\0\xed\xb0\x80${bytes}.`)).toBe(message);
   });
 
-  test.each([11, 12, 13, 32, 255, 256, 257, 70_000])('of %i bytes, ASCII and not', (length) => {
+  test.each([1, 2, 32, 63, 64, 65, 255, 256, 257, 70_000])('of %i bytes, ASCII and not', (length) => {
     const header = Buffer.from('T\0\0\0\0');
     header.writeUInt32LE(length, 1);
     const ascii = Buffer.alloc(length, 'abc');
@@ -99,6 +99,12 @@ describe('text', () => {
       const bytes = Uint8Array.from(ascii);
       bytes[position] = 0x80;
       expect(loads(Buffer.concat([header, bytes, Buffer.from('.')]))).toEqual(bytes);
+    }
+  });
+
+  test('is told apart where its hash is the same', () => {
+    for (const text of ['Aa', 'BB', 'AaAa', 'BBBB', 'AaBB', 'Aa', '', 'BB']) {
+      expect(read(`U${String.fromCharCode(text.length)}${text}.`)).toBe(text);
     }
   });
 });

@@ -3,9 +3,16 @@ import { isAscii, isUtf8 } from 'node:buffer';
 const BACKSLASH = 0x5c;
 const LINE_END = 0x0a;
 
-/** Up to this length, text is put together here: calling into V8's native code takes longer. */
-const SHORT_TEXT = 12;
-/** Up to this length, it is looked through here. */
+/** Texts up to this length are remembered: names of objects and methods, ids. */
+const SHORT_TEXT = 64;
+/** How many texts are remembered; a power of two. */
+const REMEMBERED_TEXTS = 4096;
+/**
+ * The last short texts, by a hash of their bytes. Peers say the same few words again and again; comparing one with what
+ * is there takes less than making it, and V8 knows the hash of a text that it has looked up before.
+ */
+const remembered = new Array<string>(REMEMBERED_TEXTS).fill('');
+/** Up to this length, text is looked through here: calling into native code takes longer. */
 const MEDIUM_TEXT = 256;
 
 /** The bytes as text, or undefined where one of them is not ASCII. */
@@ -20,22 +27,26 @@ export function decodeASCII(bytes: Buffer, start: number, end: number): string |
 }
 
 function decodeShortASCII(bytes: Buffer, start: number, end: number): string | undefined {
-  let text = '';
-  let index = start;
-  for (; index + 4 <= end; index += 4) {
-    const first = bytes[index] ?? 0;
-    const second = bytes[index + 1] ?? 0;
-    const third = bytes[index + 2] ?? 0;
-    const fourth = bytes[index + 3] ?? 0;
-    if ((first | second | third | fourth) > 0x7f) return undefined;
-    text += String.fromCharCode(first, second, third, fourth);
-  }
-  for (; index < end; index++) {
+  let union = 0;
+  let hash = 0;
+  for (let index = start; index < end; index++) {
     const byte = bytes[index] ?? 0;
-    if (byte > 0x7f) return undefined;
-    text += String.fromCharCode(byte);
+    union |= byte;
+    hash = (Math.imul(hash, 31) + byte) | 0;
   }
-  return text;
+  if (union > 0x7f) return undefined;
+  const slot = (hash ^ (hash >>> 15)) & (REMEMBERED_TEXTS - 1);
+  const known = remembered[slot];
+  if (known !== undefined && isTextOf(known, bytes, start, end)) return known;
+  return (remembered[slot] = bytes.toString('latin1', start, end));
+}
+
+function isTextOf(text: string, bytes: Buffer, start: number, end: number): boolean {
+  if (text.length !== end - start) return false;
+  for (let index = start; index < end; index++) {
+    if (text.charCodeAt(index - start) !== bytes[index]) return false;
+  }
+  return true;
 }
 
 /**

@@ -309,7 +309,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   private encode(answer: Answer): Reply {
-    return answer instanceof Pickled ? answer.pieces : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
+    return answer instanceof Pickled ? answer.body : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
   }
 
   private encodeError(error: unknown, call: CallRequest): Reply {

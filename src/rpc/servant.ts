@@ -1,9 +1,13 @@
 import type { PythonWritable } from '../pickle/index.js';
-import type { CallRequest, ServerConnection } from '../wire/index.js';
+import { LastingBody, type CallRequest, type ServerConnection } from '../wire/index.js';
 
-/** A reply that is pickled already: it is written as it is, so that what is asked often is encoded once. */
+/** An answer that is pickled already: it is written as it is, so that what is asked often is encoded once. */
 export class Pickled {
-  constructor(readonly pieces: readonly Buffer[]) {}
+  readonly body: LastingBody;
+
+  constructor(pickle: Uint8Array) {
+    this.body = new LastingBody(pickle);
+  }
 }
 
 /** What a call answers. */

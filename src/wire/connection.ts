@@ -49,7 +49,8 @@ export abstract class Connection {
 
   private failure: string | undefined;
   private outgoing: Uint8Array[] = [];
-  private outgoingSize = 0;
+  /** How many bytes are put and not sent yet. */
+  protected outgoingSize = 0;
   private flushing = false;
 
   constructor(
@@ -126,8 +127,9 @@ export abstract class Connection {
     this.outgoing = [];
     this.outgoingSize = 0;
     if (!socket.writable) return;
-    if (outgoingSize <= GATHERED_SIZE) {
-      socket.write(Buffer.concat(outgoing, outgoingSize));
+    const [first] = outgoing;
+    if (outgoingSize <= GATHERED_SIZE && first !== undefined) {
+      socket.write(outgoing.length === 1 ? first : Buffer.concat(outgoing, outgoingSize));
       return;
     }
     socket.cork();

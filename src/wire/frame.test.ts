@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { deflateSync } from 'node:zlib';
 import { ProtocolError } from '../errors.js';
-import { encodeFrame, FrameReader, type FrameLimits, type FrameOptions } from './frame.js';
+import { encodeFrame, FrameReader, LastingBody, type FrameLimits, type FrameOptions } from './frame.js';
 
 const PLAIN = { compression: false, checksum: false };
 const SMALL_LIMITS: FrameLimits = { maxBodySize: 1 << 20, maxInflatedSize: 1 << 20 };
@@ -103,6 +103,18 @@ describe('frames', () => {
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20);
   });
+});
+
+test('a lasting body is framed as any other, however it is sent before', async () => {
+  await fc.assert(
+    fc.asyncProperty(bytes(8000), fc.array(frameOptions, { maxLength: 5 }), async (body, sendings) => {
+      const lasting = new LastingBody(body);
+      for (const options of sendings) {
+        expect(Buffer.concat(await encodeFrame(lasting, options))).toEqual(await frameOf(body, options));
+      }
+    }),
+    { numRuns: 50 },
+  );
 });
 
 describe('bytes that are no frame', () => {

@@ -14,6 +14,8 @@ const LARGEST_BODY = 0x7fffffff;
 /** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
 const LARGEST_SYNC_INFLATE = 4096;
 const LARGEST_SYNC_DEFLATE = 65_536;
+/** Up to this size a lasting body is copied behind its header: one piece is cheaper to send than two. */
+const LARGEST_COPY = 4096;
 
 /** How many bytes a peer may make us hold for one frame. */
 export interface FrameLimits {
@@ -33,8 +35,8 @@ export interface FrameOptions {
   readonly checksum: boolean;
 }
 
-/** A body in one piece or several. */
-export type Body = Uint8Array | readonly Uint8Array[];
+/** A body in one piece, or in several. */
+export type Body = Uint8Array | readonly Uint8Array[] | LastingBody;
 
 /**
  * Cuts a stream of bytes into frames.
@@ -116,12 +118,33 @@ export class FrameReader {
   }
 }
 
+/** A body that is sent again and again: the frame around it is made once. */
+export class LastingBody {
+  private frame: readonly Uint8Array[] | undefined;
+  private framedAs: FrameOptions | undefined;
+
+  constructor(readonly bytes: Uint8Array) {}
+
+  /** What `encodeFrame` makes of the bytes, in one piece unless it is large. */
+  encodeFrame(options: FrameOptions): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+    const { frame, framedAs } = this;
+    if (frame !== undefined && framedAs?.compression === options.compression && framedAs.checksum === options.checksum)
+      return frame;
+    const encoded = encodeFrame(this.bytes, options);
+    if (encoded instanceof Promise) return encoded;
+    this.frame = this.bytes.length > LARGEST_COPY ? encoded : [Buffer.concat(encoded)];
+    this.framedAs = options;
+    return this.frame;
+  }
+}
+
 /**
  * Makes a frame: its header, then the body, in pieces to be written one after another. A large body that is to be
  * compressed comes as a promise.
  * @throws ProtocolError where the body is larger than a frame can hold
  */
-export function encodeFrame(body: Body, options: FrameOptions): Uint8Array[] | Promise<Uint8Array[]> {
+export function encodeFrame(body: Body, options: FrameOptions): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+  if (body instanceof LastingBody) return body.encodeFrame(options);
   if (!options.compression) return encodePlainFrame(body, options.checksum);
   const whole = body instanceof Uint8Array ? body : Buffer.concat(body);
   if (whole.length <= LARGEST_SYNC_DEFLATE) return smallerFrame(whole, deflateSync(whole), options.checksum);
@@ -134,17 +157,17 @@ export function encodeFrame(body: Body, options: FrameOptions): Uint8Array[] | P
 }
 
 /** Makes a frame without compression: needs no waiting, whatever the size. */
-export function encodePlainFrame(body: Body, checksum: boolean): Uint8Array[] {
+export function encodePlainFrame(body: Exclude<Body, LastingBody>, checksum: boolean): readonly Uint8Array[] {
   return framed(body instanceof Uint8Array ? [body] : body, 0, checksum);
 }
 
-function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): Uint8Array[] {
+function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): readonly Uint8Array[] {
   return compressed.length < body.length
     ? framed([compressed], FLAG_COMPRESSED, checksum)
     : framed([body], 0, checksum);
 }
 
-function framed(pieces: readonly Uint8Array[], flags: number, checksum: boolean): Uint8Array[] {
+function framed(pieces: readonly Uint8Array[], flags: number, checksum: boolean): readonly Uint8Array[] {
   let size = 0;
   for (const piece of pieces) size += piece.length;
   if (size > LARGEST_BODY) throw new ProtocolError('message too large');

@@ -148,11 +148,13 @@ export class ServerConnection extends Connection {
       while (!this.blocked) {
         const body = this.reader.next();
         if (body === undefined) break;
-        const waiting = this.reply('then' in body ? body.then(this.handle) : this.handle(body));
+        const waiting = this.reply(body instanceof Promise ? body.then(this.handle) : this.handle(body));
         if (waiting) this.answerLater(waiting);
-        else this.blocked ||= this.clogged;
+        // Only where replies have just been sent, and not merely put, can there be too much unread.
+        else if (this.outgoingSize === 0) this.blocked ||= this.clogged;
       }
-      this.flushSoon();
+      if (this.blocked) this.flushSoon();
+      else this.flush();
       if (this.inputEnded && !this.blocked) this.finish();
     } catch (error) {
       this.fail(error);
@@ -167,13 +169,17 @@ export class ServerConnection extends Connection {
     if (reply === undefined) return undefined;
     if ('then' in reply) return reply.then((settled) => this.reply(settled));
     const frame = encodeFrame(reply instanceof ClosingReply ? reply.body : reply, this.options);
-    const send = (pieces: Uint8Array[]): void => {
-      this.write(pieces);
-      if (reply instanceof ClosingReply) this.finish();
-    };
-    if ('then' in frame) return frame.then(send);
-    send(frame);
+    if (frame instanceof Promise)
+      return frame.then((pieces) => {
+        this.send(pieces, reply);
+      });
+    this.send(frame, reply);
     return undefined;
+  }
+
+  private send(frame: readonly Uint8Array[], reply: Reply): void {
+    this.write(frame);
+    if (reply instanceof ClosingReply) this.finish();
   }
 
   private answerLater(waiting: Promise<void>): void {
