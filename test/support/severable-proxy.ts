@@ -42,12 +42,17 @@ export class SeverableProxy {
     for (const pair of this.pairs) this.apply(pair);
   }
 
-  async close(): Promise<void> {
-    this.listener.close();
+  /** Ends all connections there are: what was held back is lost. New ones are accepted. */
+  cut(): void {
     for (const { client, server } of this.pairs) {
       client.destroy();
       server.destroy();
     }
+  }
+
+  async close(): Promise<void> {
+    this.listener.close();
+    this.cut();
     await once(this.listener, 'close');
   }
 
