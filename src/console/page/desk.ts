@@ -51,6 +51,11 @@ export function write(server: string, text: string, kind: LogLine['kind'] = 'don
   log.value = [...log.value, line].slice(-MAX_LOG_LINES);
 }
 
+/** Writes into the log what went wrong with a name server. */
+export function writeProblem(store: ServerStore, what: string, error: unknown): void {
+  write(store.description.value.address, `${what}: ${textOf(error)}`, 'problem');
+}
+
 /** The text of what went wrong. */
 export function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -67,13 +72,12 @@ export async function perform<T>(
   action: () => Promise<T>,
   done: (result: T) => string,
 ): Promise<T> {
-  const { address } = store.description.value;
   try {
     const result = await action();
-    write(address, done(result));
+    write(store.description.value.address, done(result));
     return result;
   } catch (error) {
-    write(address, `${what}: ${textOf(error)}`, 'problem');
+    writeProblem(store, what, error);
     throw error;
   }
 }
@@ -152,6 +156,12 @@ export async function askForObject(): Promise<void> {
 export function deselect(): void {
   selection.value = undefined;
   entry.value = undefined;
+}
+
+/** Puts focus on a server's names where it would be nowhere: what had it has gone. */
+export function keepFocus(store: ServerStore): void {
+  if (document.activeElement !== document.body) return;
+  document.getElementById(`pane-${store.id}`)?.querySelector<HTMLElement>('.rows')?.focus();
 }
 
 function dropServer(store: ServerStore): void {

@@ -1,4 +1,5 @@
 import type { JSX } from 'preact';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { EntryDescription, URIParts } from '../api.js';
 import { CopyButton } from './copy-button.js';
 import {
@@ -7,6 +8,7 @@ import {
   dialog,
   entry,
   entryProblem,
+  keepFocus,
   objectStatus,
   selection,
   type Selection,
@@ -26,6 +28,15 @@ const STATUS_TEXTS = {
 /** Everything about the name that is looked at. */
 export function Details(): JSX.Element {
   const looked = selection.value;
+  const back = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => {
+    if (looked === undefined) return;
+    // On a phone the details hide the names, and what had focus there.
+    if (back.current?.checkVisibility()) back.current.focus();
+    return () => {
+      keepFocus(looked.store);
+    };
+  }, [looked?.store]);
   if (looked === undefined) {
     return (
       <aside class="details is-empty" aria-label="Details">
@@ -59,7 +70,13 @@ export function Details(): JSX.Element {
   return (
     <aside class="details" aria-label={`Details of ${name}`}>
       <header class="details-head">
-        <button type="button" class="icon-button details-back" aria-label="Back to the names" onClick={deselect}>
+        <button
+          ref={back}
+          type="button"
+          class="icon-button details-back"
+          aria-label="Back to the names"
+          onClick={deselect}
+        >
           <Icon name="back" />
         </button>
         <div class="details-title">

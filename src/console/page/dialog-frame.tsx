@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { dialog, textOf } from './desk.js';
+import { dialog, keepFocus, textOf } from './desk.js';
 import { Icon } from './icons.js';
 
 interface DialogFrameProps {
@@ -39,8 +39,14 @@ export function DialogFrame(props: DialogFrameProps): JSX.Element {
       setBusy(false);
     }
   };
+  const onClose = (): void => {
+    const request = dialog.value;
+    dialog.value = undefined;
+    // Where focus was is gone, with what was removed.
+    if (request !== undefined && 'store' in request) keepFocus(request.store);
+  };
   return (
-    <dialog ref={element} class="dialog" aria-labelledby="dialog-title" onClose={() => (dialog.value = undefined)}>
+    <dialog ref={element} class="dialog" aria-labelledby="dialog-title" onClose={onClose}>
       <form
         method="dialog"
         autocomplete="off"

@@ -4,7 +4,7 @@ import type { FindRequest, GroupSize } from '../api.js';
 import { ApiError } from './api-client.js';
 import { CompareDialog } from './compare-dialog.js';
 import { CopyButton } from './copy-button.js';
-import { connect, deselect, dialog, loadEntry, perform, select, selection } from './desk.js';
+import { connect, deselect, dialog, loadEntry, perform, select, selection, writeProblem } from './desk.js';
 import { DialogFrame, Field, textIn } from './dialog-frame.js';
 import type { ServerStore } from './server-store.js';
 import { childName, parentName, ROOT } from './tree-rows.js';
@@ -143,7 +143,7 @@ function RegisterDialog({ store, group }: GroupProps): JSX.Element {
     const [name, uri] = [textIn(form, 'name'), textIn(form, 'uri')];
     const action = () => store.call<{ readonly name: string }>('register', { name, uri });
     const done = await perform(store, `Register ${name}`, action, (result) => `Registered ${result.name} as ${uri}`);
-    await show(store, done.name);
+    void show(store, done.name);
   };
   return (
     <DialogFrame title="Register a name" submit="Register" onSubmit={submit}>
@@ -165,7 +165,7 @@ function CreateGroupDialog({ store, group }: GroupProps): JSX.Element {
     const name = textIn(form, 'name');
     const action = () => store.call<{ readonly group: string }>('createGroup', { group: name });
     const done = await perform(store, `Create group ${name}`, action, (result) => `Created group ${result.group}`);
-    await show(store, done.group);
+    void show(store, done.group);
   };
   return (
     <DialogFrame title="New group" submit="Create group" onSubmit={submit}>
@@ -174,11 +174,15 @@ function CreateGroupDialog({ store, group }: GroupProps): JSX.Element {
   );
 }
 
-/** Shows a name that was just made. */
+/** Shows a name that is there: one that was just made, mostly. No dialog waits for it: what it was for is done. */
 async function show(store: ServerStore, name: string): Promise<void> {
-  await store.refresh(parentName(name));
-  await store.reveal(name);
-  void select(store, name);
+  try {
+    await store.refresh(parentName(name));
+    await store.reveal(name);
+    await select(store, name);
+  } catch (error) {
+    writeProblem(store, `Show ${name}`, error);
+  }
 }
 
 function SetMetaDialog({ store, name }: NameProps): JSX.Element {
@@ -233,7 +237,7 @@ function RemoveDialog({ store, name }: NameProps): JSX.Element {
       () => store.call('unregister', { name }),
       () => `Removed ${name}`,
     );
-    await leave(store, name);
+    leave(store, name);
   };
   return (
     <DialogFrame title="Remove this name?" submit="Remove 1 name" isDanger onSubmit={submit}>
@@ -258,7 +262,7 @@ function DeleteGroupDialog({ store, name }: NameProps): JSX.Element {
       () => store.call('deleteGroup', { group: name }),
       () => `Deleted group ${name}, with ${sizeText(size)}`,
     );
-    await leave(store, name);
+    leave(store, name);
   };
   const total = size === undefined ? '' : ` and ${sizeText(size)}`;
   return (
@@ -288,11 +292,21 @@ function sizeText(size: GroupSize | undefined): string {
   return `${complete ? '' : 'more than '}${names}${inner}`;
 }
 
-async function leave(store: ServerStore, name: string): Promise<void> {
+/** Goes on to the group above a name that is gone. */
+function leave(store: ServerStore, name: string): void {
   const looked = selection.value;
   if (looked?.store === store && (looked.name === name || looked.name.startsWith(childName(name, '')))) deselect();
   store.active.value = parentName(name);
-  await store.refresh(parentName(name));
+  void relist(store, parentName(name));
+}
+
+/** Lists a group again that has just been changed. */
+async function relist(store: ServerStore, group: string): Promise<void> {
+  try {
+    await store.refresh(group);
+  } catch (error) {
+    writeProblem(store, `List ${group}`, error);
+  }
 }
 
 function ResolveDialog({ store }: ServerProps): JSX.Element {
@@ -344,7 +358,7 @@ function ResyncDialog({ store }: ServerProps): JSX.Element {
       () => store.call('resync'),
       () => 'Resynced with its twin',
     );
-    await store.refresh(ROOT);
+    void relist(store, ROOT);
   };
   return (
     <DialogFrame title="Resync with the twin?" submit="Resync" onSubmit={submit}>

@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { dialog, disconnect, perform } from './desk.js';
 import { FlatView } from './flat-view.js';
 import { Icon } from './icons.js';
@@ -11,7 +11,7 @@ import { ROOT } from './tree-rows.js';
 export function ServerPane({ store }: { readonly store: ServerStore }): JSX.Element {
   const { address, uri, state, problem } = store.description.value;
   return (
-    <section class={`pane is-${state}`} aria-label={`Name server ${address}`}>
+    <section id={`pane-${store.id}`} class={`pane is-${state}`} aria-label={`Name server ${address}`}>
       <header class="pane-head">
         <span class={`lamp lamp-${state}`} aria-hidden="true" />
         <div class="pane-title">
@@ -111,21 +111,10 @@ function commandsOf(store: ServerStore): readonly Command[] {
 /** A menu, as the ARIA practices describe it: the arrows move in it, Escape closes it. */
 function ServerMenu({ store }: { readonly store: ServerStore }): JSX.Element {
   const menu = useRef<HTMLDivElement>(null);
-  const button = useRef<HTMLButtonElement>(null);
   const id = `menu-${store.id}`;
-  useEffect(() => {
-    const element = menu.current;
-    const onToggle = (): void => {
-      const isOpen = element?.matches(':popover-open') ?? false;
-      button.current?.setAttribute('aria-expanded', String(isOpen));
-      if (isOpen) element?.querySelector('button')?.focus();
-    };
-    element?.addEventListener('toggle', onToggle);
-    return () => {
-      element?.removeEventListener('toggle', onToggle);
-    };
-  }, []);
   const onKeyDown = (event: KeyboardEvent): void => {
+    // Focus goes back to the button, and from there on to what comes next.
+    if (event.key === 'Tab') menu.current?.hidePopover();
     const items = [...(menu.current?.querySelectorAll('button') ?? [])];
     const index = items.findIndex((item) => item === document.activeElement);
     const steps: Readonly<Record<string, number>> = { ArrowDown: index + 1, ArrowUp: index - 1, Home: 0, End: -1 };
@@ -137,23 +126,23 @@ function ServerMenu({ store }: { readonly store: ServerStore }): JSX.Element {
   return (
     <div class="menu">
       <button
-        ref={button}
         type="button"
         class="icon-button"
         aria-label={`What to do with ${store.description.value.address}`}
         aria-haspopup="menu"
-        aria-expanded="false"
         popovertarget={id}
       >
         <Icon name="more" size={20} />
       </button>
       <div ref={menu} id={id} class="menu-items" popover="auto" role="menu" onKeyDown={onKeyDown}>
-        {commandsOf(store).map(({ text, run, isDanger }) => (
+        {commandsOf(store).map(({ text, run, isDanger }, index) => (
           <button
             key={text}
             type="button"
             role="menuitem"
             tabIndex={-1}
+            // The browser moves focus here while it opens the menu, before the next key: the toggle event would be too late.
+            autoFocus={index === 0}
             class={isDanger ? 'danger' : ''}
             onClick={() => {
               menu.current?.hidePopover();

@@ -1,6 +1,6 @@
 import type { HTMLAttributes, JSX } from 'preact';
 import { useRef } from 'preact/hooks';
-import { dialog, select, selection, textOf, write } from './desk.js';
+import { dialog, select, selection, writeProblem } from './desk.js';
 import { Icon } from './icons.js';
 import type { ServerStore } from './server-store.js';
 import { parentName, ROOT, type TreeRow } from './tree-rows.js';
@@ -114,7 +114,7 @@ function toggle(store: ServerStore, { name, isGroup, isOpen }: TreeRow): void {
     return;
   }
   store.open(name).catch((error: unknown) => {
-    write(store.description.value.address, `List ${name}: ${textOf(error)}`, 'problem');
+    writeProblem(store, `List ${name}`, error);
     store.close(name);
   });
 }
