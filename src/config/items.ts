@@ -116,6 +116,21 @@ const OWN_ITEMS = {
     'How long names are read from memory while etcd is away, before reads fail too.',
   ),
   PYRO_NS_AUTOCLEAN: item(seconds(0), 0, 'How often entries of dead objects are looked for and removed; 0 for never.'),
+  PYRO_NS_AUTOCLEAN_FAILURES: item(
+    integer(1),
+    3,
+    'How many times in a row an object must be found dead before its entry is removed.',
+  ),
+  PYRO_NS_AUTOCLEAN_SECONDS: item(
+    seconds(0),
+    600,
+    "And for how long, where its daemon doesn't have it, or nothing listens on its daemon's port.",
+  ),
+  PYRO_NS_AUTOCLEAN_UNREACHABLE: item(
+    seconds(0),
+    86400,
+    'And for how long, where nobody answers at all; 0 for never removing those.',
+  ),
   PYRO_NS_IDENTIFICATION_FILE: item(optionalPath, '', 'File whose first line is the passphrase of the name server.'),
   PYRO_NS_IDENTIFICATION: { ...item(optionalText, '', 'The passphrase itself; comes before the file.'), secret: true },
   PYRO_NS_BC_RATE: item(integer(1), 20, 'How many broadcasts a second are answered to each address.'),

@@ -4,7 +4,7 @@ import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import { PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
+import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
 import { systemMetaFromPython } from '../namespace/index.js';
 import type {
   EntryDescription,
@@ -19,7 +19,6 @@ import type {
   WatchedServer,
 } from './api.js';
 import { FlatSnapshot } from './flat-snapshot.js';
-import { askForObject } from './object-status.js';
 import { describePython, pythonFromJSON } from './python-value.js';
 import { Recent } from './recent.js';
 
@@ -172,7 +171,16 @@ export class NameServerSession {
     const { uri } = await this.resolve(name);
     const own = this.adapter.URI;
     const isOwn = uri.address === own.address && uri.port === own.port;
-    return askForObject(uri, isOwn ? this.location.identification : undefined, this.config);
+    const { identification } = this.location;
+    const inquiry = new ObjectInquiry({
+      config: this.config,
+      // Another daemon is not told anything from which the passphrase could be guessed.
+      identificationFor: () => (isOwn ? identification : undefined),
+    });
+    const start = performance.now();
+    const { status, explanation } = await inquiry.ask(uri);
+    const milliseconds = Math.round(performance.now() - start);
+    return { status: status === 'closed' ? 'unreachable' : status, explanation, milliseconds };
   }
 
   /** Counts what a group holds, all the way down. */

@@ -14,6 +14,7 @@ import {
   type Namespace,
 } from '../namespace/index.js';
 import { Daemon, resolveAddress } from '../rpc/index.js';
+import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
 import type { Guards, OperationGuard } from './guards.js';
 import { NameServerLocator } from './locator.js';
@@ -74,6 +75,7 @@ export class NameServerStarter implements AsyncDisposable {
   private broadcastServer: BroadcastServer | undefined;
   private finder: TwinFinder | undefined;
   private twin: Twin | undefined;
+  private autoClean: AutoClean | undefined;
   private stopping: Promise<void> | undefined;
   private announceStart: () => void = () => undefined;
   private announceStop: () => void = () => undefined;
@@ -120,6 +122,7 @@ export class NameServerStarter implements AsyncDisposable {
       this.logStart(daemon);
       print(`${titleOf(options.role)}Name Server started.`);
       await this.twin?.start(uri);
+      this.autoClean?.start();
       this.announceStart();
       return uri;
     } catch (error) {
@@ -167,6 +170,7 @@ export class NameServerStarter implements AsyncDisposable {
 
   private async stop(): Promise<void> {
     await this.broadcastServer?.close();
+    this.autoClean?.stop();
     this.nameServer?.close();
     this.finder?.stop();
     await this.twin?.stop();
@@ -317,6 +321,7 @@ export class NameServerStarter implements AsyncDisposable {
       twin: this.twin,
     });
     this.nameServer = nameServer;
+    this.autoClean = new AutoClean({ config, log, namespace, unregister: (name) => nameServer.unregister(name) });
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
     // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.

@@ -1,0 +1,140 @@
+import type { Config, Log } from '../config/index.js';
+import { NamingError } from '../errors.js';
+import { NAMESERVER_NAME, type Name, type PyroURI } from '../names/index.js';
+import type { Namespace } from '../namespace/index.js';
+import { ObjectInquiry, type ObjectStatus } from '../rpc/index.js';
+
+export interface AutoCleanOptions {
+  /** The PYRO_NS_AUTOCLEAN* items. */
+  readonly config: Config;
+  readonly log: Log;
+  readonly namespace: Namespace;
+  /** Removes an object's entry, as if a client had asked for it. */
+  readonly unregister: (name: string) => Promise<void>;
+}
+
+/** An entry whose object was found dead, again and again. */
+interface Suspect {
+  readonly name: Name;
+  readonly uri: PyroURI;
+  readonly status: ObjectStatus;
+  /** How many times in a row. */
+  readonly failures: number;
+  /** Since when, in milliseconds since 1970. */
+  readonly since: number;
+}
+
+/** What a daemon says of objects that are no more. That nobody answers may also be the network's fault, or ours. */
+const DEAD: ReadonlySet<ObjectStatus['status']> = new Set(['gone', 'closed', 'unreachable']);
+
+const isUnreachable = ({ status }: ObjectStatus): boolean => status === 'unreachable';
+
+/**
+ * Removes entries whose objects are dead (PYRO_NS_AUTOCLEAN): every so often each object's daemon is asked whether it still
+ * has the object. Only what was dead several times in a row, and for long enough, is removed, and never the server's own entry.
+ */
+export class AutoClean {
+  private suspects = new Map<string, Suspect>();
+  private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
+  /** How many entries were removed. */
+  removed = 0;
+
+  constructor(private readonly options: AutoCleanOptions) {}
+
+  /** Begins, if that is wanted. */
+  start(): void {
+    const { config, log } = this.options;
+    if (config.PYRO_NS_AUTOCLEAN === 0) return;
+    log.msg('AutoClean', `looks for dead objects every ${config.PYRO_NS_AUTOCLEAN} s`);
+    this.plan();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+  }
+
+  private plan(): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => void this.clean(), this.options.config.PYRO_NS_AUTOCLEAN * 1000).unref();
+  }
+
+  private async clean(): Promise<void> {
+    try {
+      await this.look();
+      for (const suspect of [...this.suspects.values()]) if (this.isDue(suspect)) await this.remove(suspect);
+    } catch (error) {
+      if (!this.stopped) this.options.log.warn('AutoClean', 'looking for dead objects failed:', error);
+    }
+    this.plan();
+  }
+
+  /** Asks for all objects, and keeps in mind which ones are dead. */
+  private async look(): Promise<void> {
+    const inquiry = new ObjectInquiry(this.options);
+    const suspects = new Map<string, Suspect>();
+    for await (const objects of this.options.namespace.flatlist()) {
+      if (this.stopped) return;
+      const others = objects.filter(([name]) => name.toString() !== NAMESERVER_NAME);
+      await Promise.all(
+        others.map(async ([name, uri]) => {
+          const status = await inquiry.ask(uri);
+          if (DEAD.has(status.status)) suspects.set(name.toString(), this.suspect(name, uri, status));
+        }),
+      );
+    }
+    this.suspects = suspects;
+  }
+
+  private suspect(name: Name, uri: PyroURI, status: ObjectStatus): Suspect {
+    const before = this.suspects.get(name.toString());
+    // A machine that starts is there before its daemons are: then the count begins anew.
+    const goesOn = before?.uri.equals(uri) === true && isUnreachable(before.status) === isUnreachable(status);
+    return { name, uri, status, failures: goesOn ? before.failures + 1 : 1, since: goesOn ? before.since : Date.now() };
+  }
+
+  private isDue({ failures, since, status }: Suspect): boolean {
+    const { PYRO_NS_AUTOCLEAN_FAILURES, PYRO_NS_AUTOCLEAN_SECONDS, PYRO_NS_AUTOCLEAN_UNREACHABLE } =
+      this.options.config;
+    if (isUnreachable(status) && PYRO_NS_AUTOCLEAN_UNREACHABLE === 0) return false;
+    const seconds = isUnreachable(status) ? PYRO_NS_AUTOCLEAN_UNREACHABLE : PYRO_NS_AUTOCLEAN_SECONDS;
+    return failures >= PYRO_NS_AUTOCLEAN_FAILURES && Date.now() - since >= seconds * 1000;
+  }
+
+  private async remove(suspect: Suspect): Promise<void> {
+    const { log, unregister } = this.options;
+    const { name, uri, status, failures, since } = suspect;
+    if (this.stopped) return;
+    this.suspects.delete(name.toString());
+    if (!(await this.isStillDead(suspect))) return;
+    try {
+      await unregister(name.toString());
+      this.removed += 1;
+      const seconds = Math.round((Date.now() - since) / 1000);
+      log.warn(
+        'AutoClean',
+        `removed ${name.toString()}, which was ${uri.toString()}:`,
+        `dead ${failures} times in a row, for ${seconds} s.`,
+        status.explanation,
+      );
+    } catch (error) {
+      // Somebody else was quicker, or the store says why not.
+      if (!(error instanceof NamingError)) throw error;
+      log.msg('AutoClean', `could not remove ${name.toString()}:`, error.message);
+    }
+  }
+
+  /** Looking at all objects takes its time: meanwhile this one may have been registered anew, or be there again. */
+  private async isStillDead({ name, uri, since }: Suspect): Promise<boolean> {
+    const { namespace } = this.options;
+    try {
+      const { status } = await new ObjectInquiry(this.options).ask(uri);
+      const [current, { timestamp }] = await Promise.all([namespace.resolve(name), namespace.getSystemMeta(name)]);
+      return DEAD.has(status) && current.equals(uri) && timestamp * 1000 <= since;
+    } catch (error) {
+      if (error instanceof NamingError) return false;
+      throw error;
+    }
+  }
+}
