@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /** `pyro-nsc`: asks and controls a name server, with the commands of the manual's chapter. */
-import { Resolver } from 'node:dns/promises';
+import { lookupService, Resolver } from 'node:dns/promises';
 import process from 'node:process';
 import yargs from 'yargs';
 import { defaultConfig, printable, readIdentification } from '../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../errors.js';
+import type { PyroURI } from '../names/index.js';
 import { NameServerLocator, watch, WILL_SHUT_DOWN, type WatchEvent, type Whereabouts } from '../naming/index.js';
 import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
@@ -143,11 +144,12 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
 }
 
 /** The name of a host by its address, as far as it is quickly known. */
-async function hostName(address: string): Promise<string> {
+async function hostName({ address, port }: PyroURI): Promise<string> {
   try {
-    const resolver = new Resolver({ timeout: HOST_NAME_PATIENCE_MILLISECONDS, tries: 1 });
-    const [name = '??'] = await resolver.reverse(address);
-    return name;
+    // The system's own look-up can't be given up, so it is done only where there is a name to be found.
+    await new Resolver({ timeout: HOST_NAME_PATIENCE_MILLISECONDS, tries: 1 }).reverse(address);
+    const { hostname } = await lookupService(address, port);
+    return hostname;
   } catch {
     return '??';
   }
@@ -166,7 +168,7 @@ async function run({ command, args, where, identification, interval }: Arguments
   }
   await using nameServer = await locator.getNS({ ...where, trace });
   const { address, port } = nameServer.URI;
-  output.line(`NS is at ${address} (${output.json ? '' : await hostName(address)}) port ${port}`);
+  output.line(`NS is at ${address} (${output.json ? '' : await hostName(nameServer.URI)}) port ${port}`);
   if (command === 'watch') {
     for await (const event of watch(nameServer, { interval })) output.event(event, eventLine(event));
   }

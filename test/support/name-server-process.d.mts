@@ -28,6 +28,8 @@ export interface StartOptions {
   arguments?: readonly string[];
   /** Let it look for another name server first: without -r. Pyro 3.16 needs that with -1 and -2. */
   lookup?: boolean;
+  /** Only the `arguments`, none besides. */
+  bare?: boolean;
   /** The PYRO_STORAGE directory; without it a temporary one, which `dispose` removes. */
   storage?: string;
   /** More PYRO_* items. */

@@ -50,9 +50,17 @@ export class NameServerProcess {
     this.#storageIsOurs = storageIsOurs;
   }
 
-  static async start(server, { arguments: args = [], lookup = false, storage, environment = {}, port = 0 } = {}) {
+  static async start(
+    server,
+    { arguments: args = [], lookup = false, bare = false, storage, environment = {}, port = 0 } = {},
+  ) {
     const directory = storage ?? (await mkdtemp(join(tmpdir(), 'pyro-ns-test-')));
-    const started = new NameServerProcess(server, { args, lookup, environment }, directory, storage === undefined);
+    const started = new NameServerProcess(
+      server,
+      { args, lookup, bare, environment },
+      directory,
+      storage === undefined,
+    );
     try {
       await started.#launch(port);
     } catch (error) {
@@ -88,8 +96,9 @@ export class NameServerProcess {
 
   async #launch(port) {
     const [command, ...fixed] = this.#server.command;
-    const args = [...fixed, '-n', '127.0.0.1', '-p', String(port), '-x', ...this.#options.args];
-    if (!this.#options.lookup) args.splice(fixed.length, 0, '-r');
+    const { args: own, lookup, bare } = this.#options;
+    const usual = bare ? [] : ['-n', '127.0.0.1', '-p', String(port), '-x', ...(lookup ? [] : ['-r'])];
+    const args = [...fixed, ...usual, ...own];
     this.output = '';
     this.#child = spawn(command, args, {
       cwd: this.storage,
