@@ -41,6 +41,21 @@ describe('where the pickle is', () => {
     expect(loads(larger.subarray(2))).toBe(1);
   });
 
+  test('large strings of bytes may be views of it, small ones never are', () => {
+    for (const [length, isView] of [
+      [70_000, true],
+      [1000, false],
+    ] as const) {
+      const header = Buffer.from('T\0\0\0\0');
+      header.writeUInt32LE(length, 1);
+      const input = Buffer.concat([header, Buffer.alloc(length, 0xe9), Buffer.from('.')]);
+      const value = loads(input, { views: true });
+      expect(value).toEqual(new Uint8Array(length).fill(0xe9));
+      input.fill(0x80);
+      expect(value).toEqual(new Uint8Array(length).fill(isView ? 0x80 : 0xe9));
+    }
+  });
+
   test('bytes that are read do not follow the input', () => {
     const input = Buffer.from('U\x01\xe9.', 'latin1');
     const value = loads(input);

@@ -22,6 +22,8 @@ export interface PickleReadOptions extends Partial<PickleLimits> {
   readonly offset?: number;
   /** `exact` (default): ASCII unicode is a `PythonUnicode`, so that it is written as unicode again; `text`: a string. */
   readonly unicode?: 'exact' | 'text';
+  /** Large strings of bytes are views of the input, which must not change afterwards, rather than copies of their own. */
+  readonly views?: boolean;
   /** `exact` (default): a whole float is a `PythonFloat`, so that it is written as float again; `number`: a number. */
   readonly floats?: 'exact' | 'number';
 }
@@ -45,6 +47,7 @@ export function loads(bytes: Uint8Array, options?: PickleReadOptions): PythonVal
 class PickleReader extends PickleMachine {
   private readonly plainUnicode: boolean;
   private readonly plainFloats: boolean;
+  private readonly views: boolean;
   /** How many values may still be copied out of containers that stay in use: see `takeCopies`. */
   private copies: number;
 
@@ -53,6 +56,7 @@ class PickleReader extends PickleMachine {
     super(buffer, options?.offset ?? 0, options === undefined ? DEFAULT_PICKLE_LIMITS : completeLimits(options));
     this.plainUnicode = options?.unicode === 'text';
     this.plainFloats = options?.floats === 'number';
+    this.views = options?.views === true;
     this.copies = buffer.length;
   }
 
@@ -81,8 +85,15 @@ class PickleReader extends PickleMachine {
   /** A str: text where the bytes are ASCII. */
   pushStringOf(bytes: Buffer, start: number, end: number): void {
     const text = decodeASCII(bytes, start, end);
-    if (text === undefined) this.pushObject(new Uint8Array(bytes.subarray(start, end)));
+    if (text === undefined) this.pushObject(this.bytesOf(bytes, start, end));
     else this.push(text);
+  }
+
+  private bytesOf(bytes: Buffer, start: number, end: number): Uint8Array {
+    const isView = this.views && end - start >= SMALLEST_VIEW;
+    return isView
+      ? new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
+      : new Uint8Array(bytes.subarray(start, end));
   }
 
   /** A unicode string of that many bytes in UTF-8. */
@@ -212,6 +223,9 @@ class PickleReader extends PickleMachine {
 }
 
 type Operation = (reader: PickleReader) => void;
+
+/** Below this, a view would keep more of the input in memory than it saves. */
+const SMALLEST_VIEW = 0x10000;
 
 const DIGITS_PER_BYTE = 2.41;
 const EMPTY_TUPLE = new PythonTuple([]);

@@ -28,8 +28,8 @@ export interface InvocationOptions {
 }
 
 const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
-const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number' };
-const EXACT: PickleReadOptions = {};
+const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number', views: true };
+const EXACT: PickleReadOptions = { views: true };
 
 /** The protocols that lead to an object that can be called, by what they become once it is found. */
 const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
@@ -100,7 +100,7 @@ export class PYROAdapter {
 
   /** True while there is a connection. */
   connected(): boolean {
-    return this.connection?.isOpen === true;
+    return this.openConnection !== undefined;
   }
 
   /**
@@ -160,7 +160,7 @@ export class PYROAdapter {
   ): Promise<PythonValue> {
     signal?.throwIfAborted();
     const oneway = this.onewayMethods.has(method) ? RequestFlag.Oneway : 0;
-    const connection = await (signal ? orAborted(this.bind(), signal) : this.bind());
+    const connection = this.openConnection ?? (await (signal ? orAborted(this.bind(), signal) : this.bind()));
     const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
     const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
     if (oneway) {
@@ -181,6 +181,11 @@ export class PYROAdapter {
     copy.setOneway([...this.onewayMethods]);
     copy.setNewConnectionValidator(this.validator);
     return copy;
+  }
+
+  /** The connection, where there is one: then a call need not wait. */
+  private get openConnection(): ClientConnection | undefined {
+    return this.connection?.isOpen === true ? this.connection : undefined;
   }
 
   /** One and the same promise for all calls that wait for the connection, so that they are made in their order. */

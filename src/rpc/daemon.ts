@@ -106,6 +106,7 @@ export class Daemon implements AsyncDisposable {
     this.reading = {
       depth: config.PYRO_MAX_PICKLE_DEPTH,
       objects: config.PYRO_MAX_PICKLE_OBJECTS,
+      views: true,
       ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
     };
     this.tcpServer = new TCPServer({

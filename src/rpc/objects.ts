@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { networkInterfaces } from 'node:os';
 import { newGUID, type PyroURI } from '../names/index.js';
-import type { PythonValue } from '../pickle/index.js';
+import { PythonUnicode, type PythonValue } from '../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
 import { DaemonError } from '../errors.js';
 import type { AdapterOptions } from './adapter.js';
@@ -108,24 +108,23 @@ export class ObjBase implements Servant {
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     this.lastUsed = Date.now();
-    const [name, value] = call.args.map((arg) => this.receive(arg));
+    const args = call.args.map((arg) => this.receive(arg));
     switch (call.method) {
       case '_r_ha':
-        return this.findMethod(String(name)) === undefined ? ATTRIBUTE : METHOD;
+        return this.findMethod(attributeName(args[0])) === undefined ? ATTRIBUTE : METHOD;
       case '_r_ga':
-        return toPython(this.readAttribute(String(name)));
+        return toPython(this.readAttribute(attributeName(args[0])));
       case '_r_sa':
-        this.writeAttribute(String(name), value);
+        this.writeAttribute(attributeName(args[0]), args[1]);
         return null;
       default:
-        return this.callMethod(call, caller);
+        return this.callMethod(call, args, caller);
     }
   }
 
-  private callMethod(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
+  private callMethod(call: CallRequest, args: unknown[], caller: ServerConnection): Answer | Promise<Answer> {
     const method = this.findMethod(call.method);
     if (method === undefined) throw noSuchAttribute(this.target.constructor.name, call.method);
-    const args = call.args.map((arg) => this.receive(arg));
     if (call.keywords.size > 0) {
       args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.receive(value)])));
     }
@@ -171,6 +170,12 @@ export class SynchronizedObjBase extends ObjBase {
     this.last = answer.catch(() => undefined);
     return answer;
   }
+}
+
+/** The name in an attribute proxy's call; what is no text names nothing. */
+function attributeName(value: unknown): string {
+  if (value instanceof PythonUnicode) return value.value;
+  return typeof value === 'string' ? value : '';
 }
 
 type Callable = (...args: unknown[]) => unknown;

@@ -125,6 +125,7 @@ export function proxyFromPython(value: PythonValue | undefined): ProxyDescriptio
  * @throws PickleError where a value has no counterpart in Python
  */
 export function toPython(value: unknown): PythonWritable {
+  if (isScalar(value)) return value;
   return new Copier(leafToPython).copy(value);
 }
 
@@ -140,6 +141,7 @@ export function allToPython(values: readonly unknown[]): PythonWritable[] {
  * @throws URIError where a URI among them is not valid; PickleError where they are nested too deep
  */
 export function fromPython(value: PythonValue, makeProxy: (description: ProxyDescription) => unknown): unknown {
+  if (isScalar(value)) return value;
   return new Copier((leaf: unknown) => {
     if (!(leaf instanceof PythonInstance)) return leaf;
     const uri = uriFromPython(leaf);
@@ -157,7 +159,8 @@ type Copied<Leaf> =
 
 /** Copies containers, each once, and translates what is in them. */
 class Copier<Leaf> {
-  private readonly copies = new Map<object, Copied<Leaf>>();
+  /** Made with the first container: most values are none. */
+  private copies: Map<object, Copied<Leaf>> | undefined;
 
   private depth = 0;
 
@@ -165,7 +168,7 @@ class Copier<Leaf> {
 
   copy(value: unknown): Copied<Leaf> {
     if (typeof value !== 'object' || value === null) return this.translate(value);
-    const known = this.copies.get(value);
+    const known = this.copies?.get(value);
     if (known !== undefined) return known;
     if (++this.depth > MAX_DEPTH) throw new PickleError(`values are nested deeper than ${MAX_DEPTH}`);
     const copy = this.copyObject(value);
@@ -208,6 +211,7 @@ class Copier<Leaf> {
 
   /** What refers to the value again, as it does itself where it is cyclic, refers to the copy. */
   private remember<Copy extends Copied<Leaf>>(value: object, copy: Copy): Copy {
+    this.copies ??= new Map<object, Copied<Leaf>>();
     this.copies.set(value, copy);
     return copy;
   }
@@ -224,7 +228,7 @@ function leafToPython(value: unknown): PythonAtom | PythonInstance | Scalar {
 }
 
 function isScalar(value: unknown): value is Scalar {
-  return value === null || ['undefined', 'boolean', 'number', 'bigint', 'string'].includes(typeof value);
+  return value === null || (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol');
 }
 
 const ATOMS = [

@@ -17,6 +17,9 @@ const LARGEST_SYNC_DEFLATE = 65_536;
 /** Up to this size a lasting body is copied behind its header: one piece is cheaper to send than two. */
 const LARGEST_COPY = 4096;
 
+/** How much larger than what has arrived a buffer is made for the rest of its frame. */
+const GROWTH = 4;
+
 /** How many bytes a peer may make us hold for one frame. */
 export interface FrameLimits {
   /** The body as it is sent. */
@@ -42,7 +45,7 @@ export type Body = Uint8Array | readonly Uint8Array[] | LastingBody;
  * Cuts a stream of bytes into frames.
  *
  * Bytes are kept as they came: a body is a view of the chunk that it came in, and what spans chunks is copied into a
- * buffer that grows with what has arrived (never with what a header announces), to twice that at most.
+ * buffer that grows with what has arrived: to what a header announces, but never to more than four times of what is there.
  */
 export class FrameReader {
   private buffer: Buffer = Buffer.alloc(0);
@@ -68,7 +71,7 @@ export class FrameReader {
     }
     const size = this.buffered + chunk.length;
     if (!this.growing || this.end + chunk.length > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(2 * size);
+      const larger = Buffer.allocUnsafe(this.roomFor(size));
       larger.set(this.buffer.subarray(this.start, this.end));
       this.buffer = larger;
       this.end -= this.start;
@@ -77,6 +80,13 @@ export class FrameReader {
     }
     this.buffer.set(chunk, this.end);
     this.end += chunk.length;
+  }
+
+  /** How large a buffer for so many bytes should be: for the rest of the frame, where enough of it has arrived. */
+  private roomFor(size: number): number {
+    const { buffer, start } = this;
+    const announced = this.buffered < HEADER_SIZE ? 0 : HEADER_SIZE + buffer.readInt32BE(start + 8);
+    return announced > size ? Math.min(announced, GROWTH * size) : 2 * size;
   }
 
   /** Takes bytes that are no frame (the server's `GRANTED`); undefined until all of them have arrived. */
