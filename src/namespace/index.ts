@@ -11,5 +11,13 @@ export type { EtcdOpenOptions } from './etcd/open.js';
 export { isEtcdURL } from './etcd/url.js';
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
-export type { ListEntry, Namespace, NamespaceEntry, NodeType, SystemMeta } from './namespace.js';
+export type {
+  ListEntry,
+  Namespace,
+  NamespaceEntry,
+  NamespaceSize,
+  NodeType,
+  StoreStatus,
+  SystemMeta,
+} from './namespace.js';
 export { systemMetaFromPython, systemMetaToPython } from './system-meta.js';

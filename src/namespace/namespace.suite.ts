@@ -309,6 +309,18 @@ function copyTests(namespace: () => Namespace): void {
 }
 
 function sizeTests(namespace: () => Namespace): void {
+  it('counts its names, without the root', async () => {
+    const before = await namespace().count();
+    expect(before).toEqual({ groups: 1, objects: 1 });
+    await namespace().createGroup(named(':Test.inner'));
+    await namespace().register(named(':Test.inner.x'), uri);
+    await namespace().setMeta(named(':Test.inner.x'), 'no name');
+    expect(await namespace().count()).toEqual({ groups: 2, objects: 2 });
+    await namespace().deleteGroup(named(':Test'));
+    expect(await namespace().count()).toEqual({ groups: 0, objects: 0 });
+    expect(namespace().status().problem).toBeUndefined();
+  });
+
   it('holds a tree as deep as names are long', async () => {
     let group = Name.root;
     for (let depth = 0; depth < 400; depth += 1) {

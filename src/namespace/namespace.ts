@@ -33,6 +33,49 @@ export interface NamespaceEntry {
   readonly userMeta: PythonValue;
 }
 
+/** How many names there are; the root is not counted. */
+export interface NamespaceSize {
+  readonly groups: number;
+  readonly objects: number;
+}
+
+/** How a store does, for who looks after the server. Counts are those since it was opened. */
+export type StoreStatus = MemoryStatus | DirectoryStatus | EtcdStatus;
+
+interface CommonStatus {
+  /** Why names can't be read or changed as they should; undefined where all is well. */
+  readonly problem: string | undefined;
+}
+
+export interface MemoryStatus extends CommonStatus {
+  readonly kind: 'memory';
+}
+
+export interface DirectoryStatus extends CommonStatus {
+  readonly kind: 'directory';
+  /** Whether a change is on the disk before it is answered. */
+  readonly isDurable: boolean;
+  /** Changes that were asked for, and the seconds that all of them together took, until they were durable or refused. */
+  readonly changes: number;
+  readonly changeSeconds: number;
+  /** How often a directory was brought to the disk: once for all changes that waited for it. */
+  readonly directorySyncs: number;
+  /** Errors of the file system that clients were told of. */
+  readonly faults: number;
+  /** Of how many names the URIs are remembered; how often one was known, and how often one had to be read. */
+  readonly cachedNames: number;
+  readonly cacheHits: number;
+  readonly cacheMisses: number;
+}
+
+export interface EtcdStatus extends CommonStatus {
+  readonly kind: 'etcd';
+  /** The member of the cluster that is talked to, as `host:port`. */
+  readonly endpoint: string;
+  /** For how many seconds etcd has been away; undefined while it is not. */
+  readonly awaySeconds: number | undefined;
+}
+
 /**
  * A tree of groups and objects: the only seam between naming and storage.
  *
@@ -112,6 +155,12 @@ export interface Namespace {
    * complete and durable. Missing parents are an error, and leave the old tree in service.
    */
   replace(entries: AsyncIterable<NamespaceEntry>): Promise<void>;
+
+  /** Counts all names: it takes as long as listing all groups. */
+  count(): Promise<NamespaceSize>;
+
+  /** How the store does. */
+  status(): StoreStatus;
 
   /** Waits for what is under way and lets go of files, locks and watches. */
   close(): Promise<void>;

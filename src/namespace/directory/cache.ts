@@ -29,6 +29,9 @@ interface Kept<Value> {
  */
 export class ReadCache<Value extends object> {
   private readonly kept: LRUCache<string, Kept<Value>>;
+  /** How often something was known, and how often it had to be read. */
+  hits = 0;
+  misses = 0;
   private readonly underway = new Map<string, Promise<Value>>();
 
   /**
@@ -41,16 +44,24 @@ export class ReadCache<Value extends object> {
     );
   }
 
+  /** How much is kept. */
+  get size(): number {
+    return this.kept.size;
+  }
+
   /** What is known without a look at the disk. */
   get(key: string): Value | undefined {
     const kept = this.kept.get(key);
-    return kept !== undefined && kept.ground.trusted && performance.now() < kept.until ? kept.value : undefined;
+    if (kept === undefined || !kept.ground.trusted || performance.now() >= kept.until) return undefined;
+    this.hits += 1;
+    return kept.value;
   }
 
   /** What is known, or else is read: once for all who ask at the same time. */
   async recall(key: string, read: () => Promise<Read<Value>>): Promise<Value> {
     const known = this.get(key) ?? this.underway.get(key);
     if (known !== undefined) return known;
+    this.misses += 1;
     const begun = performance.now();
     const reading = read().then(({ value, ground }) => {
       const isCurrent = this.underway.get(key) === reading;

@@ -333,6 +333,18 @@ describe('DirectoryNamespace', () => {
     });
   });
 
+  it('tells what it did', async () => {
+    await namespace.close();
+    namespace = await DirectoryNamespace.open(root, { log: silentLog });
+    await namespace.register(named(':counted'), uri);
+    await expectRefusal(namespace.register(named(':counted'), uri), 'name already exists', ':counted');
+    await namespace.resolve(named(':counted'));
+    await namespace.resolve(named(':counted'));
+    const status = namespace.status();
+    expect(status).toMatchObject({ kind: 'directory', isDurable: true, changes: 2, directorySyncs: 1, faults: 0 });
+    expect(status).toMatchObject({ cachedNames: 1, cacheHits: 1, cacheMisses: 1 });
+  });
+
   describe('replacement', () => {
     const replaced = async function* () {
       await Promise.resolve();

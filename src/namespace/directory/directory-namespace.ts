@@ -5,7 +5,7 @@ import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
 import { Name } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
-import type { ListEntry, Namespace, NamespaceEntry, SystemMeta } from '../namespace.js';
+import type { DirectoryStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
 import type { Read } from './cache.js';
@@ -67,8 +67,11 @@ export class DirectoryNamespace implements Namespace {
   private readonly reader: Reader;
   private readonly tree: Tree;
   private readonly staging: Staging;
+  private readonly directories: DirectorySync;
   private readonly changes: Changes;
   private readonly replacement: Replacement;
+  /** Changes so far, and how long they took together. */
+  private readonly changed = { changes: 0, changeSeconds: 0 };
 
   private constructor(
     private readonly lock: DatabaseLock,
@@ -84,9 +87,9 @@ export class DirectoryNamespace implements Namespace {
     this.reader = new Reader(watchMode === 'native');
     this.tree = new Tree(root, this.reader, this.watches, this.cache);
     this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
-    const directories = new DirectorySync(sync);
-    this.changes = new Changes(this.reader, this.staging, directories, this.faults);
-    this.replacement = new Replacement(root, this.staging, directories, log);
+    this.directories = new DirectorySync(sync);
+    this.changes = new Changes(this.reader, this.staging, this.directories, this.faults);
+    this.replacement = new Replacement(root, this.staging, this.directories, log);
   }
 
   /**
@@ -236,6 +239,31 @@ export class DirectoryNamespace implements Namespace {
     });
   }
 
+  async count(): Promise<NamespaceSize> {
+    let [groups, objects] = [0, 0];
+    for await (const members of this.walk()) {
+      const groupsHere = members.filter(({ type }) => type === GROUP).length;
+      groups += groupsHere;
+      objects += members.length - groupsHere;
+    }
+    return { groups, objects };
+  }
+
+  status(): DirectoryStatus {
+    const { uris } = this.cache;
+    return {
+      kind: 'directory',
+      problem: this.lock.problem,
+      isDurable: this.directories.enabled,
+      ...this.changed,
+      directorySyncs: this.directories.count,
+      faults: this.faults.count,
+      cachedNames: uris.size,
+      cacheHits: uris.hits,
+      cacheMisses: uris.misses,
+    };
+  }
+
   async close(): Promise<void> {
     this.watches.close();
     await this.gate.alone(() => this.staging.close());
@@ -275,6 +303,7 @@ export class DirectoryNamespace implements Namespace {
   /** Runs a change of a name: after those of the same name that came before. */
   private change(name: Name, ifVanished: Refusal, action: () => Promise<void>): Promise<void> {
     return this.turns.take(name.toString(), async () => {
+      const begun = performance.now();
       try {
         await this.attempt(name, ifVanished, () => {
           this.lock.requireHeld();
@@ -282,6 +311,8 @@ export class DirectoryNamespace implements Namespace {
         });
       } finally {
         this.cache.forget(name);
+        this.changed.changes += 1;
+        this.changed.changeSeconds += (performance.now() - begun) / 1000;
       }
     });
   }

@@ -5,10 +5,12 @@ import { syncDirectory } from './files.js';
  * a hundred changes in flight, most cost no more than their own file.
  */
 export class DirectorySync {
+  /** How often a directory was brought to the disk. */
+  count = 0;
   private readonly running = new Map<string, { readonly done: Promise<void>; next?: Promise<void> }>();
 
   /** @param enabled false where speed is wanted over safety (PYRO_NS_SYNC=0): nothing is waited for then */
-  constructor(private readonly enabled: boolean) {}
+  constructor(readonly enabled: boolean) {}
 
   /**
    * Resolves when all that was changed in a directory before this call is on the disk.
@@ -25,6 +27,7 @@ export class DirectorySync {
   }
 
   private start(directory: string): Promise<void> {
+    this.count += 1;
     const done = syncDirectory(directory).finally(() => {
       if (running.next === undefined) this.running.delete(directory);
     });

@@ -48,6 +48,8 @@ const OTHER: Fault = { text: 'error in the database', advice: 'Look at the error
 
 /** Tells clients and the log of errors of the operating system: clients without paths, the log with what to do. */
 export class Faults {
+  /** How many errors of the system clients were told of. */
+  count = 0;
   private readonly loggedAt = new Map<string, number>();
 
   constructor(
@@ -60,6 +62,7 @@ export class Faults {
     const code = codeOf(error);
     if (error instanceof NamingError || code === undefined) return error;
     if (code === 'ENAMETOOLONG') return nameTooLong(name);
+    this.count += 1;
     const { text, advice } = FAULTS.get(code) ?? OTHER;
     this.report(`${text}:`, error, `Name: ${name.toString()}. Database: ${this.root}. ${advice}`);
     return new NamingError(text, name.toString());

@@ -91,7 +91,12 @@ export class DatabaseLock {
    * @throws NamingError without the path, to be told to clients
    */
   requireHeld(): void {
-    if (this.takenBy !== undefined) throw new NamingError('the database is in use by another server');
+    if (this.problem !== undefined) throw new NamingError(this.problem);
+  }
+
+  /** Why the database may not be changed; undefined while the lock is held. */
+  get problem(): string | undefined {
+    return this.takenBy && 'the database is in use by another server';
   }
 
   /** Lets go of the database. */

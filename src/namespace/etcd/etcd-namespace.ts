@@ -4,7 +4,7 @@ import type { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
 import { Name, NAMESERVER_NAME } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
-import type { ListEntry, Namespace, NamespaceEntry, SystemMeta } from '../namespace.js';
+import type { EtcdStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
 import { Changes, type Change } from './changes.js';
@@ -48,6 +48,9 @@ type Plan = (keys: TreeKeys, tree: Tree) => Omit<Change, 'name' | 'tree'>;
 
 /** How many objects `flatlist` hands out before it lets others run. */
 const BATCH_SIZE = 1000;
+
+/** How many names are counted before others run. */
+const COUNTED_AT_ONCE = 50_000;
 
 /**
  * A namespace in etcd, shared by many name servers. Each of them has all of it in memory, and follows etcd's watch; each
@@ -194,6 +197,24 @@ export class EtcdNamespace implements Namespace {
 
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
     await this.replacement.make(entries, this.options.timeoutSeconds * 1000);
+  }
+
+  async count(): Promise<NamespaceSize> {
+    // The root is among the groups.
+    let [groups, objects] = [-1, 0];
+    for (const { type } of this.feed.tree.all()) {
+      if (type === GROUP) groups += 1;
+      else objects += 1;
+      if ((groups + objects) % COUNTED_AT_ONCE === 0) await othersRan();
+    }
+    return { groups, objects };
+  }
+
+  status(): EtcdStatus {
+    const { endpoint, awaySeconds } = this.health;
+    const problem =
+      awaySeconds === undefined ? undefined : `nothing is heard from etcd for ${awaySeconds.toFixed(0)} s`;
+    return { kind: 'etcd', problem: this.contact.usable ? undefined : problem, endpoint, awaySeconds };
   }
 
   async close(): Promise<void> {
