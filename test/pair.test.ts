@@ -1,8 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { NAMESERVER_NAME, PyroURI } from '../src/names/index.js';
-import { systemMetaFromPython, systemMetaToPython } from '../src/namespace/index.js';
 import { uriToPython } from '../src/rpc/index.js';
-import { names, ServerPair, status, until, type Role } from './support/pair.js';
+import { changeAndSee, names, ServerPair, status, until, type Role } from './support/pair.js';
 
 const uri = new PyroURI('PYRO', '10.1.2.3', 7766, 'abc');
 const other: Readonly<Record<Role, Role>> = { primary: 'secondary', secondary: 'primary' };
@@ -26,37 +25,7 @@ describe.each([
     await startPair(persistent, role);
     const here = await pair.client(role);
     const there = await pair.client(other[role]);
-    await here.call('createGroup', ':g');
-    await until(
-      () => there.call('list', ':'),
-      (list) => JSON.stringify(list).includes('"g"'),
-    );
-    await here.call('register', ':g.a/b', uriToPython(uri));
-    await until(
-      () => there.resolve(':g.a/b'),
-      (found) => found === uri.toString(),
-    );
-    await here.call('setMeta', ':g.a/b', ['user', 1]);
-    await until(
-      () => there.call('getMeta', ':g.a/b'),
-      (meta) => JSON.stringify(meta) === '["user",1]',
-    );
-    await here.call('_setSystemMeta', ':g', systemMetaToPython({ type: 0, timestamp: 5.5, owner: 'me' }));
-    await until(
-      async () => systemMetaFromPython(await there.call('_getSystemMeta', ':g')),
-      (meta) => meta?.owner === 'me' && meta.timestamp === 5.5,
-    );
-    await here.call('unregister', ':g.a/b');
-    await until(
-      () => there.resolve(':g.a/b'),
-      (found) => found === undefined,
-    );
-    await here.call('register', ':g.c', uriToPython(uri));
-    await here.call('deleteGroup', ':g');
-    await until(
-      () => there.call('list', ':'),
-      (list) => !JSON.stringify(list).includes('"g"'),
-    );
+    await changeAndSee(here, there);
     await pair.connected();
     expect(await names(there)).toEqual(await names(here));
     expect(await there.resolve(NAMESERVER_NAME)).toBe(pair.server(other[role]).uri);

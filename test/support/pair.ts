@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PyroURI } from '../../src/names/index.js';
+import { systemMetaFromPython, systemMetaToPython } from '../../src/namespace/index.js';
 import type { PythonValue } from '../../src/pickle/index.js';
+import { uriToPython } from '../../src/rpc/index.js';
 import { NameServerClient } from './name-server-client.js';
 import { NameServerProcess, ours } from './name-server-process.mjs';
 import type { Server } from './name-server-process.mjs';
@@ -47,6 +50,45 @@ export async function names(client: NameServerClient): Promise<Record<string, st
   return Object.fromEntries(all.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** Makes each kind of change at one server, and waits until it is seen at the other. */
+export async function changeAndSee(here: NameServerClient, there: NameServerClient): Promise<void> {
+  const uri = new PyroURI('PYRO', '10.1.2.3', 7766, 'abc');
+  // Pyro 3 lets a file be read that it has not filled yet, and its listings go stale.
+  const seen = (name: string): Promise<string | undefined> => there.resolve(name).catch(String);
+  const group = (name: string): Promise<PythonValue> => there.call('_getSystemMeta', name).catch(() => null);
+  await here.call('createGroup', ':g');
+  await until(
+    () => group(':g'),
+    (meta) => meta !== null,
+  );
+  await here.call('register', ':g.a/b', uriToPython(uri));
+  await until(
+    () => seen(':g.a/b'),
+    (found) => found === uri.toString(),
+  );
+  await here.call('setMeta', ':g.a/b', ['user', 1]);
+  await until(
+    () => there.call('getMeta', ':g.a/b'),
+    (meta) => JSON.stringify(meta) === '["user",1]',
+  );
+  await here.call('_setSystemMeta', ':g', systemMetaToPython({ type: 0, timestamp: 5.5, owner: 'me' }));
+  await until(
+    async () => systemMetaFromPython(await group(':g')),
+    (meta) => meta?.owner === 'me' && meta.timestamp === 5.5,
+  );
+  await here.call('unregister', ':g.a/b');
+  await until(
+    () => seen(':g.a/b'),
+    (found) => found === undefined,
+  );
+  await here.call('register', ':g.c', uriToPython(uri));
+  await here.call('deleteGroup', ':g');
+  await until(
+    () => group(':g'),
+    (meta) => meta === null,
+  );
+}
+
 /** Two name servers that are each other's twins, each a process of its own. */
 export class ServerPair {
   private readonly processes = new Map<Role, NameServerProcess>();
@@ -70,10 +112,20 @@ export class ServerPair {
       arguments: [option, `127.0.0.1:${other}`, ...(this.persistent ? ['-d'] : [])],
       lookup: this.kinds[role] !== ours,
       port: this.ports[role],
-      environment,
+      environment: { ...this.clientEnvironment, ...environment },
     });
     this.processes.set(role, server);
     return server;
+  }
+
+  /** The PYRO_* items of a client of both servers. */
+  get clientEnvironment(): Record<string, string> {
+    return {
+      PYRO_NS_HOSTNAME: '127.0.0.1',
+      PYRO_NS_PORT: String(this.ports.primary),
+      PYRO_NS2_HOSTNAME: '127.0.0.1',
+      PYRO_NS2_PORT: String(this.ports.secondary),
+    };
   }
 
   server(role: Role): NameServerProcess {

@@ -18,7 +18,7 @@ import {
   tuple,
   type PythonValue,
 } from '../../pickle/index.js';
-import { uriFromPython, uriToPython } from '../../rpc/index.js';
+import { RemoteError, uriFromPython, uriToPython } from '../../rpc/index.js';
 
 /** Servers without a database give a tree of objects, persistent ones give lists: neither understands the other. */
 export type DumpShape = 'memory' | 'persistent';
@@ -99,6 +99,37 @@ export function readDump(value: PythonValue): Dump {
   return { shape: 'persistent', ...reader.result() };
 }
 
+/**
+ * Reads the namespace of a persistent server by its other methods: with a `/` in a name, it can't dump its database.
+ * @param call calls a method of the server
+ * @throws what the calls throw
+ */
+export async function readByListing(call: (method: string, ...args: string[]) => Promise<PythonValue>): Promise<Dump> {
+  const reader = new DumpReader();
+  const read = async (name: string, type: PythonValue): Promise<void> => {
+    const uri = type === OBJECT ? await call('resolve', name) : undefined;
+    reader.add(name, uri, await call('_getSystemMeta', name), await call('getMeta', name));
+  };
+  await read(':', GROUP);
+  const groups = [':'];
+  for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
+    const members = await call('list', group);
+    for (const member of Array.isArray(members) ? members : []) {
+      const [part, type = null] = member instanceof PythonTuple ? member.items : [];
+      const name = (group === ':' ? group : `${group}.`) + (textOf(part) ?? '');
+      try {
+        await read(name, type);
+        if (type === GROUP) groups.push(name);
+      } catch (error) {
+        // Removed meanwhile, or a file that is none of Pyro's: it can't be read there either.
+        if (!(error instanceof RemoteError)) throw error;
+        reader.leaveOut(name);
+      }
+    }
+  }
+  return { shape: 'persistent', ...reader.result() };
+}
+
 /** True where a dump holds nothing but what a new server has: the first groups and the server's own entry. */
 export function isBlank({ entries }: Dump, defaultGroup: Name): boolean {
   return entries.every(
@@ -154,7 +185,11 @@ class DumpReader {
     }
   }
 
-  private add(
+  leaveOut(name: string): void {
+    this.unusable.push(name);
+  }
+
+  add(
     text: string,
     value: PythonValue | undefined,
     systemMeta: PythonValue | undefined,

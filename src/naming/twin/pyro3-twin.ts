@@ -22,7 +22,7 @@ import { applyChange, type Change } from '../change.js';
 import { isExpected } from './finder.js';
 import type { NameOrder } from './name-order.js';
 import { Peer } from './peer.js';
-import { isBlank, readDump, writeDump, type DumpShape } from './pyro3-dump.js';
+import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 
 /** How many changes may wait for a connection to the twin, and how many bytes for the twin to take them. */
 const MAX_WAITING = 10_000;
@@ -86,10 +86,7 @@ export class Pyro3Twin {
     // Clients' changes wait: the copy would undo them.
     try {
       const isCopied = await order.take(Name.root, () => this.copy(peer));
-      if (!isCopied) {
-        log.warn('NameServer', 'twin: it has no names, and copies ours');
-        await peer.call('resync', []);
-      }
+      if (!isCopied) await this.offerOurs(peer.uri);
     } catch (error) {
       throw error instanceof RemoteError ? new NamingError(`the twin refused: ${error.message}`) : error;
     }
@@ -151,13 +148,34 @@ export class Pyro3Twin {
 
   private async copy(peer: Peer): Promise<boolean> {
     const { namespace, log } = this.options;
-    const dump = readDump(await peer.call('_resync', [this.proxyOfUs()]));
+    const dump = await this.dumpOf(peer);
     this.shape = dump.shape;
     for (const name of dump.unusable) log.warn('NameServer', 'twin: left out what is no name here:', name);
     this.use(peer);
     if (isBlank(dump, this.defaultGroup) && (await holdsObjects(namespace))) return false;
     await namespace.replace(Readable.from(withOwnEntry(dump.entries, await namespace.resolve(OWN_ENTRY))));
     return true;
+  }
+
+  /** Has a twin without names copy ours. It calls us back meanwhile, and the connection to it is made anew then. */
+  private async offerOurs(uri: PyroURI): Promise<void> {
+    this.options.log.warn('NameServer', 'twin: it has no names, and copies ours');
+    const peer = await Peer.open({ host: uri.address, port: uri.port }, this.options);
+    try {
+      await peer.call('resync', []);
+    } finally {
+      peer.close();
+    }
+  }
+
+  private async dumpOf(peer: Peer): Promise<Dump> {
+    try {
+      return readDump(await peer.call('_resync', [this.proxyOfUs()]));
+    } catch (error) {
+      if (!(error instanceof RemoteError && error.message === 'invalid character(s) in name')) throw error;
+      this.options.log.warn('NameServer', 'twin: it has names with a slash, which it can not dump: reading its groups');
+      return readByListing((method, ...args) => peer.call(method, args));
+    }
   }
 
   /** What the twin calls us by. As a DynamicProxy it connects by itself; a NameServerProxy would not, in Pyro 3. */

@@ -1,5 +1,5 @@
 import type { Config, Log } from '../../config/index.js';
-import { NamingError } from '../../errors.js';
+import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
@@ -8,6 +8,7 @@ import type { Change } from '../change.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { NameOrder } from './name-order.js';
 import { HELLO, isOurs, Pair } from './pair.js';
+import type { Peer } from './peer.js';
 import { Pyro3Twin } from './pyro3-twin.js';
 import type { TwinRole } from './records.js';
 import { Replica } from './replica.js';
@@ -147,9 +148,20 @@ export class Twin {
       peer = finder.takeLocated();
     }
     const isPair = peer !== undefined && (await isOurs(peer));
-    if (peer && !isPair) await this.pyro3.copyFrom(peer);
+    if (peer && !isPair) await this.copyFrom(peer);
     this.pair.start(uri, isPair ? peer : undefined);
     if (isPair) await this.pair.received(SETTLING_LIMIT);
+  }
+
+  /** Takes the names of a Pyro 3 twin. If it dies meanwhile, ours are served: it calls when it is back. */
+  private async copyFrom(peer: Peer): Promise<void> {
+    try {
+      await this.pyro3.copyFrom(peer);
+    } catch (error) {
+      if (error instanceof ConnectionDeniedError || !(error instanceof ProtocolError)) throw error;
+      this.options.print(`WARNING: Cannot resync with twin NS:  ${error.message}`);
+      this.options.log.warn('NameServer', 'twin: lost while its names were copied:', error);
+    }
   }
 
   private async resync(): Promise<null> {
