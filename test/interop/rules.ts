@@ -29,12 +29,16 @@ function nameSource({ args, keywords }: Operation): Source | undefined {
   return args[0] ?? keywords?.['name'] ?? keywords?.['groupname'];
 }
 
-/** The name that a call is about, if it is a text: with the characters of a str as they are. */
-export function nameText(operation: Operation): string | undefined {
-  const source = nameSource(operation);
+/** A text as the generator made it: with the characters of a str as they are. */
+function textOfSource(source: Source | undefined): string | undefined {
   if (source?.t === 'str' && typeof source.v === 'string') return source.v;
   if (source?.t === 'unicode' && Array.isArray(source.v)) return String.fromCodePoint(...source.v.map(Number));
   return undefined;
+}
+
+/** The name that a call is about, if it is a text. */
+export function nameText(operation: Operation): string | undefined {
+  return textOfSource(nameSource(operation));
 }
 
 /** That name, absolute. */
@@ -128,6 +132,13 @@ export const RULES: readonly Rule[] = [
       ['register', 'createGroup'].includes(operation.method) &&
       (absoluteName(operation)?.includes(':', 1) ?? false) &&
       namingError(ours) === 'invalid character(s) in name',
+  },
+  {
+    name: 'a URI with a port that no host has: accepted; here an invalid URI, as none could ever connect to it',
+    explains: ({ operation: { method, args, keywords }, ours }) =>
+      method === 'register' &&
+      textOfSource(args[1] ?? keywords?.['URI']) === 'PYRO://127.0.0.1:70000/x' &&
+      namingError(ours) === 'invalid URI',
   },
   {
     name: 'a relative name is not validated after its expansion; here it is',
