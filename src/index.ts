@@ -41,6 +41,8 @@ export {
   type StarterOptions,
   type StartOptions,
   type SystemCommand,
+  type TwinAddress,
+  type TwinRole,
   type WatchEvent,
   type WatchOptions,
   type Whereabouts,
