@@ -2,14 +2,14 @@
 /** `pyro-nsc`: asks and controls a name server, with the commands of the manual's chapter. */
 import { lookupService, Resolver } from 'node:dns/promises';
 import process from 'node:process';
-import yargs from 'yargs';
-import { defaultConfig, printable, readIdentification } from '../config/index.js';
+import yargs, { type Options } from 'yargs';
+import { defaultConfig, printable, readIdentification, silentLog } from '../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../errors.js';
 import type { PyroURI } from '../names/index.js';
 import { NameServerLocator, watch, WILL_SHUT_DOWN, type WatchEvent, type Whereabouts } from '../naming/index.js';
 import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
-import { isCompleted, matchingNames } from './nsc/completion.js';
+import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNames } from './nsc/completion.js';
 import { Output } from './nsc/output.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
 
@@ -23,15 +23,19 @@ const LETTERS: OptionLetters = new Map([
 /** How long the name of the name server's host is looked for. It is shown, and nothing else. */
 const HOST_NAME_PATIENCE_MILLISECONDS = 500;
 
-/** What yargs' completion scripts give as the first argument; the words of the command line follow. */
-const COMPLETION_REQUEST = '--get-yargs-completions';
+/** Somebody waits for a completion at his keyboard. */
+const COMPLETION_PATIENCE = { PYRO_BC_RETRIES: 0, PYRO_BC_TIMEOUT: 0.5, PYRO_HANDSHAKE_TIMEOUT: 1 };
 
 /** The commands, as they are written, with what they do. */
-const COMMAND_LINES: readonly [command: CommandName | 'watch' | 'shutdown', args: string, meaning: string][] = [
+const COMMAND_LINES: readonly [
+  command: CommandName | 'watch' | 'shutdown' | 'completion',
+  args: string,
+  meaning: string,
+][] = [
   ['ping', '', 'See whether the name server is there'],
   ['list', '[names..]', 'List groups; without a name, the default group'],
   ['listall', '', 'List all objects with their URIs'],
-  ['tree', '[names]', 'Show a group and all that is below it'],
+  ['tree', '[names..]', 'Show groups and all that is below them; without a name, everything'],
   ['resolve', '<names..>', 'Show the URIs of objects'],
   ['register', '<name> <uri>', 'Register an object'],
   ['remove', '<names..>', 'Unregister objects'],
@@ -42,7 +46,11 @@ const COMMAND_LINES: readonly [command: CommandName | 'watch' | 'shutdown', args
   ['watch', '', 'Show changes as they happen, until interrupted'],
   ['resync', '', 'Let a paired name server copy all names from the other one'],
   ['shutdown', '', 'Stop the name server'],
+  ['completion', '[shell]', 'Print a script for ~/.bashrc or ~/.zshrc that completes commands, options and names'],
 ];
+
+/** As long as a timer of Node's can wait. */
+const LONGEST_INTERVAL_SECONDS = 2_147_483;
 
 /** What is wrong with the command line. */
 class UsageError extends Error {}
@@ -61,48 +69,57 @@ function port(given: string | readonly string[]): number | undefined {
   return number === 0 ? undefined : number;
 }
 
+function seconds(given: string | readonly string[]): number {
+  const value = last(given) ?? '';
+  const number = Number(value);
+  if (value.trim() === '' || !(number > 0 && number <= LONGEST_INTERVAL_SECONDS)) {
+    throw new UsageError(`an interval is a number of seconds above 0, not '${value}'`);
+  }
+  return number;
+}
+
+function passphrase(given: string | readonly string[]): string | undefined {
+  const value = last(given);
+  if (value === '') throw new UsageError("a passphrase can't be empty");
+  return value;
+}
+
+const OPTIONS = {
+  host: { alias: 'h', type: 'string', requiresArg: true, coerce: last, describe: 'Host of the name server' },
+  port: {
+    alias: 'p',
+    type: 'string',
+    requiresArg: true,
+    coerce: port,
+    describe: 'Its broadcast port, or with a host its own port',
+  },
+  bcaddr: { alias: 'c', type: 'string', requiresArg: true, coerce: last, describe: 'Address to broadcast to' },
+  identification: {
+    alias: 'i',
+    type: 'string',
+    requiresArg: true,
+    coerce: passphrase,
+    describe: 'Passphrase; on a shared machine rather PYRO_NS_IDENTIFICATION_FILE',
+  },
+  ssl: { type: 'boolean', describe: 'Ask the host over TLS' },
+  json: { type: 'boolean', describe: 'Print JSON: an array with an object for each result' },
+  interval: {
+    type: 'string',
+    requiresArg: true,
+    default: '2',
+    coerce: seconds,
+    describe: 'For watch: seconds between two looks at a name server of Pyro 3',
+  },
+} as const satisfies Record<string, Options>;
+
 function parser(args: readonly string[]) {
   const built = yargs(withLongNames(args, LETTERS))
     .scriptName('pyro-nsc')
+    .detectLocale(false)
     .usage('$0 [options] <command> [arguments]\n\nAsks and controls a Pyro Name Server.')
-    .option('host', {
-      alias: 'h',
-      type: 'string',
-      requiresArg: true,
-      coerce: last,
-      describe: 'Host of the name server',
-    })
-    .option('port', {
-      alias: 'p',
-      type: 'string',
-      requiresArg: true,
-      coerce: port,
-      describe: 'Its broadcast port, or with a host its own port',
-    })
-    .option('bcaddr', {
-      alias: 'c',
-      type: 'string',
-      requiresArg: true,
-      coerce: last,
-      describe: 'Address to broadcast to',
-    })
-    .option('identification', {
-      alias: 'i',
-      type: 'string',
-      requiresArg: true,
-      coerce: last,
-      describe: 'Passphrase; on a shared machine rather PYRO_NS_IDENTIFICATION_FILE',
-    })
-    .option('ssl', { type: 'boolean', describe: 'Ask the host over TLS' })
-    .option('json', { type: 'boolean', describe: 'Print JSON: an array with an object for each result' })
-    .option('interval', {
-      type: 'number',
-      default: 2,
-      describe: 'For watch: seconds between two looks at a name server of Pyro 3',
-    })
+    .options(OPTIONS)
     .help('help')
     .version(false)
-    .demandCommand(1, 'a command is needed')
     .strict()
     .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
     .exitProcess(false)
@@ -112,8 +129,10 @@ function parser(args: readonly string[]) {
   for (const [command, positionals, meaning] of COMMAND_LINES) {
     built.command(`${command} ${positionals}`.trim(), meaning);
   }
-  return built.completion('completion', 'Print a script that completes commands and names, for .bashrc or .zshrc');
+  return built;
 }
+
+const whereabouts = ({ host, port, bcaddr, ssl }: Whereabouts): Whereabouts => ({ host, port, bcaddr, ssl });
 
 interface Arguments {
   readonly command: string;
@@ -127,16 +146,17 @@ interface Arguments {
 
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
   const parsed = await parser(args).parseAsync();
+  if (parsed['help'] === true) return undefined;
   const [command] = parsed._;
-  if (parsed['help'] === true || command === undefined || command === 'completion') return undefined;
-  const positionals = [parsed['name'], parsed['names'], parsed['uri'], parsed['metadata']];
+  if (command === undefined) throw new UsageError('a command is needed');
+  const positionals = [parsed['name'], parsed['names'], parsed['uri'], parsed['metadata'], parsed['shell']];
   return {
     command: String(command),
     args: positionals
       .flat()
       .filter((value) => value !== undefined)
       .map(String),
-    where: { host: parsed.host, port: parsed.port, bcaddr: parsed.bcaddr, ssl: parsed.ssl },
+    where: whereabouts(parsed),
     identification: parsed.identification ?? readIdentification(defaultConfig()),
     interval: parsed.interval,
     json: parsed.json === true,
@@ -193,33 +213,59 @@ function report(error: PyroError): void {
   }
 }
 
-/** What the completion scripts call. Names are completed here; commands and options by yargs. */
-async function complete(words: readonly string[]): Promise<boolean> {
-  const options = yargs(withLongNames(words.slice(0, -1), LETTERS))
+function completionScript([shell = 'bash']: readonly string[]): string {
+  const known = SHELLS.find((name) => name === shell);
+  if (known === undefined)
+    throw new UsageError(`there are completions for ${SHELLS.join(' and ')}, not for '${shell}'`);
+  return COMPLETION_SCRIPTS[known];
+}
+
+/** What the last word can become; nothing that the words before it say is done. */
+async function completionsOf(words: readonly string[]): Promise<readonly string[]> {
+  const current = words.at(-1) ?? '';
+  const parsed = await yargs(withLongNames(words.slice(0, -1), LETTERS))
+    .options(OPTIONS)
     .help(false)
     .version(false)
-    .exitProcess(false);
-  const parsed = await options.string(['host', 'port', 'bcaddr', 'identification']).parseAsync();
-  const current = words.at(-1) ?? '';
-  if (!isCompleted(String(parsed._[1])) || current.startsWith('-')) return false;
-  const where = {
-    host: parsed.host,
-    port: parsed.port === undefined ? undefined : port(parsed.port),
-    bcaddr: parsed.bcaddr,
-  };
-  const names = await matchingNames(current, where, parsed.identification).catch((error: unknown) => {
-    if (error instanceof PyroError) return [];
-    throw error;
-  });
-  process.stdout.write(names.map((name) => `${name}\n`).join(''));
-  return true;
+    .exitProcess(false)
+    .fail((message: string | null) => {
+      throw new UsageError(message ?? '');
+    })
+    .parseAsync();
+  const [command] = parsed._.map(String);
+  const startingSo = (candidates: readonly string[]) => candidates.filter((word) => word.startsWith(current));
+  if (current.startsWith('-')) return startingSo([...Object.keys(OPTIONS), 'help'].map((name) => `--${name}`));
+  if (command === undefined) return startingSo(COMMAND_LINES.map(([name]) => name));
+  if (command === 'completion') return startingSo(SHELLS);
+  if (!takesNames(command)) return [];
+  const config = { ...defaultConfig(), ...COMPLETION_PATIENCE };
+  const identification = parsed.identification ?? readIdentification(config);
+  const locator = new NameServerLocator({ config, log: silentLog, identification });
+  await using nameServer = await locator.getNS(whereabouts(parsed));
+  return await matchingNames(current, nameServer);
+}
+
+/** What the completion scripts call. Where nothing is known, nothing is said: there is no place for it. */
+async function complete(words: readonly string[]): Promise<void> {
+  try {
+    process.stdout.write((await completionsOf(words)).map((word) => `${word}\n`).join(''));
+  } catch (error) {
+    if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
+  }
 }
 
 async function main(): Promise<void> {
   const [first, ...words] = process.argv.slice(2);
-  if (first === COMPLETION_REQUEST && (await complete(words))) return;
+  if (first === COMPLETION_REQUEST) {
+    await complete(words);
+    return;
+  }
   const request = await readArguments(process.argv.slice(2));
   if (request === undefined) return;
+  if (request.command === 'completion') {
+    process.stdout.write(completionScript(request.args));
+    return;
+  }
   const output = new Output(process.stdout, process.stderr, request.json);
   try {
     await run(request, output);
@@ -231,6 +277,12 @@ async function main(): Promise<void> {
   if (request.command !== 'watch') output.end();
   if (output.failed) process.exitCode = 1;
 }
+
+// Whoever reads this has enough, such as `head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(1);
+});
 
 try {
   await main();

@@ -75,8 +75,8 @@ async function listAll({ nameServer, output }: Session): Promise<void> {
 
 const register: Command = async ({ nameServer, output }, [name = '', uri = '']) => {
   await nameServer.register(name, uri);
-  // As it is registered: with the host's address.
-  const registered = (await nameServer.resolve(name)).toString();
+  // As it is registered: with the host's address. Who may not ask, or is too late, still has registered it.
+  const registered = printable(await nameServer.resolve(name).then(String, () => uri));
   output.result({ name: nameServer.fullName(name), uri: registered }, `registered ${name}  -->  ${registered}`);
 };
 
@@ -91,28 +91,35 @@ const showMeta = forEachName("can't get metadata of", async ({ nameServer, outpu
   );
 });
 
-const tree: Command = async (session, [group = ':']) => {
-  const { nameServer, output } = session;
-  const root = nameServer.fullName(group);
-  const showMembers = async (name: string, indent: string): Promise<void> => {
-    const entries = (await nameServer.list(name)).sort(byPart);
-    for (const [index, entry] of entries.entries()) {
-      const isLast = index === entries.length - 1;
-      const member = name === ':' ? `:${entry.part}` : `${name}.${entry.part}`;
-      const part = printable(entry.part);
-      const text = entry.type === GROUP ? output.styled('cyan', `[${part}]`) : part;
-      output.result({ name: member, type: kindOf(entry) }, `${indent}${isLast ? '└── ' : '├── '}${text}`);
-      if (entry.type === GROUP) await showGone(member, `${indent}${isLast ? '    ' : '│   '}`);
-    }
-  };
-  // A group that was removed meanwhile has no members to show.
-  const showGone = (name: string, indent: string): Promise<void> =>
-    showMembers(name, indent).catch((error: unknown) => {
-      if (!(error instanceof NamingError)) throw error;
-    });
-  output.line(root);
-  await showMembers(root, '');
-};
+const showTree = forEachName("can't list", async (session, _name, fullName) => {
+  const members = await session.nameServer.list(fullName);
+  session.output.line(fullName);
+  await showMembers(session, members, fullName, '');
+});
+
+async function showMembers(session: Session, members: ListEntry[], group: string, indent: string): Promise<void> {
+  const { output } = session;
+  for (const [index, entry] of members.sort(byPart).entries()) {
+    const isLast = index === members.length - 1;
+    const name = group === ':' ? `:${entry.part}` : `${group}.${entry.part}`;
+    const part = printable(entry.part);
+    const text = entry.type === GROUP ? output.styled('cyan', `[${part}]`) : part;
+    output.result({ name, type: kindOf(entry) }, `${indent}${isLast ? '└── ' : '├── '}${text}`);
+    if (entry.type !== GROUP) continue;
+    const below = await membersStill(session, name);
+    await showMembers(session, below, name, `${indent}${isLast ? '    ' : '│   '}`);
+  }
+}
+
+/** A group that was removed meanwhile has no members. */
+async function membersStill({ nameServer }: Session, group: string): Promise<ListEntry[]> {
+  try {
+    return await nameServer.list(group);
+  } catch (error) {
+    if (error instanceof NamingError) return [];
+    throw error;
+  }
+}
 
 /** The commands that ask a name server something, by their names. */
 export const COMMANDS = {
@@ -122,7 +129,7 @@ export const COMMANDS = {
   },
   list: (session, groups) => listGroup(session, groups.length === 0 ? [''] : groups),
   listall: listAll,
-  tree,
+  tree: (session, groups) => showTree(session, groups.length === 0 ? [':'] : groups),
   resolve: forEachName("can't resolve", async ({ nameServer, output }, name, fullName) => {
     const uri = printable((await nameServer.resolve(name)).toString());
     output.result({ name: fullName, uri }, `${name}  --> ${uri}`);

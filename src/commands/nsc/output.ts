@@ -58,6 +58,7 @@ export class Output {
 
   /** Coloured on a terminal that can show it, and wants it. */
   styled(style: Style, text: string): string {
-    return this.stdout.isTTY === true && this.stdout.hasColors?.() === true ? styleText(style, text) : text;
+    if (this.stdout.isTTY !== true || this.stdout.hasColors?.() !== true) return text;
+    return styleText(style, text, { validateStream: false });
   }
 }
