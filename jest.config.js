@@ -12,4 +12,6 @@ export default {
   // Sources name each other as the compiled .js; jest runs the .ts.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
+  // Most tests wait for processes and sockets most of the time.
+  maxWorkers: '100%',
 };
