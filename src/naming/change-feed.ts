@@ -1,3 +1,5 @@
+import type { Change } from './change.js';
+
 /** A change of the namespace: what was done, to which name (absolute), and the URI where an object was registered. */
 export interface NameChange {
   readonly operation: 'register' | 'unregister' | 'createGroup' | 'deleteGroup' | 'setMeta';
@@ -29,10 +31,20 @@ export class ChangeFeed {
   private readonly waiting = new Set<() => void>();
   private closed = false;
 
-  append(change: NameChange): void {
+  /** Tells of a change. Of system metadata nobody is told. */
+  append(change: Change): void {
+    if (change.kind === 'setSystemMeta') return;
+    const uri = change.kind === 'register' ? change.uri.toString() : undefined;
     this.position += 1;
-    this.remembered.push(change);
+    this.remembered.push({ operation: change.kind, name: change.name.toString(), uri });
     if (this.remembered.length > MAX_REMEMBERED) this.remembered.splice(0, MAX_REMEMBERED / 2);
+    this.wakeAll();
+  }
+
+  /** Tells that anything may have changed. */
+  skip(): void {
+    this.position += 1;
+    this.remembered.length = 0;
     this.wakeAll();
   }
 

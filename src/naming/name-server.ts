@@ -35,6 +35,8 @@ export interface NameServerOptions {
   readonly onShutdown: () => void;
   /** Asked before each operation, where there is one. */
   readonly operationGuard?: OperationGuard | undefined;
+  /** Told of each change, for those who watch; the twin tells it of its own. */
+  readonly changes?: ChangeFeed | undefined;
   /** The other name server, where this one is one of a pair. */
   readonly twin?: Twin | undefined;
 }
@@ -56,7 +58,7 @@ export class NameServer implements Servant, NameServerObject {
   private guid: string;
   private readonly defaultGroup: Name;
   private readonly methods: ReadonlyMap<string, Method>;
-  private readonly changes = new ChangeFeed();
+  private readonly changes: ChangeFeed;
   /** Each URI is encoded once, for as long as the store keeps it. */
   private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
 
@@ -67,6 +69,7 @@ export class NameServer implements Servant, NameServerObject {
   ) {
     this.guid = newGUID(options.address, process.pid);
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
+    this.changes = options.changes ?? new ChangeFeed();
     this.methods = this.remoteMethods();
   }
 
@@ -95,13 +98,18 @@ export class NameServer implements Servant, NameServerObject {
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     const { operationGuard, twin } = this.options;
     if (operationGuard === undefined && twin === undefined) return this.perform(call);
-    if (twin?.has(call.method)) {
-      return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
-    }
+    if (twin?.has(call.method)) return this.invokeTwin(twin, call, caller);
     const unsettled = UNSETTLED_METHODS.has(call.method) ? undefined : twin?.unsettled;
     if (operationGuard === undefined && unsettled === undefined) return this.perform(call);
     const permission = operationGuard && this.requirePermission(operationGuard, call, caller);
     return Promise.all([permission, unsettled]).then(() => this.perform(call));
+  }
+
+  /** The guard is asked about `resync` and the twin's calls too, but not about each name that the twin tells. */
+  private async invokeTwin(twin: Twin, call: CallRequest, caller: ServerConnection): Promise<Answer> {
+    const { operationGuard } = this.options;
+    if (operationGuard) await this.requirePermissionFor(operationGuard, call.method, undefined, caller);
+    return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
   }
 
   private perform(call: CallRequest): Answer | Promise<Answer> {
@@ -123,14 +131,12 @@ export class NameServer implements Servant, NameServerObject {
     requireNewName(parsed);
     await this.change({ kind: 'register', name: parsed, uri });
     this.options.log.msg('NameServer', 'registered', parsed, 'with URI', uri);
-    this.changes.append({ operation: 'register', name: parsed.toString(), uri: uri.toString() });
   }
 
   async unregister(name: string): Promise<void> {
     const parsed = this.parseName(name);
     await this.change({ kind: 'unregister', name: parsed });
     this.options.log.msg('NameServer', 'unregistered', parsed);
-    this.changes.append({ operation: 'unregister', name: parsed.toString() });
   }
 
   async resolve(name: string): Promise<PyroURI> {
@@ -145,12 +151,21 @@ export class NameServer implements Servant, NameServerObject {
     const [parameter] = method.parameters;
     const name =
       parameter === 'groupname' ? this.groupOf(first) : parameter === 'name' ? this.nameOf(first) : undefined;
+    await this.requirePermissionFor(guard, call.method, name, caller);
+  }
+
+  private async requirePermissionFor(
+    guard: OperationGuard,
+    method: string,
+    name: Name | undefined,
+    caller: ServerConnection,
+  ): Promise<void> {
     try {
-      if (isAcceptance(await guard.acceptOperation(call.method, name?.toString(), caller))) return;
+      if (isAcceptance(await guard.acceptOperation(method, name?.toString(), caller))) return;
     } catch (error) {
       this.options.log.error('NameServer', 'the security plugin failed, so the operation is refused:', error);
     }
-    throw new NamingError(`permission denied: ${call.method}`, ...(name ? [name.toString()] : []));
+    throw new NamingError(`permission denied: ${method}`, ...(name ? [name.toString()] : []));
   }
 
   private remoteMethods(): ReadonlyMap<string, Method> {
@@ -208,10 +223,11 @@ export class NameServer implements Servant, NameServerObject {
     return this.methods.has(name) || this.options.twin?.has(name) === true;
   }
 
-  /** Makes a change here, and tells the twin. */
-  private change(change: Change): Promise<void> {
+  /** Makes a change here, and tells the twin and those who watch. */
+  private async change(change: Change): Promise<void> {
     const { twin } = this.options;
-    return twin ? twin.perform(change) : applyChange(this.namespace, change);
+    await (twin ? twin.perform(change) : applyChange(this.namespace, change));
+    this.changes.append(change);
   }
 
   private answerResolve(name: Name): Answer | Promise<Answer> {
@@ -250,20 +266,17 @@ export class NameServer implements Servant, NameServerObject {
     requireNewName(group);
     await this.change({ kind: 'createGroup', name: group });
     this.options.log.msg('NameServer', 'created group', group);
-    this.changes.append({ operation: 'createGroup', name: group.toString() });
     return null;
   }
 
   private async answerDeleteGroup(group: Name): Promise<null> {
     await this.change({ kind: 'deleteGroup', name: group });
     this.options.log.msg('NameServer', 'deleted group', group);
-    this.changes.append({ operation: 'deleteGroup', name: group.toString() });
     return null;
   }
 
   private async answerSetMeta(name: Name, meta: PythonValue): Promise<null> {
     await this.change({ kind: 'setMeta', name, meta });
-    this.changes.append({ operation: 'setMeta', name: name.toString() });
     return null;
   }
 

@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError } from '../errors.js';
-import { NAMESERVER_NAME, type PyroURI } from '../names/index.js';
+import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
   DirectoryNamespace,
   isEtcdURL,
@@ -16,6 +16,7 @@ import {
 import { Daemon, resolveAddress } from '../rpc/index.js';
 import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
+import { ChangeFeed } from './change-feed.js';
 import type { Guards, OperationGuard } from './guards.js';
 import { NameServerLocator } from './locator.js';
 import { NameServer } from './name-server.js';
@@ -218,7 +219,7 @@ export class NameServerStarter implements AsyncDisposable {
     if (role === undefined) return;
     const other = broadcastSettings(this.options.config, role === 'primary' ? 'secondary' : 'primary');
     const broadcast = (): Promise<PyroURI | undefined> => this.locate(options, other.port);
-    this.finder = new TwinFinder({ ...this.options, role, address: twin, broadcast });
+    this.finder = new TwinFinder({ ...this.options, protocol: protocolOf(options), role, address: twin, broadcast });
     if (another) this.finder.note(another);
     await this.finder.locate('Locating twin NameServer.');
   }
@@ -280,9 +281,8 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log, print } = this.options;
     const port = nsport ?? (role === 'secondary' ? config.PYRO_NS2_PORT : config.PYRO_NS_PORT);
     try {
-      const protocol = ssl ? 'PYROSSL' : 'PYRO';
       this.daemon = await Daemon.start({
-        protocol,
+        protocol: protocolOf({ ssl }),
         config,
         log,
         host: hostname,
@@ -308,7 +308,10 @@ export class NameServerStarter implements AsyncDisposable {
     const connectionGuard = options.guards?.connection;
     const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
     this.namespace = namespace;
-    this.twin = this.finder && new Twin({ ...this.options, namespace, persistent, finder: this.finder });
+    const changes = new ChangeFeed();
+    const { protocol } = daemon;
+    this.twin =
+      this.finder && new Twin({ ...this.options, protocol, namespace, persistent, finder: this.finder, changes });
     const nameServer = new NameServer(namespace, {
       config,
       log,
@@ -318,6 +321,7 @@ export class NameServerStarter implements AsyncDisposable {
       // The reply to the request goes out first.
       onShutdown: () => setImmediate(() => void this.shutdown()),
       operationGuard: isOperationGuard(connectionGuard) ? connectionGuard : undefined,
+      changes,
       twin: this.twin,
     });
     this.nameServer = nameServer;
@@ -362,6 +366,8 @@ export class NameServerStarter implements AsyncDisposable {
 /** What Pyro prints before the name server's own words. */
 const titleOf = (role: TwinRole | undefined): string =>
   role === undefined ? '' : role === 'primary' ? 'Primary ' : 'Secondary ';
+
+const protocolOf = ({ ssl }: StartOptions): ObjectProtocol => (ssl ? 'PYROSSL' : 'PYRO');
 
 /** Where a name server of a role is asked by broadcast. */
 const broadcastSettings = (config: Config, role: TwinRole | undefined) =>

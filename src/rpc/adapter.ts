@@ -3,8 +3,8 @@ import { defaultConfig, defaultLog, type Config, type Log } from '../config/inde
 import { ProtocolError, TimeoutError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag, type ClientTLSOptions } from '../wire/index.js';
-import { readCertificates } from './certificates.js';
+import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
+import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
 import { DefaultConnValidator } from './validators.js';
 
@@ -217,7 +217,7 @@ export class PYROAdapter {
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
       handshakeTimeout: (this.timeout ?? config.PYRO_HANDSHAKE_TIMEOUT) * 1000,
-      tls: this.protocol === 'PYROSSL' ? await this.clientTLS() : undefined,
+      tls: this.protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
     });
     forgotten.register(this, connection, connection);
@@ -246,10 +246,6 @@ export class PYROAdapter {
       connection.destroy();
       throw error;
     }
-  }
-
-  private async clientTLS(): Promise<ClientTLSOptions> {
-    return { ...(await readCertificates(this.config)), checkHost: this.config.PYROSSL_POSTCONNCHECK };
   }
 
   private get log(): Log {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigError } from '../errors.js';
 import type { Config, ConfigItemName } from '../config/index.js';
-import type { Certificates } from '../wire/index.js';
+import type { Certificates, ClientTLSOptions } from '../wire/index.js';
 
 /**
  * Reads what the PYROSSL_* items name: this host's certificate, its key, and the authority's certificate.
@@ -25,4 +25,9 @@ export async function readCertificates(config: Config): Promise<Certificates> {
     key: config.PYROSSL_KEY === undefined ? cert : await read('PYROSSL_KEY', config.PYROSSL_KEY),
     ca: await read('PYROSSL_CA_CERT', config.PYROSSL_CA_CERT),
   };
+}
+
+/** How a client opens a TLS connection, by the PYROSSL_* items. @throws ConfigError as `readCertificates` */
+export async function readClientTLS(config: Config): Promise<ClientTLSOptions> {
+  return { ...(await readCertificates(config)), checkHost: config.PYROSSL_POSTCONNCHECK };
 }

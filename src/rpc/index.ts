@@ -3,6 +3,7 @@ export { PYROAdapter } from './adapter.js';
 export type { AdapterOptions, InvocationOptions } from './adapter.js';
 export { resolveAddress } from './address.js';
 export { bindArguments } from './binding.js';
+export { readClientTLS } from './certificates.js';
 export { Daemon } from './daemon.js';
 export type { DaemonOptions, NameServerObject } from './daemon.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import type { Config, Log } from '../../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../../errors.js';
-import type { PyroURI } from '../../names/index.js';
+import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
 import type { ServerConnection } from '../../wire/index.js';
 import { Peer, type Whereabouts } from './peer.js';
@@ -23,6 +23,8 @@ export interface TwinFinderOptions {
   readonly log: Log;
   readonly print: (line: string) => void;
   readonly role: TwinRole;
+  /** PYROSSL where both servers speak TLS. */
+  readonly protocol: ObjectProtocol;
   readonly identification?: string | undefined;
   /** As given with -1 or -2. */
   readonly address: TwinAddress | undefined;

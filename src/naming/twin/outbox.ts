@@ -1,24 +1,28 @@
-import type { Log } from '../../config/index.js';
+import type { Config, Log } from '../../config/index.js';
 import type { PythonWritable } from '../../pickle/index.js';
 import type { Peer } from './peer.js';
-import { recordToPython, type NameRecord } from './records.js';
+import { recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './replica.js';
 
-/** How many changes may wait for the twin's confirmation: beyond, they are dropped and all is merged. */
-export const MAX_UNCONFIRMED = 10_000;
+/** How many bytes may wait for the twin's confirmation: beyond, as beyond PYRO_NS_TWIN_QUEUE, all is merged. */
+const MAX_UNCONFIRMED_SIZE = 64 * 1024 * 1024;
 
 /** How many calls with changes may be under way; what comes meanwhile goes together in the next one. */
 const MAX_CALLS = 256;
 
-/** How many changes go in one call. */
-const BATCH_SIZE = 500;
+/** How many changes go in one call, and about how many bytes; a change may be larger than that. */
+const BATCH_LENGTH = 500;
+const BATCH_SIZE = 1024 * 1024;
+
+/** What a call has beside its records' metadata, in bytes: more than enough. */
+const OVERHEAD = 64 * 1024;
 
 export interface OutboxOptions {
   /** Names this server's run: the numbers of its changes are its own. */
   readonly instance: string;
   readonly replica: Replica;
+  readonly config: Config;
   readonly log: Log;
-  readonly maxUnconfirmed?: number | undefined;
   /** Called when something is to be done: a merge, or away with a connection that failed. */
   readonly onAttention: () => void;
 }
@@ -31,6 +35,8 @@ export interface OutboxOptions {
 export class Outbox {
   /** Unconfirmed changes; the first has the number `confirmed + 1`. */
   private queue: NameRecord[] = [];
+  /** How many bytes they have, about. */
+  private size = 0;
   private confirmed = 0;
   /** How many of the queue have been sent over this connection. */
   private sent = 0;
@@ -56,12 +62,15 @@ export class Outbox {
 
   /** Takes a change, and sends it if the twin is there. */
   add(record: NameRecord): void {
-    if (this.mergeIsDue) return;
-    if (this.queue.length >= (this.options.maxUnconfirmed ?? MAX_UNCONFIRMED)) {
+    if (this.mergeIsDue || !this.fits(record)) return;
+    const { PYRO_NS_TWIN_QUEUE } = this.options.config;
+    if (this.queue.length >= PYRO_NS_TWIN_QUEUE || this.size > MAX_UNCONFIRMED_SIZE) {
+      this.options.log.warn('NameServer', `twin: ${this.queue.length} changes wait for it: all names will be merged`);
       this.requireMerge();
       return;
     }
     this.queue.push(record);
+    this.size += sizeOf(record);
     this.flush();
   }
 
@@ -102,8 +111,9 @@ export class Outbox {
     try {
       await peer.call('_twinMerge', [instance, this.confirmed + 1, [], false]);
       for await (const records of replica.records()) {
-        await send(records, false);
-        replica.confirm(records);
+        const fitting = records.filter((record) => this.fits(record));
+        for (const batch of batches(fitting)) await send(batch, false);
+        replica.confirm(fitting);
       }
       await send([], true);
     } catch (error) {
@@ -116,12 +126,22 @@ export class Outbox {
     this.mergeIsDue = true;
     this.confirmed += this.queue.length;
     this.queue = [];
+    this.size = 0;
     this.sent = 0;
+  }
+
+  /** One name whose metadata is too large for the twin to take is no reason to break with it. */
+  private fits(record: NameRecord): boolean {
+    const { config, log } = this.options;
+    if (sizeOf(record) + OVERHEAD <= config.PYRO_NS_MAX_MESSAGE_SIZE) return true;
+    log.error('NameServer', `twin: ${record.name.toString()} is not the same on both sides: its metadata is too large`);
+    return false;
   }
 
   private flush(): void {
     while (this.peer?.isOpen && this.calls < MAX_CALLS && this.sent < this.queue.length) {
-      void this.send(this.peer, this.queue.slice(this.sent, this.sent + BATCH_SIZE));
+      const [batch = []] = batches(this.queue.slice(this.sent, this.sent + BATCH_LENGTH));
+      void this.send(this.peer, batch);
     }
   }
 
@@ -150,8 +170,24 @@ export class Outbox {
 
   private confirm(number: number): void {
     const count = Math.max(0, number - this.confirmed);
-    this.queue.splice(0, count);
+    for (const record of this.queue.splice(0, count)) this.size -= sizeOf(record);
     this.confirmed += count;
     this.sent = Math.max(0, this.sent - count);
   }
+}
+
+/** Records in turn, as many together as a call may take. */
+function* batches(records: readonly NameRecord[]): Generator<NameRecord[]> {
+  let batch: NameRecord[] = [];
+  let size = 0;
+  for (const record of records) {
+    if (batch.length > 0 && size + sizeOf(record) > BATCH_SIZE) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(record);
+    size += sizeOf(record);
+  }
+  if (batch.length > 0) yield batch;
 }

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Log } from '../../config/index.js';
+import type { Config, Log } from '../../config/index.js';
 import { NamingError, ProtocolError } from '../../errors.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
@@ -33,8 +33,8 @@ export interface PairOptions {
   readonly role: TwinRole;
   readonly replica: Replica;
   readonly finder: TwinFinder;
+  readonly config: Config;
   readonly log: Log;
-  readonly maxUnconfirmed?: number | undefined;
 }
 
 /** What one server tells the other when it connects. */
@@ -78,11 +78,11 @@ export class Pair {
   state: PairState = 'looking';
 
   constructor(private readonly options: PairOptions) {
-    const { replica, log, maxUnconfirmed } = options;
+    const { replica, config, log } = options;
     const onAttention = (): void => {
       this.wake();
     };
-    this.outbox = new Outbox({ instance: this.instance, replica, log, maxUnconfirmed, onAttention });
+    this.outbox = new Outbox({ instance: this.instance, replica, config, log, onAttention });
     this.events.setMaxListeners(0);
   }
 

@@ -1,12 +1,15 @@
 import type { Config } from '../../config/index.js';
 import { ProtocolError } from '../../errors.js';
-import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
+import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME, PyroURI, type ObjectProtocol } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
-import { RemoteError } from '../../rpc/index.js';
+import { readClientTLS, RemoteError } from '../../rpc/index.js';
 import { ClientConnection, decodeReply, encodeRequest, mungeIdentification } from '../../wire/index.js';
 
-/** How long opening a connection and a call of the twin may take, in milliseconds. */
-export const PEER_TIMEOUT = 15_000;
+/** How long a call of the twin may take, in milliseconds. */
+const CALL_TIMEOUT = 15_000;
+
+/** How long opening a connection may take: less, because a starting server's clients wait for it. */
+const OPEN_TIMEOUT = 3000;
 
 /** Where the other name server is: its address, or its object itself. */
 export interface Whereabouts {
@@ -16,6 +19,8 @@ export interface Whereabouts {
 
 export interface PeerOptions {
   readonly config: Config;
+  /** PYROSSL where both servers speak TLS. */
+  readonly protocol: ObjectProtocol;
   /** The passphrase that both servers have. */
   readonly identification?: string | undefined;
 }
@@ -33,20 +38,21 @@ export class Peer {
    * Connects to a name server, and asks its daemon which object it is.
    * @throws ConnectionDeniedError where it doesn't let us in; ProtocolError, RemoteError where there is none
    */
-  static async open({ host, port }: Whereabouts, { config, identification }: PeerOptions): Promise<Peer> {
+  static async open({ host, port }: Whereabouts, { config, protocol, identification }: PeerOptions): Promise<Peer> {
     const connection = await ClientConnection.open(host, port, {
       compression: config.PYRO_COMPRESSION,
       checksum: config.PYRO_CHECKSUM,
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
-      handshakeTimeout: PEER_TIMEOUT,
+      handshakeTimeout: OPEN_TIMEOUT,
+      tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       identification: identification === undefined ? Buffer.alloc(0) : mungeIdentification(identification),
     });
     try {
-      const daemon = new Peer(connection, new PyroURI('PYRO', host, port, INTERNAL_DAEMON_GUID), config);
+      const daemon = new Peer(connection, new PyroURI(protocol, host, port, INTERNAL_DAEMON_GUID), config);
       const objectID = await daemon.call('ResolvePYROLOC', [NAMESERVER_NAME]);
       if (typeof objectID !== 'string') throw new ProtocolError('incorrect answer received');
-      return new Peer(connection, new PyroURI('PYRO', host, port, objectID), config);
+      return new Peer(connection, new PyroURI(protocol, host, port, objectID), config);
     } catch (error) {
       connection.destroy();
       throw error;
@@ -71,7 +77,7 @@ export class Peer {
    * Calls a method. Calls may be made without waiting for earlier ones.
    * @throws RemoteError what the method raised; ProtocolError and its relatives
    */
-  async call(method: string, args: readonly PythonWritable[], timeout = PEER_TIMEOUT): Promise<PythonValue> {
+  async call(method: string, args: readonly PythonWritable[], timeout = CALL_TIMEOUT): Promise<PythonValue> {
     const reply = decodeReply(await this.connection.call(this.request(method, 0, args), { timeout }), {
       objects: this.config.PYRO_MAX_PICKLE_OBJECTS,
     });

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Config, Log } from '../../config/index.js';
 import { NamingError, PyroError } from '../../errors.js';
-import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
+import { Name, NAMESERVER_NAME, PyroURI, type ObjectProtocol } from '../../names/index.js';
 import {
   systemMetaFromPython,
   systemMetaToPython,
@@ -19,6 +19,7 @@ import {
   type ProxyDescription,
 } from '../../rpc/index.js';
 import { applyChange, type Change } from '../change.js';
+import type { ChangeFeed } from '../change-feed.js';
 import { isExpected } from './finder.js';
 import type { NameOrder } from './name-order.js';
 import { Peer } from './peer.js';
@@ -36,6 +37,10 @@ export interface Pyro3TwinOptions {
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
   readonly order: NameOrder;
+  /** Told of each change that is made here because the twin has it. */
+  readonly changes: ChangeFeed;
+  /** PYROSSL where both servers speak TLS. */
+  readonly protocol: ObjectProtocol;
   readonly identification?: string | undefined;
   readonly persistent: boolean;
 }
@@ -126,12 +131,13 @@ export class Pyro3Twin {
 
   /** Makes a change that the twin tells; after those that it told before, and never passed on. */
   takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
-    const { log, namespace, order } = this.options;
+    const { log, namespace, order, changes } = this.options;
     this.syncCalls = this.syncCalls.then(async () => {
       try {
         const change = readSyncCall(textOf(method) ?? '', args, this.defaultGroup);
         if (change.kind === 'deleteGroup' ? OWN_ENTRY.isWithin(change.name) : OWN_ENTRY.equals(change.name)) return;
         await order.take(change.name, () => applyTwinChange(namespace, change));
+        changes.append(change);
       } catch (error) {
         log.warn('NameServer', 'twin: a change of the twin could not be made here:', textOf(method), error);
       }
@@ -147,13 +153,14 @@ export class Pyro3Twin {
   }
 
   private async copy(peer: Peer): Promise<boolean> {
-    const { namespace, log } = this.options;
+    const { namespace, log, changes } = this.options;
     const dump = await this.dumpOf(peer);
     this.shape = dump.shape;
     for (const name of dump.unusable) log.warn('NameServer', 'twin: left out what is no name here:', name);
     this.use(peer);
     if (isBlank(dump, this.defaultGroup) && (await holdsObjects(namespace))) return false;
     await namespace.replace(Readable.from(withOwnEntry(dump.entries, await namespace.resolve(OWN_ENTRY))));
+    changes.skip();
     return true;
   }
 

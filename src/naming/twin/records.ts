@@ -1,7 +1,7 @@
 import { ProtocolError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type SystemMeta } from '../../namespace/index.js';
-import { PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
+import { dumps, PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 
 /** A server's place in a pair. */
 export type TwinRole = 'primary' | 'secondary';
@@ -34,10 +34,29 @@ export interface NameRecord {
   readonly state: NameState | undefined;
 }
 
+/** What a record has beside names and metadata, in bytes. */
+const RECORD_SIZE = 200;
+
 /** True if the first stamp wins over the second: it is later, or of the primary. */
 export function isNewer(stamp: Stamp, other: Stamp): boolean {
   return stamp.time > other.time || (stamp.time === other.time && stamp.role === 'primary' && other.role !== 'primary');
 }
+
+const sizes = new WeakMap<NameRecord, number>();
+
+/** How many bytes a record has on its way, about. */
+export function sizeOf(record: NameRecord): number {
+  let size = sizes.get(record);
+  if (size === undefined) {
+    const { uri, userMeta = null, systemMeta } = record.state ?? {};
+    const text = record.name.toString().length + (uri?.toString().length ?? 0);
+    size = RECORD_SIZE + text + sizeOfValue(userMeta) + sizeOfValue(systemMeta?.owner ?? null);
+    sizes.set(record, size);
+  }
+  return size;
+}
+
+const sizeOfValue = (value: PythonValue): number => (value === null ? 0 : dumps(value).length);
 
 /** A record as it travels: `(name, time, role, witnessed, state)`, where state is None or a 5-tuple. */
 export function recordToPython({ name, stamp, witnessed, state }: NameRecord): PythonWritable {

@@ -5,6 +5,7 @@ import { Name, NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
 import { GROUP, type Namespace } from '../../namespace/index.js';
 import { dumps, type PythonValue } from '../../pickle/index.js';
 import { applyChange, type Change } from '../change.js';
+import type { ChangeFeed } from '../change-feed.js';
 import type { NameOrder } from './name-order.js';
 import { isNewer, type NameRecord, type NameState, type Stamp, type TwinRole } from './records.js';
 import type { Version, Versions } from './versions.js';
@@ -16,6 +17,8 @@ export interface ReplicaOptions {
   readonly namespace: Namespace;
   readonly versions: Versions;
   readonly order: NameOrder;
+  /** Told of each change that is made here because the twin has it. */
+  readonly changes: ChangeFeed;
   readonly log: Log;
   readonly role: TwinRole;
 }
@@ -163,12 +166,13 @@ export class Replica {
 
   /** A name that is equal on both sides: only its stamp is taken over, and system metadata that somebody has set. */
   private async adopt({ name, stamp, witnessed }: NameRecord, state: NameState, here: Standing): Promise<void> {
-    const { namespace, versions } = this.options;
+    const { versions } = this.options;
     if (!witnessed || !isNewer(stamp, here.stamp)) {
       versions.confirm(name, here.stamp);
       return;
     }
-    if (state.systemMetaSet && state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
+    if (state.systemMetaSet && state.systemMeta)
+      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
     versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
@@ -195,7 +199,7 @@ export class Replica {
 
   /** Makes the groups that a name is in, where they are missing. @returns false where a newer object is in the way */
   private async ensureGroups({ name, stamp, witnessed }: NameRecord, state: NameState): Promise<boolean> {
-    const { namespace, versions } = this.options;
+    const { versions } = this.options;
     const missing: Name[] = [];
     for (let group = name.parent; !group.isRoot; group = group.parent) {
       const here = await this.find(group);
@@ -205,36 +209,37 @@ export class Replica {
           return false;
         }
         this.reportOwnLoss(group, here, 'a group');
-        await namespace.unregister(group);
+        await this.make({ kind: 'unregister', name: group });
         versions.remove(group, { stamp: here.stamp, confirmed: true });
       }
       if (here === undefined || here.state.uri !== undefined) missing.unshift(group);
       else break;
     }
-    for (const group of missing) await ifMissing(namespace.createGroup(group));
+    for (const group of missing) await ifMissing(this.make({ kind: 'createGroup', name: group }));
     return true;
   }
 
   private async create({ name, stamp, witnessed }: NameRecord, state: NameState): Promise<void> {
-    const { namespace, versions } = this.options;
-    if (state.uri === undefined) await ifMissing(namespace.createGroup(name));
-    else await namespace.register(name, state.uri);
-    if (state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
-    if (state.userMeta !== null) await namespace.setMeta(name, state.userMeta);
+    const { versions } = this.options;
+    if (state.uri === undefined) await ifMissing(this.make({ kind: 'createGroup', name }));
+    else await this.make({ kind: 'register', name, uri: state.uri });
+    if (state.systemMeta) await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    if (state.userMeta !== null) await this.make({ kind: 'setMeta', name, meta: state.userMeta });
     if (witnessed) versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
   /** Makes a name what the twin says: an object of another URI, a group in place of an object, or other metadata. */
   private async replace(record: NameRecord, state: NameState, here: Standing): Promise<void> {
-    const { namespace, versions } = this.options;
+    const { versions } = this.options;
     const { name, stamp } = record;
     if (!isSameURI(here.state.uri, state.uri)) {
-      await namespace.unregister(name);
+      await this.make({ kind: 'unregister', name });
       await this.create(record, state);
       return;
     }
-    if (state.systemMetaSet && state.systemMeta) await namespace.setSystemMeta(name, state.systemMeta);
-    await namespace.setMeta(name, state.userMeta);
+    if (state.systemMetaSet && state.systemMeta)
+      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    await this.make({ kind: 'setMeta', name, meta: state.userMeta });
     versions.set(name, { stamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
@@ -248,13 +253,13 @@ export class Replica {
 
   private async mergeRemoval(name: Name, stamp: Stamp): Promise<void> {
     if (name.isRoot) return;
-    const { namespace, versions } = this.options;
+    const { versions } = this.options;
     const here = await this.find(name);
     if (here?.state.uri === undefined) {
       if (here) await this.purge(name, stamp, here);
     } else if (isNewer(stamp, here.stamp)) {
       this.reportOwnLoss(name, here, 'removed');
-      await namespace.unregister(name);
+      await this.make({ kind: 'unregister', name });
     }
     versions.remove(name, { stamp, confirmed: true });
   }
@@ -274,15 +279,21 @@ export class Replica {
       if (member === undefined || isKept(member)) continue;
       if (member.state.uri !== undefined) this.reportOwnLoss(name, member, `removed, with ${group.toString()}`);
       if (!kept) continue;
-      if (member.state.uri !== undefined) await namespace.unregister(name);
-      else if ((await namespace.list(name)).length === 0) await namespace.deleteGroup(name);
+      if (member.state.uri !== undefined) await this.make({ kind: 'unregister', name });
+      else if ((await namespace.list(name)).length === 0) await this.make({ kind: 'deleteGroup', name });
       versions.remove(name, { stamp, confirmed: true });
     }
     if (kept) return true;
-    await namespace.deleteGroup(group);
+    await this.make({ kind: 'deleteGroup', name: group });
     versions.forgetWithin(group);
     versions.remove(group, { stamp, confirmed: true });
     return false;
+  }
+
+  /** Makes a change here, and tells those who watch. */
+  private async make(change: Change): Promise<void> {
+    await applyChange(this.options.namespace, change);
+    this.options.changes.append(change);
   }
 
   private async find(name: Name): Promise<Standing | undefined> {

@@ -1,10 +1,11 @@
 import type { Config, Log } from '../../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
-import type { PyroURI } from '../../names/index.js';
+import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../../wire/index.js';
 import type { Change } from '../change.js';
+import type { ChangeFeed } from '../change-feed.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { NameOrder } from './name-order.js';
 import { HELLO, isOurs, Pair } from './pair.js';
@@ -25,12 +26,14 @@ export interface TwinOptions {
   readonly namespace: Namespace;
   /** Whether the namespace is kept in a database: Pyro 3 servers give their names to each other in two shapes. */
   readonly persistent: boolean;
+  /** PYROSSL where both servers speak TLS. */
+  readonly protocol: ObjectProtocol;
   /** The passphrase that both servers require. */
   readonly identification?: string | undefined;
   /** Finds the twin; it may have done so already. */
   readonly finder: TwinFinder;
-  /** How many changes may wait for the twin's confirmation. */
-  readonly maxUnconfirmed?: number | undefined;
+  /** Told of each change that the twin makes here. */
+  readonly changes: ChangeFeed;
 }
 
 /** What `_status` says of a pair, as a dict. */
@@ -63,9 +66,9 @@ export class Twin {
   private settling: Promise<void> | undefined;
 
   constructor(private readonly options: TwinOptions) {
-    const { log, namespace, finder } = options;
+    const { log, namespace, finder, changes } = options;
     const { order, role } = this;
-    this.replica = new Replica({ log, role, namespace, order, versions: new Versions(role) });
+    this.replica = new Replica({ log, role, namespace, order, changes, versions: new Versions(role) });
     this.pair = new Pair({ ...options, role, replica: this.replica, finder });
     this.pyro3 = new Pyro3Twin({ ...options, order });
     this.methods = this.remoteMethods();
