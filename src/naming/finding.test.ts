@@ -69,6 +69,7 @@ describe('the locator', () => {
     config = newConfig({ PYRO_NS_PORT: '1' });
     await expect(locator().getNS()).rejects.toThrow('could not find NameServer');
     await expect(locator().getNS({ host: '127.0.0.1' })).rejects.toThrow('could not find NameServer on host 127.0.0.1');
+    await expect(locator().getNS('127.0.0.1')).rejects.toThrow('could not find NameServer on host 127.0.0.1');
     await expect(locator().getNS({ bcaddr: 'no.such.host.invalid' })).rejects.toThrow('invalid broadcast address');
   });
 

@@ -84,9 +84,10 @@ export class NameServerLocator {
 
   /**
    * Finds the name server and connects to it. The proxy finds it again in the same way if it gets lost.
+   * @param where its host, or where else to look
    * @throws NamingError `could not find NameServer`; ConnectionDeniedError where it doesn't let us in
    */
-  async getNS(where: Whereabouts = {}): Promise<NameServerProxy> {
+  async getNS(where: string | Whereabouts = {}): Promise<NameServerProxy> {
     const uri = await this.detectNS(where);
     this.log.msg('NameServerLocator', 'Name Server found:', uri);
     const { config, log, identification } = this;
@@ -95,9 +96,14 @@ export class NameServerLocator {
     return proxy;
   }
 
-  /** Finds the name server. @throws NamingError `could not find NameServer` */
-  async detectNS(where: Whereabouts = {}): Promise<PyroURI> {
-    return PyroURI.parse(await this.sendSysCommand('location', where));
+  /**
+   * Finds the name server.
+   * @param where its host, or where else to look
+   * @throws NamingError `could not find NameServer`
+   */
+  async detectNS(where: string | Whereabouts = {}): Promise<PyroURI> {
+    const whereabouts = typeof where === 'string' ? { host: where } : where;
+    return PyroURI.parse(await this.sendSysCommand('location', whereabouts));
   }
 
   /**
