@@ -1,5 +1,5 @@
-// `node scripts/bench/etcd.mjs [--rounds N] [--storage DIR] [--size MEMBERS]`, after `npm run build`: the namespace in etcd
-// against the one in memory, and against puts that do nothing else. Starts an etcd of its own (Debian: etcd-server).
+// `npm run bench:etcd -- [--rounds N] [--storage DIR] [--size MEMBERS]`: the namespace in etcd against the one in memory, and
+// against puts that do nothing else. Starts an etcd of its own (Debian: etcd-server); see docs/benchmarks.md.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ import { EtcdCluster } from '../../test/support/etcd-cluster.mjs';
 
 const LOADED_NAMES = 100_000;
 const RESOLVES = 1_000_000;
-const REGISTRATIONS = 4000;
+const REGISTRATIONS = 2000;
 const IN_FLIGHT = [8, 64, 256];
 const GROUP_NAME = Name.parse(':Bench');
 const ANY_URI = PyroURI.parse('PYRO://127.0.0.1:7766/7f00000118ac29cd31b68fb1a7f12b4a');
