@@ -14,6 +14,7 @@ import { Changes } from './changes.js';
 import { DirectorySync } from './directory-sync.js';
 import { Faults } from './faults.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
+import { Haste } from './haste.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
@@ -84,9 +85,10 @@ export class DirectoryNamespace implements Namespace {
     this.faults = new Faults(log, root);
     this.cache = new Cache(cacheNames);
     this.watches = new Watches(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
-    this.reader = new Reader(watchMode === 'native');
+    const haste = new Haste(watchMode === 'native');
+    this.reader = new Reader(haste);
     this.tree = new Tree(root, this.reader, this.watches, this.cache);
-    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync);
+    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync, haste);
     this.directories = new DirectorySync(sync);
     this.changes = new Changes(this.reader, this.staging, this.directories, this.faults);
     this.replacement = new Replacement(root, this.staging, this.directories, log);
@@ -145,7 +147,7 @@ export class DirectoryNamespace implements Namespace {
       const path = await this.freePath(parent, name, refusals.nameExists);
       await this.changes
         .addFile(path, uriFileContent(uri), metaPathOf(path, name))
-        .catch(ifTaken(refusals.nameExists(name)));
+        .catch(ifTaken(name, refusals.nameExists));
     });
   }
 
@@ -181,7 +183,7 @@ export class DirectoryNamespace implements Namespace {
     return this.change(group, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(group);
       const path = await this.freePath(parent, group, refusals.groupExists);
-      await this.changes.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(refusals.groupExists(group)));
+      await this.changes.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(group, refusals.groupExists));
     });
   }
 
@@ -424,8 +426,8 @@ export class DirectoryNamespace implements Namespace {
 }
 
 /** Turns the system's word for a name that somebody took meanwhile into the refusal. */
-function ifTaken(refusal: NamingError): (error: unknown) => never {
+function ifTaken(name: Name, refusal: Refusal): (error: unknown) => never {
   return (error) => {
-    throw codeOf(error) === 'EEXIST' ? refusal : error;
+    throw codeOf(error) === 'EEXIST' ? refusal(name) : error;
   };
 }

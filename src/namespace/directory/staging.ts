@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { link, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import { codeOf, writeNewFile } from './files.js';
+import type { Haste } from './haste.js';
 import { META_SUFFIX } from './layout.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
@@ -28,10 +29,12 @@ export class Staging {
   /**
    * @param directory on the database's file system; made where it is missing
    * @param sync whether files are to be on the disk before they get their names
+   * @param haste whether they may be written at once
    */
   constructor(
     readonly directory: string,
     private readonly sync: boolean,
+    private readonly haste: Haste,
   ) {}
 
   /** Writes a file, whole and on the disk, and gives its path. @throws the system's error, with nothing left behind */
@@ -49,7 +52,7 @@ export class Staging {
    * @throws the system's error, with nothing left behind
    */
   writeAt(path: string, content: Uint8Array, timestamp?: number): Promise<void> {
-    return writeNewFile(path, content, { sync: this.sync, timestamp });
+    return writeNewFile(path, content, { sync: this.sync, timestamp, haste: this.haste });
   }
 
   /** Makes a directory that holds nothing. @throws the system's error */
@@ -70,7 +73,7 @@ export class Staging {
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
       // For a moment there is an empty file: where there are no hard links, nothing else keeps a name from others.
-      await writeNewFile(path, new Uint8Array(), { sync: false });
+      await writeNewFile(path, new Uint8Array(), { sync: false, haste: this.haste });
       await rename(staged, path);
     }
   }
