@@ -1,7 +1,7 @@
 import { dumps, loads, PythonInstance, PythonUnicode, tuple } from '../../src/pickle/index.js';
 import type { PythonValue } from '../../src/pickle/index.js';
 import { RawConnection, rawFrame } from './raw-connection.js';
-import type { RawFrame } from './raw-connection.js';
+import type { Caller, RawFrame } from './raw-connection.js';
 
 export { ConnectionEnded } from './raw-connection.js';
 
@@ -45,8 +45,11 @@ export class NameServerClient {
     private readonly objectID: string,
   ) {}
 
-  static async connect({ port, objectID }: { port: number; objectID: string }): Promise<NameServerClient> {
-    return new NameServerClient(await RawConnection.openGranted(port), objectID);
+  static async connect(
+    { port, objectID }: { port: number; objectID: string },
+    caller?: Caller,
+  ): Promise<NameServerClient> {
+    return new NameServerClient(await RawConnection.openGranted(port, caller), objectID);
   }
 
   /** @throws RemoteException, ConnectionEnded */

@@ -35,6 +35,12 @@ export function connectFrame(challenge: Uint8Array, identification?: string): Bu
   return rawFrame(Buffer.concat([Buffer.from('CONNECT'), createHmac('md5', challenge).update(munged).digest()]));
 }
 
+/** Who connects. */
+export interface Caller {
+  readonly localAddress?: string | undefined;
+  readonly identification?: string | undefined;
+}
+
 /** A client's end of a connection that is read and written byte by byte, with no code of the server's own. */
 export class RawConnection {
   private received = Buffer.alloc(0);
@@ -55,18 +61,18 @@ export class RawConnection {
   }
 
   /** Connects, without the handshake. */
-  static async open(port: number, host = '127.0.0.1'): Promise<RawConnection> {
-    const socket = connect({ host, port, noDelay: true });
+  static async open(port: number, host = '127.0.0.1', localAddress?: string): Promise<RawConnection> {
+    const socket = connect({ host, port, localAddress, noDelay: true });
     const connection = new RawConnection(socket);
     await once(socket, 'connect');
     return connection;
   }
 
-  /** Connects, and does the handshake without identification. */
-  static async openGranted(port: number): Promise<RawConnection> {
-    const connection = await RawConnection.open(port);
+  /** Connects, from an address of this machine, and does the handshake. */
+  static async openGranted(port: number, { localAddress, identification }: Caller = {}): Promise<RawConnection> {
+    const connection = await RawConnection.open(port, '127.0.0.1', localAddress);
     const { body } = await connection.readFrame();
-    connection.write(connectFrame(body));
+    connection.write(connectFrame(body, identification));
     const answer = await connection.readAnswer();
     if (answer !== 'GRANTED') throw new Error(`the server answered ${answer}`);
     return connection;
