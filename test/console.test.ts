@@ -17,6 +17,7 @@ import {
   startNameServer,
   type TestServer,
 } from './console-fixture.js';
+import { ServerPair } from './support/pair.js';
 
 const pageDirectory = fileURLToPath(new URL('../dist/console/page', import.meta.url));
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -112,7 +113,7 @@ describeInChromium('the console in Chromium', () => {
     await page.getByRole('textbox', { name: 'Name' }).fill(':Robots.arm');
     await page.getByLabel('URI', { exact: true }).fill('PYRO://127.0.0.1:1/no-object');
     await page.getByRole('button', { name: 'Register', exact: true }).click();
-    await details(':Robots.arm').getByText('Unreachable').waitFor();
+    await details(':Robots.arm').getByText('Not running').waitFor();
 
     await page.getByRole('button', { name: 'Set metadata…' }).click();
     await page.getByText('JSON: lists').click();
@@ -337,6 +338,30 @@ describeInChromium('the console in Chromium', () => {
     await twin.namespace.register(Name.parse(':Default.lost'), uri('an-object'));
     await dialog.getByRole('button', { name: 'Compare' }).click();
     await dialog.getByText('In step: 2 the same').waitFor();
+  });
+
+  it('says how a pair is', async () => {
+    const pair = await ServerPair.prepare();
+    try {
+      await pair.start('primary');
+      await pair.start('secondary');
+      await pair.connected();
+      const [primary, secondary] = [pair.server('primary').port, pair.server('secondary').port];
+      await open();
+      await connectPage(page, `127.0.0.1:${primary}`);
+      await connectPage(page, `127.0.0.1:${secondary}`);
+      await page.getByText(`primary, in step with 127.0.0.1:${secondary}`, { exact: true }).waitFor();
+      await page.getByText(`secondary, in step with 127.0.0.1:${primary}`, { exact: true }).waitFor();
+      await pair.server('secondary').stop('SIGKILL');
+      await line(/^primary, has lost its twin/).waitFor();
+      await line(`Connection to 127.0.0.1:${secondary} lost`).waitFor();
+      await expectNoViolations();
+      await pair.server('secondary').restart();
+      await line(`primary, in step with 127.0.0.1:${secondary}`).waitFor();
+      await line(`127.0.0.1:${secondary} is back`).waitFor();
+    } finally {
+      await pair.dispose();
+    }
   });
 
   it('works by keyboard alone', async () => {

@@ -63,7 +63,7 @@ export const WatchRequest = Type.Object(
       text,
       Type.Object(
         {
-          state: Type.Enum(['connected', 'lost']),
+          server: version,
           groups: versions,
           entries: versions,
           flatlist: Type.Optional(version),
@@ -86,15 +86,31 @@ export type WatchedServer = WatchRequest['servers'][string];
 
 export type ServerState = 'connected' | 'lost';
 
+/** What a name server that is one of a pair says of itself, and of its twin. */
+export interface PairDescription {
+  readonly role: 'primary' | 'secondary';
+  /** `lost`: it is looked for; `merging`: all names are being exchanged. */
+  readonly state: 'connected' | 'merging' | 'lost';
+  /** `host:port` of the twin, where it is known. */
+  readonly twin?: string | undefined;
+  /** How many changes made here the twin has not confirmed. */
+  readonly unconfirmed: number;
+  /** Why the twin is lost. */
+  readonly problem?: string | undefined;
+}
+
 /** A name server that the console is connected to. */
 export interface ServerDescription {
   readonly id: string;
+  readonly version: string;
   /** `host:port`. */
   readonly address: string;
   readonly uri: string;
   readonly state: ServerState;
   /** Why the connection is lost. */
   readonly problem?: string | undefined;
+  /** Absent where the server is none of a pair, or doesn't say: Pyro 3 does not. */
+  readonly pair?: PairDescription | undefined;
 }
 
 /** The members of one group, sorted; a version changes when they do. */
@@ -164,7 +180,7 @@ export interface PythonItem {
 
 /** Whether the object behind a URI is there: what its daemon said, or why it could not be asked. */
 export interface ObjectStatus {
-  readonly status: 'answers' | 'gone' | 'unreachable' | 'denied' | 'unknown';
+  readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
   readonly explanation: string;
   readonly milliseconds: number;
 }

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
-import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
 import { systemMetaFromPython } from '../namespace/index.js';
 import type {
@@ -13,13 +13,15 @@ import type {
   GroupListing,
   GroupSize,
   ObjectStatus,
+  PairDescription,
   ServerChanges,
   ServerDescription,
   SetMetaRequest,
   WatchedServer,
 } from './api.js';
 import { FlatSnapshot } from './flat-snapshot.js';
-import { describePython, pythonFromJSON } from './python-value.js';
+import { pairFromPython } from './pair.js';
+import { describePython, pythonFromJSON, textOf } from './python-value.js';
 import { Recent } from './recent.js';
 
 /** How long what a server said is taken for true, in milliseconds: the pace of live changes. */
@@ -47,6 +49,10 @@ export class NameServerSession {
   private problem: string | undefined;
   private readonly listings = new LRUCache<string, Recent<GroupListing>>({ max: MAX_LISTINGS });
   private readonly snapshot = new Recent(() => this.readSnapshot(), LIFETIME);
+  private readonly pair = new Recent(() => this.readPair(), LIFETIME);
+  private lastPair: PairDescription | undefined;
+  /** False once the server has shown that it doesn't say. */
+  private saysStatus = true;
 
   constructor(
     readonly id: string,
@@ -57,13 +63,15 @@ export class NameServerSession {
   }
 
   get description(): ServerDescription {
-    return {
+    const description = {
       id: this.id,
       address: `${this.location.host}:${this.location.port}`,
       uri: this.adapter.URI.toString(),
-      state: this.problem === undefined ? 'connected' : 'lost',
+      state: this.problem === undefined ? ('connected' as const) : ('lost' as const),
       problem: this.problem,
+      pair: this.problem === undefined ? this.lastPair : undefined,
     };
+    return { ...description, version: versionOf(JSON.stringify(description)) };
   }
 
   /** The same name server is reached in another way from now on. */
@@ -71,6 +79,7 @@ export class NameServerSession {
     this.location = location;
     void this.adapter.release();
     this.adapter = this.newAdapter();
+    this.forgetAll();
   }
 
   async close(): Promise<void> {
@@ -180,7 +189,7 @@ export class NameServerSession {
     const start = performance.now();
     const { status, explanation } = await inquiry.ask(uri);
     const milliseconds = Math.round(performance.now() - start);
-    return { status: status === 'closed' ? 'unreachable' : status, explanation, milliseconds };
+    return { status, explanation, milliseconds };
   }
 
   /** Counts what a group holds, all the way down. */
@@ -205,6 +214,7 @@ export class NameServerSession {
     try {
       // A server with nothing to watch is asked whether it is still there.
       if (Object.keys(known.groups).length === 0) await this.call('ping');
+      await this.pair.get();
       groups = await changed(known.groups, (group) => this.listing(group).get());
       entries = await changed(known.entries, (name) => this.entry(name));
       flatlist = known.flatlist !== undefined && (await this.snapshot.get()).version !== known.flatlist;
@@ -212,7 +222,7 @@ export class NameServerSession {
       if (!(error instanceof PyroError || error instanceof RemoteError)) throw error;
     }
     const server = this.description;
-    const isSame = server.state === known.state && !flatlist && isEmpty(groups) && isEmpty(entries);
+    const isSame = server.version === known.server && !flatlist && isEmpty(groups) && isEmpty(entries);
     return isSame ? undefined : { server, groups, entries, flatlist };
   }
 
@@ -253,6 +263,18 @@ export class NameServerSession {
     return new FlatSnapshot(uris);
   }
 
+  private async readPair(): Promise<void> {
+    if (!this.saysStatus) return;
+    try {
+      this.lastPair = pairFromPython(await this.call('_status'));
+    } catch (error) {
+      if (error instanceof ProtocolError) throw error;
+      // Pyro 3 has no such method, and a guard may keep it to itself.
+      this.saysStatus = false;
+      this.lastPair = undefined;
+    }
+  }
+
   /** Calls what changes a name, after which what is remembered of its surroundings is no longer true. */
   private async change(name: string, method: string, ...args: readonly PythonWritable[]): Promise<void> {
     await this.call(method, ...args);
@@ -263,6 +285,8 @@ export class NameServerSession {
   private forgetAll(): void {
     this.listings.clear();
     this.snapshot.forget();
+    this.pair.forget();
+    this.saysStatus = true;
   }
 
   /** Calls the name server; one that was lost is looked for again. */
@@ -314,11 +338,6 @@ async function changed<T extends { readonly version: string }>(
 function partsOf(uri: PyroURI): EntryDescription['uri'] {
   const { protocol, address, port, objectID } = uri;
   return { text: uri.toString(), protocol, address, port, objectID };
-}
-
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
 }
 
 const versionOf = (text: string): string => createHash('sha1').update(text).digest('base64url');

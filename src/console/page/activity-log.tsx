@@ -15,16 +15,20 @@ export function ActivityLog(): JSX.Element {
     <section class="log" aria-labelledby="log-title">
       <header>
         <h2 id="log-title">Log</h2>
-        <CopyButton text={lines.map(lineText).join('\n')} what="log" />
-        <button
-          type="button"
-          class="icon-button"
-          aria-label="Clear the log"
-          title="Clear the log"
-          onClick={() => (log.value = [])}
-        >
-          <Icon name="close" />
-        </button>
+        {lines.length > 0 && (
+          <>
+            <CopyButton text={lines.map(lineText).join('\n')} what="log" />
+            <button
+              type="button"
+              class="icon-button"
+              aria-label="Clear the log"
+              title="Clear the log"
+              onClick={() => (log.value = [])}
+            >
+              <Icon name="trash" />
+            </button>
+          </>
+        )}
       </header>
       <div ref={list} class="log-lines" role="log" aria-label="What was done" tabIndex={0}>
         {lines.length === 0 && <p class="log-empty">What is done and what changes will be written here.</p>}

@@ -15,7 +15,7 @@ export function CompareDialog(): JSX.Element {
     return true;
   };
   return (
-    <DialogFrame title="Compare two servers" submit="Compare" onSubmit={submit}>
+    <DialogFrame title="Compare two servers" submit="Compare" isQuestion onSubmit={submit}>
       <p class="hint">The two of a pair should hold the same names. Each one’s own entry does not count.</p>
       <div class="side-by-side">
         <Choice label="First" name="first" value={one?.id} />
@@ -38,7 +38,7 @@ function Choice({
   return (
     <div class="field">
       <label for={`field-${name}`}>{label}</label>
-      <select id={`field-${name}`} name={name}>
+      <select id={`field-${name}`} name={name} autoFocus={name === 'first'}>
         {stores.value.map(({ id, description }) => (
           <option key={id} value={id} selected={id === value}>
             {description.value.address}

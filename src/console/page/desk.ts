@@ -9,6 +9,9 @@ const MAX_LOG_LINES = 500;
 /** How long to wait before asking a console again that doesn't answer, in milliseconds. */
 const RETRY_DELAY = 2000;
 
+/** How often times are said anew, in milliseconds. */
+const CLOCK_PERIOD = 10_000;
+
 /** One thing that was done, or happened. */
 export interface LogLine {
   readonly id: number;
@@ -42,6 +45,10 @@ export const dialog = signal<DialogRequest | undefined>(undefined);
 export const log = signal<readonly LogLine[]>([]);
 /** Why nothing works any more: the console has stopped, or doesn't let us in. */
 export const failure = signal<string | undefined>(undefined);
+
+/** The time, often enough for saying how long ago something was. */
+export const now = signal(Date.now());
+setInterval(() => (now.value = Date.now()), CLOCK_PERIOD);
 
 let lastLine = 0;
 

@@ -9,6 +9,7 @@ import {
   entry,
   entryProblem,
   keepFocus,
+  now,
   objectStatus,
   selection,
   type Selection,
@@ -20,6 +21,7 @@ import { lastPart, parentName, ROOT } from './tree-rows.js';
 const STATUS_TEXTS = {
   answers: 'Answers',
   gone: 'Gone',
+  closed: 'Not running',
   unreachable: 'Unreachable',
   denied: 'Refuses to say',
   unknown: 'Not known',
@@ -111,7 +113,7 @@ function Entry({ found, looked }: { readonly found: EntryDescription; readonly l
               <dt>Since</dt>
               <dd>
                 <time dateTime={new Date(since * 1000).toISOString()}>{new Date(since * 1000).toLocaleString()}</time>{' '}
-                <span class="muted">{ago(since)}</span>
+                <span class="muted">{ago(since, now.value)}</span>
               </dd>
             </>
           )}
@@ -167,7 +169,7 @@ function Uri({ uri }: { readonly uri: URIParts }): JSX.Element {
           <b>{status === undefined || isAsking ? 'Asking its daemon…' : STATUS_TEXTS[status.status]}</b>
           {status !== undefined && !isAsking && (
             <>
-              {` in ${status.milliseconds} ms`}
+              {status.status === 'answers' && ` in ${status.milliseconds} ms`}
               <br />
               {status.explanation}
             </>
@@ -219,8 +221,8 @@ const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
   ['minute', 60],
 ];
 
-function ago(since: number): string {
-  const seconds = since - Date.now() / 1000;
+function ago(since: number, milliseconds: number): string {
+  const seconds = Math.min(since - milliseconds / 1000, 0);
   const format = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
   const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ['second', 1];
   return format.format(Math.round(seconds / length), unit);

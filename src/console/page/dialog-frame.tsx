@@ -8,6 +8,8 @@ interface DialogFrameProps {
   /** What the button that does it says. */
   readonly submit: string;
   readonly isDanger?: boolean;
+  /** True where the dialog stays, and shows what was found. */
+  readonly isQuestion?: boolean;
   readonly isDisabled?: boolean;
   /** Does it; the dialog closes when that is done, unless it returns true. What goes wrong is shown. */
   readonly onSubmit: (form: FormData) => Promise<boolean | undefined>;
@@ -16,7 +18,7 @@ interface DialogFrameProps {
 
 /** A modal dialog around a form: Escape closes it, and focus goes back to where it was. */
 export function DialogFrame(props: DialogFrameProps): JSX.Element {
-  const { title, submit, isDanger, isDisabled, onSubmit, children } = props;
+  const { title, submit, isDanger, isQuestion, isDisabled, onSubmit, children } = props;
   const element = useRef<HTMLDialogElement>(null);
   const [problem, setProblem] = useState<string>();
   const [isBusy, setBusy] = useState(false);
@@ -68,8 +70,9 @@ export function DialogFrame(props: DialogFrameProps): JSX.Element {
           </p>
         )}
         <footer class="dialog-foot">
-          <button type="button" onClick={close}>
-            Cancel
+          {/* Where something goes away, that is not what the first Enter does. */}
+          <button type="button" autoFocus={isDanger ?? false} onClick={close}>
+            {isQuestion ? 'Close' : 'Cancel'}
           </button>
           <button type="submit" class={isDanger ? 'danger-solid' : 'primary'} disabled={isBusy || isDisabled}>
             {isBusy ? 'Working…' : submit}

@@ -104,6 +104,7 @@ function ConnectDialog(): JSX.Element {
           name="broadcastAddress"
           placeholder="255.255.255.255"
           hint="Leave it empty to ask everywhere."
+          hasFocus
         />
       )}
       <Field
@@ -319,7 +320,7 @@ function ResolveDialog({ store }: ServerProps): JSX.Element {
     return true;
   };
   return (
-    <DialogFrame title="Resolve a name" submit="Resolve" onSubmit={submit}>
+    <DialogFrame title="Resolve a name" submit="Resolve" isQuestion onSubmit={submit}>
       <Field
         label="Name"
         name="name"
@@ -361,7 +362,7 @@ function ResyncDialog({ store }: ServerProps): JSX.Element {
     void relist(store, ROOT);
   };
   return (
-    <DialogFrame title="Resync with the twin?" submit="Resync" onSubmit={submit}>
+    <DialogFrame title="Resync with the twin?" submit="Resync" isDanger onSubmit={submit}>
       <p class="subject">{store.description.value.address}</p>
       <p>Its names are replaced by those of the other server of its pair.</p>
     </DialogFrame>

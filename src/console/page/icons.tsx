@@ -7,6 +7,7 @@ const PATHS = {
   check: 'm5 12 5 5 9-10',
   plus: 'M12 5v14M5 12h14',
   close: 'M6 6l12 12M18 6 6 18',
+  trash: 'M4 7h16M9 7V4h6v3M6.500 7l1 13h9l1-13M10 11v5M14 11v5',
   back: 'm15 6-6 6 6 6',
   search: 'M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14M16 16l4 4',
   more: 'M5 12h.01M12 12h.01M19 12h.01',

@@ -22,7 +22,7 @@ function App(): JSX.Element {
         <span class="top-space" />
         {stores.value.length > 1 && (
           <button type="button" onClick={() => (dialog.value = { kind: 'compare' })}>
-            <Icon name="compare" /> Compare
+            <Icon name="compare" /> <span class="wide-only">Compare</span>
           </button>
         )}
         <button type="button" class="primary" onClick={connect}>

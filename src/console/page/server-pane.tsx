@@ -3,20 +3,23 @@ import { useRef } from 'preact/hooks';
 import { dialog, disconnect, perform } from './desk.js';
 import { FlatView } from './flat-view.js';
 import { Icon } from './icons.js';
-import type { ServerStore } from './server-store.js';
+import { pairText, type ServerStore } from './server-store.js';
 import { TreeView } from './tree-view.js';
 import { ROOT } from './tree-rows.js';
 
 /** One name server: its state, its names, and what can be done with it. */
 export function ServerPane({ store }: { readonly store: ServerStore }): JSX.Element {
-  const { address, uri, state, problem } = store.description.value;
+  const { address, uri, state, problem, pair } = store.description.value;
+  const isTroubled = pair !== undefined && pair.state !== 'connected';
+  const trouble = isTroubled ? 'troubled' : state;
+  const condition = state === 'lost' ? `lost, trying again: ${problem ?? ''}` : pair ? pairText(pair) : 'connected';
   return (
-    <section id={`pane-${store.id}`} class={`pane is-${state}`} aria-label={`Name server ${address}`}>
+    <section id={`pane-${store.id}`} class={`pane is-${trouble}`} aria-label={`Name server ${address}`}>
       <header class="pane-head">
-        <span class={`lamp lamp-${state}`} aria-hidden="true" />
+        <span class={`lamp lamp-${trouble}`} aria-hidden="true" />
         <div class="pane-title">
           <h2>{address}</h2>
-          <p title={uri}>{state === 'connected' ? 'connected' : `lost, trying again: ${problem ?? ''}`}</p>
+          <p title={`${condition}\n${uri}`}>{condition}</p>
         </div>
         <ServerMenu store={store} />
       </header>
@@ -52,8 +55,10 @@ export function ServerPane({ store }: { readonly store: ServerStore }): JSX.Elem
         {store.isFlat
           ? store.total.value === undefined
             ? 'Listing…'
-            : `${store.total.value.toLocaleString('en')} names`
-          : 'Live'}
+            : `${store.total.value.toLocaleString('en')} ${store.total.value === 1 ? 'name' : 'names'}`
+          : state === 'lost'
+            ? 'As it was when the connection was lost'
+            : 'Live'}
       </div>
     </section>
   );

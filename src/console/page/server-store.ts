@@ -4,6 +4,7 @@ import type {
   FlatEntry,
   FlatPage,
   GroupListing,
+  PairDescription,
   ServerChanges,
   ServerDescription,
   WatchedServer,
@@ -127,7 +128,7 @@ export class ServerStore {
     const listings = [...this.opened.value].map((group) => this.listings.value.get(group));
     const groups = listings.filter((listing) => listing !== undefined).slice(-MAX_WATCHED_GROUPS);
     return {
-      state: this.description.value.state,
+      server: this.description.value.version,
       groups: Object.fromEntries(groups.map(({ group, version }) => [group, version])),
       entries: entry === undefined ? {} : { [entry.name]: entry.version },
       ...(this.isFlat && this.flatVersion !== undefined ? { flatlist: this.flatVersion } : {}),
@@ -136,13 +137,9 @@ export class ServerStore {
 
   /** Takes in what has changed. */
   apply(changes: ServerChanges, notice: Notice): void {
-    const before = this.description.value.state;
+    const before = this.description.value;
     this.description.value = changes.server;
-    if (changes.server.state !== before) {
-      const { address, problem = '' } = changes.server;
-      if (changes.server.state === 'lost') notice(`Connection to ${address} lost: ${problem}`, 'problem');
-      else notice(`${address} is back`, 'done');
-    }
+    noteState(before, changes.server, notice);
     for (const [group, listing] of Object.entries(changes.groups)) {
       if (listing === null) this.forget(group);
       else this.take(listing, notice);
@@ -202,6 +199,24 @@ export class ServerStore {
       this.marked.value = new Set([...this.marked.value].filter((name) => !names.includes(name)));
     }, MARK_DURATION);
   }
+}
+
+/** Says where a server, or its twin, is lost or back. */
+function noteState(before: ServerDescription, now: ServerDescription, notice: Notice): void {
+  if (now.state !== before.state) {
+    if (now.state === 'lost') notice(`Connection to ${now.address} lost: ${now.problem ?? ''}`, 'problem');
+    else notice(`${now.address} is back`, 'done');
+  } else if (now.pair !== undefined && before.pair !== undefined && now.pair.state !== before.pair.state) {
+    notice(pairText(now.pair), now.pair.state === 'lost' ? 'problem' : 'done');
+  }
+}
+
+/** How a server and its twin are, in words. */
+export function pairText({ role, state, twin = 'its twin', unconfirmed, problem }: PairDescription): string {
+  if (state === 'lost') return `${role}, has lost its twin${problem === undefined ? '' : `: ${problem}`}`;
+  if (state === 'merging') return `${role}, exchanging all names with ${twin}`;
+  if (unconfirmed === 0) return `${role}, in step with ${twin}`;
+  return `${role}, ${unconfirmed.toLocaleString('en')} ${unconfirmed === 1 ? 'change' : 'changes'} on the way to ${twin}`;
 }
 
 const count = (names: number): string => (names === 1 ? '1 name' : `${names.toLocaleString('en')} names`);
