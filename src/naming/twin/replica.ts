@@ -255,9 +255,17 @@ export class Replica {
     if (name.isRoot) return;
     const { versions } = this.options;
     const here = await this.find(name);
+    const known = versions.removalOf(name);
+    // Not where the twin had seen what is here, nor where what is here came after a removal that we knew of.
+    const isNews = here?.version?.confirmed === false && (known === undefined || isNewer(stamp, known.stamp));
+    const reportIfNews = (state: NameState, reason: string): void => {
+      if (isNews) this.reportLoss(name, "the twin's removal of", state, reason);
+    };
     if (here?.state.uri === undefined) {
-      if (here) await this.purge(name, stamp, here);
-    } else if (isNewer(stamp, here.stamp)) {
+      if (here && (await this.purge(name, stamp, here))) reportIfNews(here.state, 'it or what is in it is newer');
+    } else if (!isNewer(stamp, here.stamp)) {
+      reportIfNews(here.state, 'what is here is newer');
+    } else {
       this.reportOwnLoss(name, here, 'removed');
       await this.make({ kind: 'unregister', name });
     }
