@@ -5,6 +5,7 @@ import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
 import { Pickled, uriToPython } from '../rpc/index.js';
+import { LastingBody } from '../wire/index.js';
 import { ServerConnection } from '../wire/index.js';
 import type { OperationGuard } from './guards.js';
 import { NameServer } from './name-server.js';
@@ -36,7 +37,10 @@ let server: NameServer;
 async function call(method: string, args: readonly PythonValue[] = [], keywords: Record<string, PythonValue> = {}) {
   const request = { objectID: server.GUID(), method, flags: 0, args, keywords: new Map(Object.entries(keywords)) };
   const answer = await server.invoke(request, caller);
-  return answer instanceof Pickled ? loads(answer.body.bytes) : answer;
+  if (!(answer instanceof Pickled)) return answer;
+  const { body } = answer;
+  if (body instanceof Uint8Array) return loads(body);
+  return loads(body instanceof LastingBody ? body.bytes : Buffer.concat(body));
 }
 
 beforeEach(async () => {

@@ -19,6 +19,7 @@ import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './guards.js';
+import { inBatches, LongLists } from './long-lists.js';
 import type { Twin } from './twin/index.js';
 
 /** What a name server object needs to know beside its namespace. */
@@ -61,6 +62,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly changes: ChangeFeed;
   /** Each URI is encoded once, for as long as the store keeps it. */
   private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
+  private readonly lists: LongLists;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
   constructor(
@@ -70,6 +72,7 @@ export class NameServer implements Servant, NameServerObject {
     this.guid = newGUID(options.address, process.pid);
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
     this.changes = options.changes ?? new ChangeFeed();
+    this.lists = new LongLists(options.config.PYRO_PICKLE_FORMAT);
     this.methods = this.remoteMethods();
   }
 
@@ -249,17 +252,13 @@ export class NameServer implements Servant, NameServerObject {
     return null;
   }
 
-  private async answerList(group: Name): Promise<PythonWritable> {
+  private async answerList(group: Name): Promise<Pickled> {
     const entries = await this.namespace.list(group);
-    return entries.map(({ part, type }) => tuple(part, type));
+    return this.lists.pickle(inBatches(entries), ({ part, type }) => tuple(part, type));
   }
 
-  private async answerFlatlist(): Promise<PythonWritable> {
-    const objects: PythonValue[] = [];
-    for await (const batch of this.namespace.flatlist()) {
-      for (const [name, uri] of batch) objects.push(tuple(name.toString(), uriToPython(uri)));
-    }
-    return objects;
+  private answerFlatlist(): Promise<Pickled> {
+    return this.lists.pickle(this.namespace.flatlist(), ([name, uri]) => tuple(name.toString(), uriToPython(uri)));
   }
 
   private async answerCreateGroup(group: Name): Promise<null> {
