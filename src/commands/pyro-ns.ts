@@ -1,7 +1,7 @@
 /** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
 import process from 'node:process';
 import yargs from 'yargs';
-import { createLog, defaultConfig, readIdentification } from '../config/index.js';
+import { createLog, defaultConfig, printable, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import { PyroError } from '../errors.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
@@ -32,6 +32,11 @@ function port(value: string | undefined): number | undefined {
   return number;
 }
 
+function passphrase(value: string | undefined): string | undefined {
+  if (value === '') throw new UsageError("a passphrase can't be empty");
+  return value;
+}
+
 /** -1 and -2: this server's place in a pair, and where the other one is. */
 function pairing({ primary, secondary }: Readonly<Record<'primary' | 'secondary', string | undefined>>) {
   if (primary !== undefined && secondary !== undefined) throw new UsageError('-1 and -2 exclude each other');
@@ -48,6 +53,7 @@ function pairing({ primary, secondary }: Readonly<Record<'primary' | 'secondary'
 function parser(args: readonly string[]) {
   return yargs(withLongNames(args, LETTERS))
     .scriptName('pyro-ns')
+    .detectLocale(false)
     .usage('$0 [options]\n\nStarts the Pyro Name Server.')
     .option('host', { alias: 'n', type: 'string', requiresArg: true, describe: 'Host name or address to listen on' })
     .option('port', {
@@ -68,7 +74,13 @@ function parser(args: readonly string[]) {
     .option('multiple', { alias: 'm', type: 'boolean', describe: 'Allow several name servers on the segment' })
     .option('bcport', { alias: 'b', type: 'string', requiresArg: true, coerce: port, describe: 'Broadcast port' })
     .option('bcaddr', { alias: 'c', type: 'string', requiresArg: true, describe: 'Broadcast address' })
-    .option('identification', { alias: 'i', type: 'string', requiresArg: true, describe: 'Passphrase for clients' })
+    .option('identification', {
+      alias: 'i',
+      type: 'string',
+      requiresArg: true,
+      coerce: passphrase,
+      describe: 'Passphrase for clients; on a shared machine rather PYRO_NS_IDENTIFICATION_FILE',
+    })
     .option('security', { alias: 's', type: 'string', requiresArg: true, describe: 'Module with security plugins' })
     .option('primary', { type: 'string', describe: '-1 [host:port]: first of a pair, the other one is there' })
     .option('secondary', { type: 'string', describe: '-2 [host:port]: second of a pair, the other one is there' })
@@ -155,7 +167,7 @@ try {
   await main();
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
-  const hint = error instanceof UsageError ? '\nTry pyro-ns --help' : '';
-  process.stderr.write(`pyro-ns: ${error.message}${hint}\n`);
+  const text = error instanceof UsageError ? `${error.message}\nTry pyro-ns --help` : printable(error.args.join(': '));
+  process.stderr.write(`pyro-ns: ${text}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -288,7 +288,7 @@ try {
   await main();
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
-  const hint = error instanceof UsageError ? '\nTry pyro-nsc --help' : '';
-  process.stderr.write(`pyro-nsc: ${error.message}${hint}\n`);
+  const text = error instanceof UsageError ? `${error.message}\nTry pyro-nsc --help` : printable(error.args.join(': '));
+  process.stderr.write(`pyro-nsc: ${text}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -90,7 +90,8 @@ async function importModule(module: string, directory: string): Promise<object> 
   const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() === true;
   // A plugin's own import of this package must give it these very classes, not another copy of them.
   const loader = createJiti(pathToFileURL(join(directory, 'pyro-ns')).href, { nativeModules: ['pyro-ns'] });
-  const url = isFile ? pathToFileURL(path).href : loader.esmResolve(module);
+  const url = isFile ? pathToFileURL(path).href : loader.esmResolve(module, { try: true });
+  if (url === undefined) throw new TypeError('there is no such file, and no such package');
   const exported: unknown = TYPESCRIPT_EXTENSIONS.has(extname(url)) ? await loader.import(url) : await import(url);
   if (typeof exported !== 'object' || exported === null) throw new TypeError('it exports nothing');
   // What a CommonJS module exports is the default export, where Node can't tell the names.

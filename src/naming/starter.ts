@@ -3,8 +3,8 @@ import type { AddressInfo, Server } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
-import type { Config, Log } from '../config/index.js';
-import { DaemonError, NamingError, PyroError } from '../errors.js';
+import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
+import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
   DirectoryNamespace,
@@ -56,14 +56,21 @@ export interface StartOptions {
   readonly twin?: TwinAddress | undefined;
 }
 
-/** What a starter works with. */
+/** What a starter works with; without the configuration and the log, this process's own. */
 export interface StarterOptions {
-  readonly config: Config;
-  readonly log: Log;
-  /** Takes each line that Pyro's starter prints. */
-  readonly print: (line: string) => void;
+  readonly config?: Config | undefined;
+  readonly log?: Log | undefined;
+  /** Takes each line that Pyro's starter prints; without it, nobody does. */
+  readonly print?: ((line: string) => void) | undefined;
   /** The passphrase that clients must have; without it, everybody is let in. */
   readonly identification?: string | undefined;
+}
+
+/** The options, with all that was left out. */
+interface Settings extends StarterOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly print: (line: string) => void;
 }
 
 /**
@@ -77,6 +84,8 @@ export class NameServerStarter implements AsyncDisposable {
   private finder: TwinFinder | undefined;
   private twin: Twin | undefined;
   private autoClean: AutoClean | undefined;
+  private readonly options: Settings;
+  private starting: Promise<PyroURI> | undefined;
   private stopping: Promise<void> | undefined;
   private announceStart: () => void = () => undefined;
   private announceStop: () => void = () => undefined;
@@ -89,39 +98,22 @@ export class NameServerStarter implements AsyncDisposable {
     this.announceStop = resolve;
   });
 
-  constructor(private readonly options: StarterOptions) {}
+  constructor(options: StarterOptions = {}) {
+    const { config = defaultConfig(), log = defaultLog(), print = () => undefined } = options;
+    this.options = { ...options, config, log, print };
+  }
 
   /**
-   * Starts the name server: once this resolves, clients are answered.
+   * Starts the name server: once this resolves, clients are answered. A starter starts one, once.
    * @returns its URI
-   * @throws DaemonError where it can't listen, NamingError where its database can't be used, where there is another
-   *   name server on the network segment, or where it can't listen to broadcasts
+   * @throws DaemonError where it can't listen, or was started or shut down before; NamingError where its database can't
+   *   be used, where there is another name server on the network segment, or where it can't listen to broadcasts
    */
   async start(options: StartOptions = {}): Promise<PyroURI> {
-    const { print } = this.options;
-    const verbose = (line: string): void => {
-      if (options.verbose) print(line);
-    };
+    if (this.starting ?? this.stopping) throw new DaemonError('a NameServerStarter starts one name server, once');
     try {
-      const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
-      await this.locateTwin(options, another);
-      const daemon = await this.startDaemon(options);
-      this.guard(daemon, options);
-      const uri = await this.serve(daemon, options);
-      const onLoopback = await isOnLoopback(daemon);
-      this.broadcastServer = await this.startBroadcastServer(uri, onLoopback, options);
-      if (!this.broadcastServer) verbose('Not starting broadcast server.');
-      verbose(options.keep ? 'Will ignore shutdown requests.' : 'Will accept shutdown requests.');
-      print(`Name server listening on: ${addressText(daemon.listening)}`);
-      if (this.broadcastServer) {
-        print(`Broadcast server listening on: ${addressText(this.broadcastServer.listening)}`);
-      }
-      if (onLoopback) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
-      if (options.guards) guardLines(options.guards).forEach(verbose);
-      await this.publish(uri);
-      if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
-      this.logStart(daemon);
-      print(`${titleOf(options.role)}Name Server started.`);
+      this.starting = this.listen(options);
+      const uri = await this.starting;
       await this.twin?.start(uri);
       this.autoClean?.start();
       this.announceStart();
@@ -146,15 +138,15 @@ export class NameServerStarter implements AsyncDisposable {
 
   /**
    * Waits for the name server to be ready.
-   * @param timeout in seconds; for ever without it
-   * @returns false where it is not ready in time
+   * @param timeout in seconds; without it, until it is ready or has failed
+   * @returns false where it is not ready in time, or never will be
    */
   async waitUntilStarted(timeout?: number): Promise<boolean> {
-    const started = this.started.then(() => true);
-    if (timeout === undefined) return started;
+    const outcomes = [this.started.then(() => true), this.stopped.then(() => false)];
+    if (timeout === undefined) return Promise.race(outcomes);
     const expiry = new AbortController();
     const late = setTimeout(timeout * 1000, false, { signal: expiry.signal }).catch(() => false);
-    const result = await Promise.race([started, late]);
+    const result = await Promise.race([...outcomes, late]);
     expiry.abort();
     return result;
   }
@@ -169,7 +161,36 @@ export class NameServerStarter implements AsyncDisposable {
     await this.shutdown();
   }
 
+  private async listen(options: StartOptions): Promise<PyroURI> {
+    const { print } = this.options;
+    const verbose = (line: string): void => {
+      if (options.verbose) print(line);
+    };
+    const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
+    await this.locateTwin(options, another);
+    const daemon = await this.startDaemon(options);
+    this.guard(daemon, options);
+    const uri = await this.serve(daemon, options);
+    const onLoopback = await isOnLoopback(daemon);
+    this.broadcastServer = await this.startBroadcastServer(uri, onLoopback, options);
+    if (!this.broadcastServer) verbose('Not starting broadcast server.');
+    verbose(options.keep ? 'Will ignore shutdown requests.' : 'Will accept shutdown requests.');
+    print(`Name server listening on: ${addressText(daemon.listening)}`);
+    if (this.broadcastServer) {
+      print(`Broadcast server listening on: ${addressText(this.broadcastServer.listening)}`);
+    }
+    if (onLoopback) print(`\nWARNING: ${LOOPBACK_WARNING}\n`);
+    if (options.guards) guardLines(options.guards).forEach(verbose);
+    await this.publish(uri);
+    if (options.persistent) verbose(`Persistent mode, database is in ${this.databaseOf(options)}`);
+    this.logStart(daemon);
+    print(`${titleOf(options.role)}Name Server started.`);
+    return uri;
+  }
+
   private async stop(): Promise<void> {
+    // What is being started is not to be left behind.
+    await this.starting?.catch(() => undefined);
     await this.broadcastServer?.close();
     this.autoClean?.stop();
     this.nameServer?.close();
@@ -381,7 +402,14 @@ const MULTIPLE_REFUSAL = 'Cannot start multiple Name Servers in the same network
 
 /** True where what the daemon publishes leads nobody here but those on this very machine. */
 async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {
-  return hostname === 'localhost' || (await resolveAddress(hostname)).startsWith('127.0.');
+  if (hostname === 'localhost') return true;
+  try {
+    return (await resolveAddress(hostname)).startsWith('127.0.');
+  } catch (error) {
+    // A name that others know, but not this machine: with PYRO_DNS_URI it is published as it is.
+    if (error instanceof URIError) return false;
+    throw error;
+  }
 }
 
 /** As Python prints a socket's name. */

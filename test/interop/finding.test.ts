@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { createAuthority, createCertificate } from '../support/certificates.js';
 import { InteractiveProgram } from '../support/interactive-program.js';
 import { NameServerProcess, ours, pyro3, pythonEnvironment, real } from '../support/name-server-process.mjs';
 import type { Server } from '../support/name-server-process.mjs';
@@ -161,6 +165,34 @@ if (!skipped) {
     expect(server.port).toBe(9091);
     // Pyro 3's looks for its twin once more, for two seconds, before it answers.
     expect(await ask({ items: { PYRO_BC_RETRIES: 10, PYRO_BC_TIMEOUT: 1 } })).toEqual(found(server));
+  });
+});
+
+(skipped ? describe.skip : describe)('a name server that speaks TLS', () => {
+  test('says so by broadcast', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'pyro-ns-segment-ssl-'));
+    const authority = createAuthority(directory, 'ca');
+    createCertificate(authority, 'host', `IP:${segment.alpha.address}`);
+    createCertificate(authority, 'client', 'DNS:client');
+    const environment = { PYROSSL_CERTDIR: directory };
+    const server = await NameServerProcess.start(segment.alpha.server(ours), {
+      bare: true,
+      arguments: ['-r', '--ssl'],
+      environment,
+    });
+    running.push(server);
+    expect(await ask({})).toEqual(found(server));
+    expect(server.uri).toMatch(/^PYROSSL:/);
+    const nsc = fileURLToPath(new URL('../../dist/commands/pyro-nsc.js', import.meta.url));
+    const ping = segment.beta.command(process.execPath, nsc, 'ping');
+    const answered = await InteractiveProgram.run(ping, {
+      environment: { ...environment, PYROSSL_CERT: 'client.pem' },
+    });
+    expect(answered).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('NS is at 10.77.0.1 (alpha) port 9090\nNS is up and running!\n'),
+    });
+    rmSync(directory, { recursive: true });
   });
 });
 

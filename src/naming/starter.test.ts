@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { loadConfig, silentLog, type Config } from '../config/index.js';
+import { NameServerLocator } from './locator.js';
+import { NameServerStarter, type StartOptions } from './starter.js';
+
+const QUIET: StartOptions = { hostname: '127.0.0.1', nsport: 0, dontlookupother: true };
+
+let directory: string;
+let config: Config;
+let lines: string[];
+let starter: NameServerStarter;
+
+const newStarter = (): NameServerStarter =>
+  new NameServerStarter({ config, log: silentLog, print: (line) => lines.push(line) });
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'pyro-ns-starter-'));
+  config = loadConfig({ environment: { PYRO_STORAGE: directory }, currentDirectory: directory });
+  lines = [];
+  starter = newStarter();
+});
+
+afterEach(async () => {
+  await starter.shutdown();
+  rmSync(directory, { recursive: true });
+});
+
+test('starts a name server, which answers as soon as that is said', async () => {
+  const waiting = starter.waitUntilStarted();
+  expect(await starter.waitUntilStarted(0)).toBe(false);
+  const uri = await starter.initialize(QUIET);
+  expect([await waiting, await starter.waitUntilStarted(0)]).toEqual([true, true]);
+  const locator = new NameServerLocator({ config, log: silentLog });
+  expect(await locator.detectNS({ host: '127.0.0.1', port: uri.port })).toEqual(uri);
+  expect(lines).toContain(`Name server listening on: ('127.0.0.1', ${uri.port})`);
+  expect(lines.at(-1)).toBe('Name Server started.');
+});
+
+test('tells the sockets that it listens on', async () => {
+  expect(starter.getServerSockets()).toEqual([]);
+  const { port } = await starter.start(QUIET);
+  expect(starter.getServerSockets().map((socket) => socket.address())).toEqual([expect.objectContaining({ port })]);
+  await starter.shutdown();
+
+  // Published under another address than loopback, it listens to broadcasts too.
+  config.PYRO_PUBLISHHOST = '192.0.2.1';
+  starter = newStarter();
+  await starter.start({ ...QUIET, bcaddr: '127.0.0.1', bcport: 0 });
+  const [, listener] = starter.getServerSockets();
+  expect(listener?.address()).toMatchObject({ address: '127.0.0.1', family: 'IPv4' });
+  expect(listener).toBeInstanceOf(Socket);
+});
+
+test('starts under a published name that only others know', async () => {
+  config.PYRO_DNS_URI = true;
+  config.PYRO_PUBLISHHOST = 'behind-the-router.invalid';
+  const uri = await starter.start({ ...QUIET, bcaddr: '127.0.0.1', bcport: 0 });
+  expect(uri.address).toBe('behind-the-router.invalid');
+});
+
+test('stops when it is told to: the port is free, and who waits knows', async () => {
+  const { port } = await starter.start(QUIET);
+  await Promise.all([starter.shutdown(), starter.shutdown(), starter.stopped]);
+  const successor = createServer().listen(port, '127.0.0.1');
+  await once(successor, 'listening');
+  successor.close();
+});
+
+test('stops when a client may tell it to', async () => {
+  const { port } = await starter.start(QUIET);
+  const locator = new NameServerLocator({ config, log: silentLog });
+  expect(await locator.sendSysCommand('shutdown', { host: '127.0.0.1', port })).toBe('Will shut down shortly');
+  await starter.stopped;
+});
+
+test('leaves nothing behind where it is stopped while it starts', async () => {
+  const starting = starter.start(QUIET);
+  await starter.shutdown();
+  const { port } = await starting;
+  const successor = createServer().listen(port, '127.0.0.1');
+  await once(successor, 'listening');
+  successor.close();
+});
+
+test('starts once', async () => {
+  await starter.start(QUIET);
+  await expect(starter.start(QUIET)).rejects.toThrow('a NameServerStarter starts one name server, once');
+  expect(await starter.waitUntilStarted()).toBe(true);
+  const stopped = newStarter();
+  await stopped.shutdown();
+  await expect(stopped.start(QUIET)).rejects.toThrow('once');
+});
+
+describe('a name server that can not start', () => {
+  test('says why, and lets nobody wait for it', async () => {
+    const { port } = await starter.start(QUIET);
+    const second = newStarter();
+    const waiting = second.waitUntilStarted();
+    await expect(second.start({ ...QUIET, nsport: port })).rejects.toMatchObject({ name: 'DaemonError' });
+    expect(await waiting).toBe(false);
+    expect(lines).toEqual(expect.arrayContaining([`(or somebody else occupies our port, ${port} )`]));
+  });
+
+  test('lets go of the port and of the database where its broadcast port is taken', async () => {
+    config.PYRO_PUBLISHHOST = '192.0.2.1';
+    const broadcasting = { ...QUIET, bcaddr: '127.0.0.1' };
+    await starter.start({ ...broadcasting, bcport: 0 });
+    const address = starter.getServerSockets()[1]?.address();
+    const bcport = typeof address === 'object' ? address?.port : undefined;
+    const second = newStarter();
+    await expect(second.start({ ...broadcasting, bcport, persistent: true })).rejects.toThrow(
+      'cannot start broadcast server',
+    );
+    expect(lines).toContain('Cannot start broadcast server. Is somebody else occupying our broadcast port?');
+    const third = newStarter();
+    await third.start({ ...QUIET, nobroadcast: true, persistent: true });
+    await third.shutdown();
+  });
+});
