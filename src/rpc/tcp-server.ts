@@ -2,7 +2,10 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import type { Config, Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
 import {
+  certificateProblem,
   createTLSServer,
+  DeniedReason,
+  failureReason,
   ServerConnection,
   type Certificates,
   type FrameLimits,
@@ -45,8 +48,8 @@ export class TCPServer implements GuardedDaemon {
     this.server = options.certificates
       ? createTLSServer(options.certificates, accept)
       : createServer({ noDelay: true }, accept);
-    this.server.on('tlsClientError', ({ message }: Error, { remoteAddress }: Socket) => {
-      this.log.warn('TCPServer', 'TLS connection refused:', remoteAddress, message);
+    this.server.on('tlsClientError', (error: Error, { remoteAddress = 'who has gone' }: Socket) => {
+      this.log.warn('TCPServer', 'TLS connection refused:', remoteAddress, failureReason(error));
     });
   }
 
@@ -127,7 +130,13 @@ export class TCPServer implements GuardedDaemon {
   private judge(connection: ServerConnection): Promise<boolean> {
     const { validator } = this;
     return connection.open({
-      acceptHost: () => validator.acceptHost(this, connection),
+      acceptHost: () => {
+        // Not the validator's to decide, which is the program's.
+        const problem = certificateProblem(connection.socket);
+        if (problem === undefined) return validator.acceptHost(this, connection);
+        this.log.warn('TCPServer', 'certificate refused:', connection, problem);
+        return DeniedReason.Security;
+      },
       createAuthChallenge: () => validator.createAuthChallenge(this, connection),
       acceptIdentification: (_connection, token, challenge) =>
         validator.acceptIdentification(this, connection, token, challenge),

@@ -1,15 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { connect } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createAuthority, createCertificate } from '../../test/support/certificates.js';
-import { loadConfig, silentLog, type Config } from '../config/index.js';
-import { ConfigError } from '../errors.js';
-import type { PyroURI } from '../names/index.js';
+import { loadConfig, silentLog, type Config, type Log } from '../config/index.js';
+import { ConfigError, ConnectionDeniedError } from '../errors.js';
+import type { ObjectProtocol, PyroURI } from '../names/index.js';
 import { DeniedReason } from '../wire/index.js';
 import { Daemon } from './daemon.js';
 import { getProxyForURI } from './proxy.js';
-import { BasicSSLValidator } from './validators.js';
+import { BasicSSLValidator, DefaultConnValidator } from './validators.js';
 
 let directory: string;
 
@@ -19,8 +21,17 @@ function host(certificate: string, more: Readonly<Record<string, string>> = {}):
   return loadConfig({ environment, currentDirectory: directory });
 }
 
-const startDaemon = (config: Config): Promise<Daemon> =>
-  Daemon.start({ protocol: 'PYROSSL', host: '127.0.0.1', port: 0, norange: true, config, log: silentLog });
+/** What the daemons have warned of. */
+let warnings: string[];
+const log: Log = {
+  ...silentLog,
+  warn: (_source, ...words) => {
+    warnings.push(words.join(' '));
+  },
+};
+
+const startDaemon = (config: Config, protocol: ObjectProtocol = 'PYROSSL'): Promise<Daemon> =>
+  Daemon.start({ protocol, host: '127.0.0.1', port: 0, norange: true, config, log });
 
 /** What a client with this configuration gets. */
 async function greet(uri: PyroURI | string, config: Config): Promise<unknown> {
@@ -39,6 +50,10 @@ beforeAll(() => {
   createCertificate(authority, 'elsewhere', 'DNS:elsewhere.example');
   createCertificate(authority, 'expired', 'IP:127.0.0.1', -1);
   createCertificate(createAuthority(directory, 'stranger'), 'strange', 'IP:127.0.0.1');
+});
+
+beforeEach(() => {
+  warnings = [];
 });
 
 afterAll(() => {
@@ -84,11 +99,25 @@ describe('a daemon that speaks TLS', () => {
   });
 
   test.each([
-    ['of another authority', 'strange'],
-    ['that has expired', 'expired'],
-  ])('refuses a client with a certificate %s', async (_kind, certificate) => {
-    await expect(greet(uri, host(certificate))).rejects.toMatchObject({ message: /^connection (failed|lost)$/ });
+    ['of another authority', 'strange', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'],
+    ['that has expired', 'expired', 'CERT_HAS_EXPIRED'],
+  ])('refuses a client with a certificate %s, and says so on both sides', async (_kind, certificate, problem) => {
+    await expect(greet(uri, host(certificate))).rejects.toThrow(ConnectionDeniedError);
+    expect(warnings).toContainEqual(expect.stringMatching(`^certificate refused: 127.0.0.1:\\d+ ${problem}$`));
     expect(await greet(uri, host('host'))).toBe('hello');
+  });
+
+  test('refuses a client without a certificate, whatever the validator says', async () => {
+    class Careless extends DefaultConnValidator {
+      override acceptHost = () => undefined;
+      override acceptIdentification = () => undefined;
+    }
+    daemon.setNewConnectionValidator(new Careless());
+    const ca = readFileSync(join(directory, 'ca.pem'));
+    const client = connect({ host: '127.0.0.1', port: daemon.port, ca });
+    const answer = await text(client);
+    expect(answer).toBe('DENIED3');
+    expect(warnings).toContainEqual(expect.stringMatching(/^certificate refused: 127\.0\.0\.1:\d+ none shown$/));
   });
 
   test('refuses a client without TLS', async () => {
@@ -111,13 +140,22 @@ describe('a daemon that speaks TLS', () => {
 
 describe('a client that speaks TLS', () => {
   test.each([
-    ['of another authority', 'strange'],
-    ['that has expired', 'expired'],
-    ['of another host', 'elsewhere'],
-  ])('refuses a server with a certificate %s', async (_kind, certificate) => {
+    ['of another authority', 'strange', 'unable to verify the first certificate'],
+    ['that has expired', 'expired', 'certificate has expired'],
+    ['of another host', 'elsewhere', "Hostname/IP does not match certificate's altnames"],
+  ])('refuses a server with a certificate %s, and says why', async (_kind, certificate, reason) => {
     await using daemon = await startDaemon(host(certificate));
     const uri = await daemon.connect({ hello: () => 'hello' });
-    await expect(greet(uri, host('host'))).rejects.toThrow('connection failed');
+    await expect(greet(uri, host('host'))).rejects.toMatchObject({
+      args: ['connection failed', expect.stringContaining(reason)],
+    });
+  });
+
+  test('says that a server speaks no TLS', async () => {
+    await using daemon = await startDaemon(host('host'), 'PYRO');
+    await expect(greet(`PYROSSL://127.0.0.1:${daemon.port}/x`, host('host'))).rejects.toMatchObject({
+      args: ['connection failed', 'TLS: wrong version number'],
+    });
   });
 
   test('takes any host where PYROSSL_POSTCONNCHECK is off', async () => {

@@ -3,7 +3,7 @@ import { ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
-import { connectTLS, type ClientTLSOptions } from './tls.js';
+import { connectTLS, failureReason, type ClientTLSOptions } from './tls.js';
 
 /** What opening a client's connection can be told besides. */
 export interface ClientConnectionOptions extends ConnectionOptions {
@@ -151,7 +151,7 @@ export class ClientConnection extends Connection {
     return new Promise((resolve, reject) => {
       this.socket.once(this.options.tls ? 'secureConnect' : 'connect', resolve);
       this.socket.once('error', (error) => {
-        reject(new ProtocolError('connection failed', error.message));
+        reject(new ProtocolError('connection failed', failureReason(error)));
       });
       this.socket.once('close', () => {
         reject(new ProtocolError('connection failed'));

@@ -26,5 +26,5 @@ export {
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
 export { closeAfter, ClosingReply, defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
 export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
-export { createTLSServer } from './tls.js';
+export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns';
 import type { Socket } from 'node:net';
-import { connect, createServer, type Server, type TLSSocket } from 'node:tls';
+import { connect, createServer, TLSSocket, type Server } from 'node:tls';
 
 /** What either side of a TLS connection shows and asks for, all in PEM. */
 export interface Certificates {
@@ -32,7 +32,25 @@ export function connectTLS(host: string, port: number, { checkHost, ...certifica
   });
 }
 
-/** A server that lets in only clients with a certificate of the authority. */
+/**
+ * A server that asks clients for a certificate of the authority. `accept` gets those without a good one, too: it must ask
+ * `certificateProblem`, and can tell such a client that it is refused. (Node would just hang up, which tells neither side why.)
+ */
 export function createTLSServer(certificates: Certificates, accept: (socket: Socket) => void): Server {
-  return createServer({ ...certificates, requestCert: true, rejectUnauthorized: true, noDelay: true }, accept);
+  return createServer({ ...certificates, requestCert: true, rejectUnauthorized: false, noDelay: true }, accept);
+}
+
+/**
+ * What is wrong with the certificate of a client that has connected, as OpenSSL's code for it, such as `CERT_HAS_EXPIRED`;
+ * undefined where it is good, or the connection is no TLS connection.
+ */
+export function certificateProblem(socket: Socket): string | undefined {
+  if (!(socket instanceof TLSSocket) || socket.authorized) return undefined;
+  return Object.keys(socket.getPeerCertificate()).length === 0 ? 'none shown' : String(socket.authorizationError);
+}
+
+/** Why a connection failed, without what OpenSSL says of its own source. */
+export function failureReason(error: Error): string {
+  const isOpenSSL = 'code' in error && String(error.code).startsWith('ERR_SSL_');
+  return isOpenSSL && 'reason' in error ? `TLS: ${String(error.reason)}` : error.message;
 }
