@@ -5,7 +5,7 @@ const floors = [
   ['config', 'wire'],
   ['namespace', 'rpc'],
   ['naming'],
-  ['console'],
+  ['console', 'metrics'],
   ['commands'],
   ['index.ts'],
 ];

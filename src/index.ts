@@ -20,7 +20,9 @@ export {
   type ListEntry,
   type Namespace,
   type NamespaceEntry,
+  type NamespaceSize,
   type NodeType,
+  type StoreStatus,
   type SystemMeta,
   type WatchMode,
 } from './namespace/index.js';
@@ -37,6 +39,7 @@ export {
   type LocatorOptions,
   type NameChange,
   type NameServerProxyOptions,
+  type NameServerStatus,
   type OperationGuard,
   type StarterOptions,
   type StartOptions,

@@ -1,9 +1,11 @@
 /** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
+import type { AddressInfo } from 'node:net';
 import process from 'node:process';
 import yargs from 'yargs';
 import { createLog, defaultConfig, printable, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import { PyroError } from '../errors.js';
+import type { MetricsServer } from '../metrics/index.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
 
@@ -19,6 +21,9 @@ const LETTERS: OptionLetters = new Map([
   ['1', 'primary'],
   ['2', 'secondary'],
 ]);
+
+/** Where metrics are served unless the command line says another port. */
+const METRICS_PORT = 9190;
 
 /** What is wrong with the command line. */
 class UsageError extends Error {}
@@ -48,6 +53,18 @@ function pairing({ primary, secondary }: Readonly<Record<'primary' | 'secondary'
     role: primary === undefined ? 'secondary' : 'primary',
     twin: host === '' ? undefined : { host, port: port(digits === '' ? undefined : digits) },
   } as const;
+}
+
+/** --metrics: where they are served. */
+function metricsAddress(value: string | undefined): { host: string; port: number } | undefined {
+  if (value === undefined) return undefined;
+  const [, brackets, name, digits] =
+    /^(?:(?:\[([^\]]+)\]|([^\s:[\]/]+)):)?(\d{1,5})$/.exec(value || `${METRICS_PORT}`) ?? [];
+  const number = Number(digits);
+  if (digits === undefined || number > 65535) {
+    throw new UsageError(`--metrics takes host:port or a port, such as localhost:${METRICS_PORT}, not '${value}'`);
+  }
+  return { host: brackets ?? name ?? '127.0.0.1', port: number };
 }
 
 function parser(args: readonly string[]) {
@@ -85,6 +102,10 @@ function parser(args: readonly string[]) {
     .option('primary', { type: 'string', describe: '-1 [host:port]: first of a pair, the other one is there' })
     .option('secondary', { type: 'string', describe: '-2 [host:port]: second of a pair, the other one is there' })
     .option('ssl', { type: 'boolean', describe: 'Speak TLS, with the certificates of PYROSSL_CERTDIR' })
+    .option('metrics', {
+      type: 'string',
+      describe: `[host:port]: serve numbers for Prometheus by HTTP [default: 127.0.0.1:${METRICS_PORT}]`,
+    })
     .option('verbose', { alias: 'v', type: 'boolean', describe: 'Say more' })
     .alias('h', 'help')
     .version(false)
@@ -100,6 +121,7 @@ function parser(args: readonly string[]) {
 /** What the command line asks for: what to start, and the passphrase if it is given there. */
 interface Arguments extends StartOptions {
   readonly identification: StarterOptions['identification'];
+  readonly metrics: { readonly host: string; readonly port: number } | undefined;
 }
 
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
@@ -121,6 +143,8 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     keep: options.keep,
     verbose: options.verbose,
     identification: options.identification,
+    metrics: metricsAddress(options.metrics),
+    countCalls: options.metrics !== undefined,
     ...pairing(options),
   };
 }
@@ -148,6 +172,18 @@ function reopenOnSignal(log: Log): void {
   });
 }
 
+async function serveMetrics(
+  starter: NameServerStarter,
+  address: NonNullable<Arguments['metrics']>,
+): Promise<MetricsServer> {
+  // Not before it is wanted: most name servers do without.
+  const { MetricsServer } = await import('../metrics/index.js');
+  return MetricsServer.start({ starter, ...address });
+}
+
+const addressText = ({ address, family, port }: AddressInfo): string =>
+  family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
+
 async function main(): Promise<void> {
   const options = await readArguments(process.argv.slice(2));
   if (options === undefined) return;
@@ -157,6 +193,8 @@ async function main(): Promise<void> {
   reopenOnSignal(log);
   const starter = new NameServerStarter({ config, log, print, identification });
   print('*** Pyro Name Server ***');
+  await using metrics = options.metrics && (await serveMetrics(starter, options.metrics));
+  if (metrics) print(`Metrics on: http://${addressText(metrics.listening)}/metrics`);
   await starter.start(options);
   stopOnSignals(starter);
   await starter.stopped;

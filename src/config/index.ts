@@ -6,3 +6,4 @@ export type { Config, ConfigItem, ConfigItemName } from './items.js';
 export { createLog, createUserLog, defaultLog, silentLog } from './log.js';
 export type { Log } from './log.js';
 export { printable } from './printable.js';
+export { VERSION } from './version.js';

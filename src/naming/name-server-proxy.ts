@@ -1,3 +1,4 @@
+import { Value } from 'typebox/value';
 import { defaultConfig, defaultLog } from '../config/index.js';
 import { ProtocolError } from '../errors.js';
 import { Name, type PyroURI } from '../names/index.js';
@@ -5,6 +6,7 @@ import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMe
 import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { PYROAdapter, uriFromPython, uriToPython, type AdapterOptions, type NameServerObject } from '../rpc/index.js';
 import type { ChangesSince, NameChange } from './change-feed.js';
+import { NameServerStatus } from './status.js';
 
 export interface NameServerProxyOptions extends AdapterOptions {
   /** The passphrase that the name server wants. */
@@ -129,6 +131,16 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
     return { position: Number(position), changes: requirePairs(changes).map(requireChange) };
   }
 
+  /**
+   * Asks one of our own name servers how it does.
+   * @throws RemoteError AttributeError where it is Pyro 3's, which has no such method
+   */
+  async _status(): Promise<NameServerStatus> {
+    const status = withTextKeys(await this.call('_status'));
+    if (!Value.Check(NameServerStatus, status)) throw unexpected();
+    return status;
+  }
+
   /** Asks it to shut down. @returns its answer */
   async _shutdown(): Promise<string> {
     return textOf(await this.call('_shutdown'));
@@ -191,6 +203,12 @@ function requireChange([operation, name, uri]: readonly PythonValue[]): NameChan
   const done = OPERATIONS.find((known) => known === operation);
   if (done === undefined) throw unexpected();
   return { operation: done, name: textOf(name), uri: uri === null ? undefined : textOf(uri) };
+}
+
+/** A dict as an object, and so are the dicts in it. */
+function withTextKeys(value: PythonValue): unknown {
+  if (!(value instanceof Map)) return value;
+  return Object.fromEntries([...value].map(([key, item]) => [textOf(key), withTextKeys(item)]));
 }
 
 const OPERATIONS = ['register', 'unregister', 'createGroup', 'deleteGroup', 'setMeta'] as const;

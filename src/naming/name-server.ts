@@ -20,6 +20,7 @@ import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './guards.js';
 import { inBatches, LongLists } from './long-lists.js';
+import type { NameServerStatus } from './status.js';
 import type { Twin } from './twin/index.js';
 
 /** What a name server object needs to know beside its namespace. */
@@ -38,6 +39,8 @@ export interface NameServerOptions {
   readonly operationGuard?: OperationGuard | undefined;
   /** Told of each change, for those who watch; the twin tells it of its own. */
   readonly changes?: ChangeFeed | undefined;
+  /** Says how the name server does: what `_status` answers, None without it. */
+  readonly status?: (() => Promise<NameServerStatus>) | undefined;
   /** The other name server, where this one is one of a pair. */
   readonly twin?: Twin | undefined;
 }
@@ -215,14 +218,15 @@ export class NameServer implements Servant, NameServerObject {
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
       // Not in Pyro 3: see docs/pyro-nsc.md.
       _changes: { parameters: ['since'], call: (since) => this.answerChanges(since) },
-      // Not in Pyro 3: see docs/pair.md.
-      _status: { parameters: [], call: () => this.answerStatus() },
+      // Not in Pyro 3: see docs/monitor.md.
+      _status: { parameters: [], call: () => this.options.status?.() ?? null },
       _shutdown: { parameters: [], call: () => this.answerShutdown() },
     };
     return new Map(Object.entries(methods));
   }
 
-  private hasMethod(name: string): boolean {
+  /** True if it can be called under this name. */
+  hasMethod(name: string): boolean {
     return this.methods.has(name) || this.options.twin?.has(name) === true;
   }
 
@@ -298,12 +302,6 @@ export class NameServer implements Servant, NameServerObject {
 
   private refuseSync(subject: string): never {
     throw new NamingError(`${subject} in 'primary' or 'secondary' mode`);
-  }
-
-  /** How this name server does: `role` single, primary or secondary, and of a pair `twin`, a TwinStatus as a dict. */
-  private answerStatus(): PythonWritable {
-    const { twin } = this.options;
-    return { role: twin?.role ?? 'single', twin: twin ? { ...twin.status() } : null };
   }
 
   private answerShutdown(): string {

@@ -3,7 +3,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
-import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
+import { defaultConfig, defaultLog, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
@@ -12,14 +12,18 @@ import {
   MemoryNamespace,
   openEtcdNamespace,
   type Namespace,
+  type StoreStatus,
 } from '../namespace/index.js';
 import { Daemon, resolveAddress } from '../rpc/index.js';
 import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
+import { CallCounts } from './call-counts.js';
 import { ChangeFeed } from './change-feed.js';
 import type { Guards, OperationGuard } from './guards.js';
 import { NameServerLocator } from './locator.js';
+import { NameCount } from './name-count.js';
 import { NameServer } from './name-server.js';
+import type { NameServerStatus } from './status.js';
 import { Twin, TwinFinder, type TwinAddress, type TwinRole } from './twin/index.js';
 
 const DEFAULT_DATABASE = 'Pyro_NS_database';
@@ -50,6 +54,8 @@ export interface StartOptions {
   /** Who may connect, and do what: see `loadGuards`. */
   readonly guards?: Partial<Guards> | undefined;
   readonly verbose?: boolean | undefined;
+  /** Count calls and how long they take: see `calls`. */
+  readonly countCalls?: boolean | undefined;
   /** Run as one of a pair. The ports and addresses of a secondary are the PYRO_NS2_* items. */
   readonly role?: TwinRole | undefined;
   /** Where the other one of the pair is; without it, it is looked for. */
@@ -86,7 +92,12 @@ export class NameServerStarter implements AsyncDisposable {
   private autoClean: AutoClean | undefined;
   private readonly options: Settings;
   private starting: Promise<PyroURI> | undefined;
+  private nameCount: NameCount | undefined;
+  /** What was asked of the name server, where that is counted. */
+  calls: CallCounts | undefined;
   private stopping: Promise<void> | undefined;
+  private readonly since = Date.now() / 1000;
+  private isStarted = false;
   private announceStart: () => void = () => undefined;
   private announceStop: () => void = () => undefined;
   private readonly started = new Promise<void>((resolve) => {
@@ -116,6 +127,7 @@ export class NameServerStarter implements AsyncDisposable {
       const uri = await this.starting;
       await this.twin?.start(uri);
       this.autoClean?.start();
+      this.isStarted = true;
       this.announceStart();
       return uri;
     } catch (error) {
@@ -149,6 +161,36 @@ export class NameServerStarter implements AsyncDisposable {
     const result = await Promise.race([...outcomes, late]);
     expiry.abort();
     return result;
+  }
+
+  /** How the name server does. @throws DaemonError where it does not run */
+  async status(): Promise<NameServerStatus> {
+    const { daemon, namespace, twin, autoClean, nameCount } = this;
+    if (daemon === undefined || namespace === undefined) throw new DaemonError('the name server is not running');
+    const { kind, problem, ...store } = namespace.status();
+    const { endpoint = null, awaySeconds = null } = 'endpoint' in store ? store : {};
+    return {
+      version: VERSION,
+      role: twin?.role ?? 'single',
+      since: this.since,
+      store: { kind, problem: problem ?? null, endpoint, awaySeconds },
+      names: (await nameCount?.get()) ?? null,
+      connections: daemon.connectionCounts,
+      autoCleaned: autoClean?.removed ?? 0,
+      twin: twin?.status() ?? null,
+    };
+  }
+
+  /** How the store does; undefined while the name server does not run. */
+  get storeStatus(): StoreStatus | undefined {
+    return this.namespace?.status();
+  }
+
+  /** Why clients are not served as they should be; undefined where all is well. */
+  get problem(): string | undefined {
+    if (this.stopping) return 'the name server shuts down';
+    if (!this.isStarted) return 'the name server is starting';
+    return this.storeStatus?.problem;
   }
 
   /** Stops: requests under way are answered, the port is free, the database is closed. */
@@ -333,6 +375,7 @@ export class NameServerStarter implements AsyncDisposable {
     const { protocol } = daemon;
     this.twin =
       this.finder && new Twin({ ...this.options, protocol, namespace, persistent, finder: this.finder, changes });
+    this.nameCount = new NameCount(namespace);
     const nameServer = new NameServer(namespace, {
       config,
       log,
@@ -341,6 +384,7 @@ export class NameServerStarter implements AsyncDisposable {
       ignoreShutdown: options.keep === true,
       // The reply to the request goes out first.
       onShutdown: () => setImmediate(() => void this.shutdown()),
+      status: () => this.status(),
       operationGuard: isOperationGuard(connectionGuard) ? connectionGuard : undefined,
       changes,
       twin: this.twin,
@@ -350,7 +394,8 @@ export class NameServerStarter implements AsyncDisposable {
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
     // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
-    return daemon.connectPersistent(nameServer, NAMESERVER_NAME);
+    if (options.countCalls === true) this.calls = new CallCounts(nameServer);
+    return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
   }
 
   private openDatabase(options: StartOptions): Promise<Namespace> {

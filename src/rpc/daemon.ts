@@ -22,7 +22,7 @@ import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { ObjBase } from './objects.js';
 import { isServant, Pickled, type Answer, type Servant } from './servant.js';
-import { TCPServer } from './tcp-server.js';
+import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
 
 /** What a daemon asks of a name server: a proxy of one, or the object itself in the name server's own process. */
@@ -169,6 +169,11 @@ export class Daemon implements AsyncDisposable {
   /** How many connections are open. */
   get connectionCount(): number {
     return this.tcpServer.connectionCount;
+  }
+
+  /** How many connections are open, and were accepted and refused since the start. */
+  get connectionCounts(): ConnectionCounts {
+    return this.tcpServer.connectionCounts;
   }
 
   /** The name server that objects with a name are registered with. */

@@ -23,6 +23,7 @@ export type { AttrProxy, Proxy, Untyped } from './proxy.js';
 export { noSuchAttribute, RemoteError } from './remote-error.js';
 export { Pickled } from './servant.js';
 export type { Answer, Servant } from './servant.js';
+export type { ConnectionCounts } from './tcp-server.js';
 export { fromPython, proxyFromPython, proxyToPython, toPython, uriFromPython, uriToPython } from './translation.js';
 export type { ProxyDescription, ProxyKind } from './translation.js';
 export { BasicSSLValidator, DefaultConnValidator } from './validators.js';

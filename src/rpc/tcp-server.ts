@@ -28,6 +28,16 @@ export interface TCPServerOptions {
   readonly handler: RequestHandler;
 }
 
+/** How many connections a daemon has and had. */
+export interface ConnectionCounts {
+  /** Open now, those among them that are just being judged. */
+  readonly open: number;
+  /** Since the start. */
+  readonly accepted: number;
+  /** Since the start: by the validator, or because what came was no handshake. */
+  readonly refused: number;
+}
+
 /**
  * Listens, lets a validator judge who connects, and hands on the requests of those let in.
  */
@@ -39,6 +49,8 @@ export class TCPServer implements GuardedDaemon {
   private readonly config: Config;
   private readonly log: Log;
   private bound: AddressInfo | undefined;
+  private accepted = 0;
+  private refused = 0;
 
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
@@ -61,6 +73,10 @@ export class TCPServer implements GuardedDaemon {
 
   get connectionCount(): number {
     return this.connections.size;
+  }
+
+  get connectionCounts(): ConnectionCounts {
+    return { open: this.connections.size, accepted: this.accepted, refused: this.refused };
   }
 
   get maxConnections(): number {
@@ -120,9 +136,11 @@ export class TCPServer implements GuardedDaemon {
       log.msg('TCPServer', 'removed connection', connection, '#conns=', connections.size);
     });
     if (await this.judge(connection)) {
+      this.accepted += 1;
       log.msg('TCPServer', 'new connection', connection, '#conns=', connections.size);
       connection.serve(options.handler);
     } else {
+      this.refused += 1;
       log.warn('TCPServer', 'connection not accepted:', connection);
     }
   }

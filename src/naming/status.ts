@@ -1,0 +1,41 @@
+import { Type, type Static } from 'typebox';
+
+/** How a name server does: what `_status` answers, as a dict, but for what it is told of a twin and what is counted. */
+export type NameServerStatus = Static<typeof NameServerStatus>;
+
+const Count = Type.Number({ minimum: 0 });
+const OptionalText = Type.Union([Type.String(), Type.Null()]);
+
+export const NameServerStatus = Type.Object({
+  /** Of this package. */
+  version: Type.String(),
+  role: Type.Union([Type.Literal('single'), Type.Literal('primary'), Type.Literal('secondary')]),
+  /** When the server was started, in seconds since 1970. */
+  since: Count,
+  store: Type.Object({
+    kind: Type.Union([Type.Literal('memory'), Type.Literal('directory'), Type.Literal('etcd')]),
+    /** Why names can't be read or changed as they should. */
+    problem: OptionalText,
+    /** Of a store in etcd: the member that is talked to, and for how many seconds etcd has been away. */
+    endpoint: OptionalText,
+    awaySeconds: Type.Union([Count, Type.Null()]),
+  }),
+  /** None where they could not be counted yet. */
+  names: Type.Union([Type.Object({ groups: Count, objects: Count }), Type.Null()]),
+  /** Those open now, and those accepted and refused since the start. */
+  connections: Type.Object({ open: Count, accepted: Count, refused: Count }),
+  /** How many entries of dead objects were removed (PYRO_NS_AUTOCLEAN). */
+  autoCleaned: Count,
+  /** The other one of a pair; None for a single server. */
+  twin: Type.Union([
+    Type.Object({
+      uri: OptionalText,
+      software: OptionalText,
+      state: Type.Union([Type.Literal('connected'), Type.Literal('merging'), Type.Literal('lost')]),
+      unconfirmed: Count,
+      mergeDue: Type.Boolean(),
+      problem: OptionalText,
+    }),
+    Type.Null(),
+  ]),
+});
