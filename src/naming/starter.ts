@@ -280,6 +280,10 @@ export class NameServerStarter implements AsyncDisposable {
   private async locateTwin(options: StartOptions, another: PyroURI | undefined): Promise<void> {
     const { role, twin } = options;
     if (role === undefined) return;
+    const database = this.databaseOf(options);
+    // Each would be told of changes that it has made already, and a resync would replace the names that both have.
+    if (isEtcdURL(database))
+      throw new NamingError('servers over etcd share their names, and make no pair (-1, -2)', database);
     const other = broadcastSettings(this.options.config, role === 'primary' ? 'secondary' : 'primary');
     const broadcast = (): Promise<PyroURI | undefined> => this.locate(options, other.port);
     this.finder = new TwinFinder({ ...this.options, protocol: protocolOf(options), role, address: twin, broadcast });

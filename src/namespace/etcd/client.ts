@@ -183,16 +183,18 @@ export class EtcdClient {
         if (member.left.aborted) throw new EtcdError(`${member.endpoint} was left`, 'unsent');
         const stream = member.client.makeBidiStreamRequest(WATCH.path, WATCH.encode, WATCH.decode, metadata);
         const ended = AbortSignal.any([signal, member.left]);
-        ended.addEventListener('abort', () => {
+        const end = (): void => {
+          reject(new EtcdError(signal.aborted ? 'the watch was ended' : `${member.endpoint} was left`, 'unknown'));
           stream.cancel();
-        });
-        if (ended.aborted) stream.cancel();
+        };
+        ended.addEventListener('abort', end);
+        if (ended.aborted) end();
         stream.on('data', onResponse);
         stream.on('error', (error: ServiceError) => {
-          reject(new EtcdError(error.details, 'unknown', error.code));
+          reject(errorOf(error, member.endpoint));
         });
         stream.on('end', () => {
-          reject(new EtcdError('the stream has ended', 'unknown'));
+          reject(new EtcdError(`${member.endpoint}: the stream has ended`, 'unknown'));
         });
         stream.write(request);
       });

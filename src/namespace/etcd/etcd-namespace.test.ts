@@ -182,6 +182,31 @@ describeWithEtcd('the namespace in etcd', () => {
       expect(one.resolveNow(named(':x'))).toBeUndefined();
     });
 
+    it('see a group with all its contents, or nothing of it, however large it was', async () => {
+      const [one, two] = [await openStore(), await openStore()];
+      const count = 5000;
+      await one.replace(
+        (async function* () {
+          const meta = { systemMeta: undefined, userMeta: null };
+          yield { ...meta, name: named(':G'), uri: undefined };
+          await Promise.resolve();
+          for (let index = 0; index < count; index += 1) yield { ...meta, name: named(`:G.object${index}`), uri };
+        })(),
+      );
+      await eventually(() => Promise.resolve(two.resolveNow(named(':G.object0')) !== undefined));
+      const sizes = new Set<number>();
+      const deleted = one.deleteGroup(named(':G'));
+      await eventually(() => {
+        sizes.add(two.health.names);
+        return Promise.resolve(two.resolveNow(named(':G.object0')) === undefined);
+      });
+      sizes.add(two.health.names);
+      await deleted;
+      // The root counts.
+      expect([...sizes]).toEqual([count + 2, 1]);
+      expect(await cluster.etcdctl('get', '--prefix', '--keys-only', `${prefix}/2/`)).not.toContain(':G');
+    });
+
     it('give a name to one of many, and say no to the others', async () => {
       const stores = await Promise.all([openStore(), openStore(), openStore()]);
       for (let round = 0; round < 10; round += 1) {

@@ -165,7 +165,8 @@ export class Feed {
       } catch (error) {
         this.announceWatch();
         if (this.closed) return;
-        if (!this.troubled) this.log.warn('EtcdNamespace', 'lost the watch, and looks for another:', error);
+        const reason = error instanceof EtcdError ? error.message : error;
+        if (!this.troubled) this.log.warn('EtcdNamespace', 'lost the watch, and looks for another:', reason);
         this.troubled = true;
         await pause(RETRY_PAUSE);
       }
