@@ -120,6 +120,18 @@ describe('a daemon that speaks TLS', () => {
     expect(warnings).toContainEqual(expect.stringMatching(/^certificate refused: 127\.0\.0\.1:\d+ none shown$/));
   });
 
+  test('refuses a client that resumes a session begun without a certificate', async () => {
+    const ca = readFileSync(join(directory, 'ca.pem'));
+    const options = { host: '127.0.0.1', port: daemon.port, ca };
+    let session: Buffer | undefined;
+    const first = connect(options).on('session', (begun: Buffer) => (session = begun));
+    expect(await text(first)).toBe('DENIED3');
+    let isResumed = false;
+    const second = connect({ ...options, session }, () => (isResumed = second.isSessionReused()));
+    expect(await text(second)).toBe('DENIED3');
+    expect(isResumed).toBe(true);
+  });
+
   test('refuses a client without TLS', async () => {
     const plain = `PYRO://127.0.0.1:${daemon.port}/${uri.objectID}`;
     const config = host('host', { PYRO_HANDSHAKE_TIMEOUT: '1' });

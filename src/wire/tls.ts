@@ -45,8 +45,10 @@ export function createTLSServer(certificates: Certificates, accept: (socket: Soc
  * undefined where it is good, or the connection is no TLS connection.
  */
 export function certificateProblem(socket: Socket): string | undefined {
-  if (!(socket instanceof TLSSocket) || socket.authorized) return undefined;
-  return Object.keys(socket.getPeerCertificate()).length === 0 ? 'none shown' : String(socket.authorizationError);
+  if (!(socket instanceof TLSSocket)) return undefined;
+  // First of all: who resumes a session that was begun without a certificate counts as authorized to OpenSSL.
+  if (Object.keys(socket.getPeerCertificate()).length === 0) return 'none shown';
+  return socket.authorized ? undefined : String(socket.authorizationError);
 }
 
 /** Why a connection failed, without what OpenSSL says of its own source. */
