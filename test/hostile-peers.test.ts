@@ -43,6 +43,8 @@ const BODIES: Record<string, (objectID: string) => Uint8Array> = {
   'a string of negative length': () => raw('\x80\x02T\xff\xff\xff\xffabc.'),
   'a number of a million digits': () => raw('L', '9'.repeat(1_000_000), 'L\n.'),
   'lists nested a million times': () => raw('\x80\x02', ']'.repeat(1_000_000), 'a'.repeat(999_999), '.'),
+  'five million dicts': (objectID) =>
+    raw(`\x80\x02(U${String.fromCharCode(objectID.length)}${objectID}U\x07setMetaK\0(${'}'.repeat(5_000_000)}tt.`),
   'tuples that double forty times': () => raw('\x80\x02N', '2\x86'.repeat(40), '.'),
   'a call of os.system': () => raw("cos\nsystem\n(S'touch /tmp/pyro-ns-was-here'\ntR."),
   'a call of eval': () => raw('c__builtin__\neval\n(S\'__import__("os").abort()\'\ntR.'),

@@ -2,8 +2,8 @@
 // replies are counted by their headers, and nothing is allocated per request.
 //
 // The argument is JSON: { host, port, objectID, connections, inFlight, method, args, warmUpMs, measureMs } for calls
-// without end, or { ..., each } for `each` calls per connection; `%` in an argument is then a number, another for each
-// call. Prints JSON: { calls, ms, bodySize }; bodySize is the size of all replies' bodies, or -1 where they differ.
+// without end, or { ..., each } for `each` calls per connection; `%` in an argument is a number of eight digits, another
+// for each call, `%group` its first five and `%member` its last three. Prints JSON: { calls, ms, bodySize }; bodySize is the size of all replies' bodies, or -1 where they differ.
 import { connect } from 'node:net';
 import { CHALLENGE_SIZE, connectFrame, FrameCounter, GRANTED, request } from './frames.mjs';
 
@@ -14,7 +14,10 @@ function requestsOf(connection) {
   const count = job.each ?? job.inFlight;
   const encoded = Array.from({ length: count }, (_, call) => {
     const number = String(connection * count + call).padStart(8, '0');
-    return request(job.objectID, job.method, ...job.args.map((text) => text.replace('%', number)));
+    const filled = job.args.map((text) =>
+      text.replace('%group', number.slice(0, 5)).replace('%member', number.slice(5)).replace('%', number),
+    );
+    return request(job.objectID, job.method, ...filled);
   });
   return { bytes: Buffer.concat(encoded), length: encoded[0].length, count };
 }

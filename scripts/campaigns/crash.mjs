@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { NameServerProxy, ProtocolError, PyroURI, silentLog } from '../../dist/index.js';
 import { NameServerProcess, ours } from '../../test/support/name-server-process.mjs';
+import { randomNumbers } from './random.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -25,17 +26,6 @@ const START_LIMIT_MS = 1000;
 const ROUND_MS = 400;
 const GROUPS = 3;
 const OBJECTS = 6;
-
-/** The same numbers from the same seed: mulberry32. */
-function randomNumbers(seed) {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
 
 const random = randomNumbers(Number(options.seed));
 

@@ -141,7 +141,12 @@ const OWN_ITEMS = {
   PYRO_NS_MAX_MESSAGE_SIZE: item(bytes, 16 * MiB, 'Largest message to the name server, as sent and decompressed.'),
   PYRO_NS_TWIN_QUEUE: item(integer(1), 10_000, 'Changes that may wait for the twin; beyond, all names are exchanged.'),
   PYRO_MAX_PICKLE_DEPTH: item(integer(10, 10_000), 500, 'How deep the values in a message may be nested.'),
-  PYRO_MAX_PICKLE_OBJECTS: item(integer(1), 10_000_000, 'How many values a message may hold.'),
+  PYRO_MAX_PICKLE_OBJECTS: item(
+    integer(1),
+    10_000_000,
+    'How many containers, memo entries, and members of one tuple a message may hold.',
+  ),
+  PYRO_NS_MAX_PICKLE_OBJECTS: item(integer(1), 100_000, 'The same of a message to the name server.'),
   PYRO_MAX_UNSENT_SIZE: item(
     bytes,
     MiB,

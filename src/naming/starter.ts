@@ -357,6 +357,7 @@ export class NameServerStarter implements AsyncDisposable {
         norange: true,
         exactValues: true,
         maxMessageSize: config.PYRO_NS_MAX_MESSAGE_SIZE,
+        maxPickleObjects: config.PYRO_NS_MAX_PICKLE_OBJECTS,
       });
       return this.daemon;
     } catch (error) {

@@ -49,6 +49,8 @@ export interface DaemonOptions {
   readonly log?: Log | undefined;
   /** The largest message taken, in bytes, compressed or not; PYRO_MAX_MESSAGE_SIZE and PYRO_MAX_INFLATED_SIZE by default. */
   readonly maxMessageSize?: number | undefined;
+  /** How many containers, memo entries and members of one tuple a message may hold; PYRO_MAX_PICKLE_OBJECTS by default. */
+  readonly maxPickleObjects?: number | undefined;
   /**
    * Give objects arguments that are written again as they came: ASCII unicode and whole floats keep their type. Else
    * they are the strings and numbers that programs expect.
@@ -66,6 +68,7 @@ interface Settings {
   readonly certificates: Certificates | undefined;
   readonly exactValues: boolean;
   readonly limits: FrameLimits;
+  readonly maxPickleObjects: number;
 }
 
 interface Implementation {
@@ -96,7 +99,7 @@ export class Daemon implements AsyncDisposable {
   private reaper: NodeJS.Timeout | undefined;
 
   private constructor(settings: Settings) {
-    const { config, log, exactValues } = settings;
+    const { config, log, exactValues, maxPickleObjects } = settings;
     this.protocol = settings.protocol;
     this.hostname = settings.hostname;
     this.address = settings.address;
@@ -105,7 +108,9 @@ export class Daemon implements AsyncDisposable {
     this.exactValues = exactValues;
     this.reading = {
       depth: config.PYRO_MAX_PICKLE_DEPTH,
-      objects: config.PYRO_MAX_PICKLE_OBJECTS,
+      objects: maxPickleObjects,
+      memo: maxPickleObjects,
+      stack: maxPickleObjects,
       views: true,
       ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
     };
@@ -138,6 +143,7 @@ export class Daemon implements AsyncDisposable {
         maxBodySize: options.maxMessageSize ?? config.PYRO_MAX_MESSAGE_SIZE,
         maxInflatedSize: options.maxMessageSize ?? config.PYRO_MAX_INFLATED_SIZE,
       },
+      maxPickleObjects: options.maxPickleObjects ?? config.PYRO_MAX_PICKLE_OBJECTS,
     });
     const first = options.port ?? config.PYRO_PORT;
     const tries = options.norange === true ? 1 : config.PYRO_PORT_RANGE;

@@ -51,10 +51,14 @@ export class ReadCache<Value extends object> {
 
   /** What is known without a look at the disk. */
   get(key: string): Value | undefined {
-    const kept = this.kept.get(key);
-    if (kept === undefined || !kept.ground.trusted || performance.now() >= kept.until) return undefined;
-    this.hits += 1;
-    return kept.value;
+    const value = believed(this.kept.get(key));
+    if (value !== undefined) this.hits += 1;
+    return value;
+  }
+
+  /** As `get`, for those who ask for everything: what is used least stays what is forgotten first. */
+  peek(key: string): Value | undefined {
+    return believed(this.kept.peek(key));
   }
 
   /** What is known, or else is read: once for all who ask at the same time. */
@@ -88,6 +92,11 @@ export class ReadCache<Value extends object> {
   doubt(): void {
     this.underway.clear();
   }
+}
+
+/** What is kept, if it still counts. */
+function believed<Value>(kept: Kept<Value> | undefined): Value | undefined {
+  return kept !== undefined && kept.ground.trusted && performance.now() < kept.until ? kept.value : undefined;
 }
 
 /** How many directories' unusual spellings are remembered: next to nothing, as there are hardly ever any. */

@@ -170,7 +170,9 @@ export class DirectoryNamespace implements Namespace {
   async *flatlist(): AsyncGenerator<readonly (readonly [Name, PyroURI])[]> {
     for await (const members of this.walk()) {
       const objects = members.filter(({ type }) => type === OBJECT);
-      const uris = await Promise.all(objects.map(({ path }) => this.readMember(path)));
+      const uris = await Promise.all(
+        objects.map(async ({ name, path }) => this.cache.uris.peek(name.toString()) ?? this.readMember(path)),
+      );
       yield objects.flatMap(({ name }, index) => {
         const uri = uris[index];
         return uri === undefined ? [] : [[name, uri] as const];
