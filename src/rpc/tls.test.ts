@@ -13,6 +13,12 @@ import { Daemon } from './daemon.js';
 import { getProxyForURI } from './proxy.js';
 import { BasicSSLValidator, DefaultConnValidator } from './validators.js';
 
+/** Lets in everybody that it is asked about. */
+class Careless extends DefaultConnValidator {
+  override acceptHost = () => undefined;
+  override acceptIdentification = () => undefined;
+}
+
 let directory: string;
 
 /** The configuration of a host with that certificate, which trusts that authority. */
@@ -108,10 +114,6 @@ describe('a daemon that speaks TLS', () => {
   });
 
   test('refuses a client without a certificate, whatever the validator says', async () => {
-    class Careless extends DefaultConnValidator {
-      override acceptHost = () => undefined;
-      override acceptIdentification = () => undefined;
-    }
     daemon.setNewConnectionValidator(new Careless());
     const ca = readFileSync(join(directory, 'ca.pem'));
     const client = connect({ host: '127.0.0.1', port: daemon.port, ca });
@@ -123,6 +125,7 @@ describe('a daemon that speaks TLS', () => {
   test('refuses a client that resumes a session begun without a certificate', async () => {
     const ca = readFileSync(join(directory, 'ca.pem'));
     const options = { host: '127.0.0.1', port: daemon.port, ca };
+    daemon.setNewConnectionValidator(new Careless());
     let session: Buffer | undefined;
     const first = connect(options).on('session', (begun: Buffer) => (session = begun));
     expect(await text(first)).toBe('DENIED3');
