@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EtcdCluster, lacksEtcd } from '../../../test/support/etcd-cluster.mjs';
-import { silentLog } from '../../config/index.js';
+import { etcdOptions } from '../../../test/support/etcd-options.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
 import { collect } from '../namespace.model.js';
 import type { NamespaceEntry, SystemMeta } from '../namespace.js';
@@ -21,17 +21,7 @@ let prefixes = 0;
 let opened: EtcdNamespace[] = [];
 
 async function openStore(options: Partial<EtcdOptions> = {}): Promise<EtcdNamespace> {
-  const namespace = await EtcdNamespace.open({
-    endpoints: cluster.members.map(({ endpoint }) => endpoint),
-    prefix,
-    tls: undefined,
-    user: undefined,
-    read: 'cached',
-    staleSeconds: 60,
-    timeoutSeconds: 10,
-    log: silentLog,
-    ...options,
-  });
+  const namespace = await EtcdNamespace.open(etcdOptions(cluster, { prefix, ...options }));
   opened.push(namespace);
   return namespace;
 }

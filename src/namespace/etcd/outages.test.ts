@@ -2,8 +2,8 @@
 import { setImmediate as othersRan } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { EtcdCluster, lacksEtcd } from '../../../test/support/etcd-cluster.mjs';
+import { etcdOptions } from '../../../test/support/etcd-options.js';
 import { SeverableProxy } from '../../../test/support/severable-proxy.js';
-import { silentLog } from '../../config/index.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { expectRefusal } from '../namespace.suite.js';
 import type { EtcdOptions } from './etcd-namespace.js';
@@ -21,17 +21,8 @@ describeWithEtcd('when etcd', () => {
 
   /** Opens a store; `endpoints` are the proxies by default, the first of which it talks to. */
   async function open(options: Partial<EtcdOptions> = {}): Promise<EtcdNamespace> {
-    const namespace = await EtcdNamespace.open({
-      endpoints: proxies.map(({ endpoint }) => endpoint),
-      prefix: '/pyro',
-      tls: undefined,
-      user: undefined,
-      read: 'cached',
-      staleSeconds: 60,
-      timeoutSeconds: 10,
-      log: silentLog,
-      ...options,
-    });
+    const endpoints = proxies.map(({ endpoint }) => endpoint);
+    const namespace = await EtcdNamespace.open(etcdOptions(cluster, { endpoints, ...options }));
     opened.push(namespace);
     return namespace;
   }
