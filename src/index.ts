@@ -28,6 +28,8 @@ export {
 } from './namespace/index.js';
 export {
   BCReqValidator,
+  getAttrProxyForURI,
+  getProxyForURI,
   loadGuards,
   NameServerLocator,
   NameServerProxy,
@@ -77,9 +79,7 @@ export {
   DefaultConnValidator,
   DynamicProxy,
   DynamicProxyWithAttrs,
-  getAttrProxyForURI,
   getCaller,
-  getProxyForURI,
   keywords,
   ObjBase,
   Pickled,
@@ -93,6 +93,7 @@ export {
   type GuardedDaemon,
   type InvocationOptions,
   type Keywords,
+  type Locate,
   type NameServerObject,
   type Proxy,
   type RemoteAccess,

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { PyroURI } from '../names/index.js';
+import { Daemon } from '../rpc/index.js';
 import { NameServerLocator } from './locator.js';
+import { getAttrProxyForURI, getProxyForURI } from './proxies.js';
 import { NameServerStarter } from './starter.js';
 import { watch } from './watch.js';
 
@@ -98,6 +100,44 @@ describe('the locator', () => {
     await expect(locator().resolvePYRONAME('PYRONAME://')).rejects.toThrow('invalid URI format');
     config = newConfig({ PYRO_NS_HOSTNAME: '127.0.0.1', PYRO_NS_PORT: String(uri.port) });
     expect(await locator().resolvePYRONAME('PYRONAME://:Default.a')).toEqual(uri);
+  });
+});
+
+describe('a proxy by PYRONAME', () => {
+  test('finds its object, and finds it again where it has moved', async () => {
+    const { port } = uri;
+    await using nameServer = await locator().getNS({ host: '127.0.0.1', port });
+    const serve = async (greeting: string): Promise<Daemon> => {
+      const daemon = await Daemon.start({ config, log: silentLog, host: '127.0.0.1', port: 0, norange: true });
+      daemon.useNameServer(nameServer);
+      await daemon.connectPersistent({ greet: () => greeting, same: (value: unknown) => value }, 'greeter');
+      return daemon;
+    };
+    const first = await serve('hello');
+    await using greeter = getProxyForURI<{ greet(): string; same(value: unknown): unknown }>(
+      `PYRONAME://localhost:${port}/greeter`,
+      { config, log: silentLog },
+    );
+    expect(String(greeter.URI)).toBe(`PYRONAME://localhost:${port}/greeter`);
+    await expect(greeter.same(greeter._copy())).rejects.toThrow('bind the proxy before it is passed on');
+    expect(await greeter.greet()).toBe('hello');
+    expect(String(greeter.URI)).toMatch(`PYRO://127.0.0.1:${first.port}/`);
+    // What it is given is another proxy, that is not found by this name.
+    const own = await greeter.same(getProxyForURI(uri));
+    expect(String(own)).toBe(`<DynamicProxy for ${uri.toString()}>`);
+    await first.shutdown();
+    await using second = await serve('hello from elsewhere');
+    expect(await greeter.greet()).toBe('hello from elsewhere');
+    expect(greeter.URI.port).toBe(second.port);
+    await nameServer.unregister('greeter');
+    await expect(greeter._copy().greet()).rejects.toThrow('name not found');
+  });
+
+  test('reads attributes, and may lead nowhere', async () => {
+    config = newConfig({ PYRO_NS_HOSTNAME: '127.0.0.1', PYRO_NS_PORT: '1' });
+    const thing = getAttrProxyForURI('PYRONAME://thing', { config, log: silentLog });
+    await expect(thing._getAttribute('colour')).rejects.toThrow('could not find NameServer');
+    expect(() => getProxyForURI('PYRONAME://')).toThrow('invalid URI format');
   });
 });
 

@@ -10,6 +10,7 @@ export { NameServer } from './name-server.js';
 export type { NameServerOptions } from './name-server.js';
 export { NameServerProxy } from './name-server-proxy.js';
 export type { NameServerProxyOptions } from './name-server-proxy.js';
+export { getAttrProxyForURI, getProxyForURI } from './proxies.js';
 export { NameServerStarter } from './starter.js';
 export type { StarterOptions, StartOptions } from './starter.js';
 export { DURATION_BOUNDS } from './call-counts.js';

@@ -111,9 +111,7 @@ export class NameServerLocator {
    * @throws URIError where it is no such URI; NamingError where the name server or the name can't be found
    */
   async resolvePYRONAME(uri: string): Promise<PyroURI> {
-    const [, ssl, host, port, name] = PYRONAME.exec(uri) ?? [];
-    if (name === undefined) throw new URIError('invalid URI format');
-    const where = { host, port: port === undefined ? undefined : Number(port), ssl: ssl !== undefined };
+    const { name, ...where } = readPYRONAME(uri);
     await using nameServer = await this.getNS(where);
     return await nameServer.resolve(name);
   }
@@ -299,4 +297,13 @@ async function requireAddress(address: string): Promise<void> {
     if (error instanceof URIError) throw new NamingError(`invalid broadcast address '${address}'`);
     throw error;
   }
+}
+
+/** Takes a URI `PYRONAME://[host[:port]/]name` apart. @throws URIError where it is none */
+export function readPYRONAME(
+  uri: string,
+): Pick<Whereabouts, 'host' | 'port'> & { readonly ssl: boolean; readonly name: string } {
+  const [, ssl, host, port, name] = PYRONAME.exec(uri) ?? [];
+  if (name === undefined) throw new URIError('invalid URI format');
+  return { host, port: port === undefined ? undefined : Number(port), ssl: ssl !== undefined, name };
 }

@@ -31,6 +31,9 @@ const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
 const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number', views: true };
 const EXACT: PickleReadOptions = { views: true };
 
+/** Finds out where an object is: asked for each new connection. */
+export type Locate = () => Promise<PyroURI>;
+
 /** The protocols that lead to an object that can be called, by what they become once it is found. */
 const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
   ['PYRO', 'PYRO'],
@@ -52,7 +55,6 @@ export class PYROAdapter {
   /** The methods that are called without waiting for them, nor for their errors. */
   readonly onewayMethods = new Set<string>();
   private readonly config: Config;
-  private readonly protocol: ObjectProtocol;
   private uri: PyroURI;
   /** How long connecting, and any one call, may take, in seconds; null for ever. */
   timeout: number | null = null;
@@ -61,21 +63,28 @@ export class PYROAdapter {
   private binding: Promise<ClientConnection> | undefined;
   private connection: ClientConnection | undefined;
 
-  /** @throws ProtocolError `unsupported protocol` where the URI leads to no object that can be called */
+  /**
+   * @param locate where the URI does not lead to the object by itself: what does
+   * @throws ProtocolError `unsupported protocol` where the URI leads to no object that can be called
+   */
   constructor(
     uri: PyroURI,
     readonly options: AdapterOptions = {},
+    private readonly locate?: Locate,
   ) {
-    const protocol = PROTOCOLS.get(uri.protocol);
-    if (protocol === undefined) throw new ProtocolError('unsupported protocol', uri.protocol);
-    this.protocol = protocol;
+    if (locate === undefined) protocolOf(uri);
     this.config = options.config ?? defaultConfig();
     this.uri = uri;
   }
 
-  /** Where calls go to. A PYROLOC URI becomes that of the object it names, once it is bound. */
+  /** Where calls go to. A PYROLOC or PYRONAME URI becomes that of the object it names, once it is bound. */
   get URI(): PyroURI {
     return this.uri;
+  }
+
+  /** False where it is still to be found out where the object is. */
+  get isLocated(): boolean {
+    return PROTOCOLS.has(this.uri.protocol);
   }
 
   /** The passphrase that servers are told of (never itself); null for none. For the next connection. */
@@ -175,7 +184,7 @@ export class PYROAdapter {
 
   /** An adapter of the same URI, with the same settings and a connection of its own. */
   copy(): PYROAdapter {
-    const copy = new PYROAdapter(this.uri, this.options);
+    const copy = new PYROAdapter(this.uri, this.options, this.locate);
     copy.setMungedIdentification(this.#identification);
     copy.timeout = this.timeout;
     copy.setOneway([...this.onewayMethods]);
@@ -209,7 +218,9 @@ export class PYROAdapter {
   }
 
   private async connect(): Promise<ClientConnection> {
-    const { config, validator, uri } = this;
+    const { config, validator } = this;
+    const uri = (await this.locate?.()) ?? this.uri;
+    const protocol = protocolOf(uri);
     const identification = this.#identification;
     const connection = await ClientConnection.open(uri.address, uri.port, {
       compression: config.PYRO_COMPRESSION,
@@ -217,18 +228,18 @@ export class PYROAdapter {
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
       handshakeTimeout: (this.timeout ?? config.PYRO_HANDSHAKE_TIMEOUT) * 1000,
-      tls: this.protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
+      tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
     });
     forgotten.register(this, connection, connection);
     void connection.closed.then(() => forgotten.unregister(connection));
     this.log.msg('PYROAdapter', 'connected to', uri);
-    if (uri.protocol !== this.protocol) this.uri = await this.resolvePYROLOC(connection, uri);
+    this.uri = uri.protocol === protocol ? uri : await this.resolvePYROLOC(connection, uri, protocol);
     return connection;
   }
 
   /** Asks the daemon for the object that it knows by the name in the URI. */
-  private async resolvePYROLOC(connection: ClientConnection, uri: PyroURI): Promise<PyroURI> {
+  private async resolvePYROLOC(connection: ClientConnection, uri: PyroURI, protocol: ObjectProtocol): Promise<PyroURI> {
     this.log.msg('PYROAdapter', 'resolving PYROLOC name:', uri.objectID);
     try {
       const body = encodeRequest({
@@ -241,7 +252,7 @@ export class PYROAdapter {
       const reply = decodeReply(await connection.call(body, { timeout: (this.timeout ?? 0) * 1000 }), PLAIN);
       if ('exception' in reply) throw errorOf(reply.exception);
       if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
-      return new PyroURI(this.protocol, uri.address, uri.port, reply.value);
+      return new PyroURI(protocol, uri.address, uri.port, reply.value);
     } catch (error) {
       connection.destroy();
       throw error;
@@ -251,6 +262,13 @@ export class PYROAdapter {
   private get log(): Log {
     return this.options.log ?? defaultLog();
   }
+}
+
+/** How the object is called that a URI leads to. @throws ProtocolError `unsupported protocol` */
+function protocolOf({ protocol }: PyroURI): ObjectProtocol {
+  const found = PROTOCOLS.get(protocol);
+  if (found === undefined) throw new ProtocolError('unsupported protocol', protocol);
+  return found;
 }
 
 /** The promise's outcome, or the signal's reason where that comes first. */

@@ -1,8 +1,9 @@
 import { inspect } from 'node:util';
+import { ProtocolError } from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import type { PythonInstance } from '../pickle/index.js';
 import { RequestFlag } from '../wire/index.js';
-import { PYROAdapter, type AdapterOptions, type InvocationOptions } from './adapter.js';
+import { PYROAdapter, type AdapterOptions, type InvocationOptions, type Locate } from './adapter.js';
 import { RemoteError } from './remote-error.js';
 import {
   allToPython,
@@ -64,9 +65,10 @@ export type AttrProxy<Remote extends object = Untyped> = DynamicProxyWithAttrs &
 export function getProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
   options?: AdapterOptions,
+  locate?: Locate,
 ): Proxy<Remote>;
-export function getProxyForURI(uri: PyroURI | string, options?: AdapterOptions): DynamicProxy {
-  return remote(new DynamicProxy(adapterOf(uri, options)));
+export function getProxyForURI(uri: PyroURI | string, options?: AdapterOptions, locate?: Locate): DynamicProxy {
+  return remote(new DynamicProxy(adapterOf(uri, options, locate)));
 }
 
 /**
@@ -76,9 +78,14 @@ export function getProxyForURI(uri: PyroURI | string, options?: AdapterOptions):
 export function getAttrProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
   options?: AdapterOptions,
+  locate?: Locate,
 ): AttrProxy<Remote>;
-export function getAttrProxyForURI(uri: PyroURI | string, options?: AdapterOptions): DynamicProxyWithAttrs {
-  return remote(new DynamicProxyWithAttrs(adapterOf(uri, options)));
+export function getAttrProxyForURI(
+  uri: PyroURI | string,
+  options?: AdapterOptions,
+  locate?: Locate,
+): DynamicProxyWithAttrs {
+  return remote(new DynamicProxyWithAttrs(adapterOf(uri, options, locate)));
 }
 
 /** Makes a proxy of one that was pickled: with the identification, the timeout and the one-way methods it came with. */
@@ -171,9 +178,13 @@ export class DynamicProxy implements Translatable, AsyncDisposable {
     return fromPython(value, (description) => receivedProxy(description, adapter.options));
   }
 
-  /** Travels without its identification, which is as good as a passphrase. */
+  /**
+   * Travels without its identification, which is as good as a passphrase.
+   * @throws ProtocolError where it doesn't know yet where its object is
+   */
   [asPython](): PythonInstance {
     const { URI: uri, adapter } = this;
+    if (!adapter.isLocated) throw new ProtocolError('bind the proxy before it is passed on', uri.toString());
     const { timeout, onewayMethods } = adapter;
     const identification = new Uint8Array();
     return proxyToPython({ kind: this._kind, uri, identification, timeout, onewayMethods: [...onewayMethods] });
@@ -225,8 +236,12 @@ export class DynamicProxyWithAttrs extends DynamicProxy {
 /** What `_r_ha` answers for an attribute; 1 is a method. */
 const REMOTE_ATTRIBUTE = 2;
 
-function adapterOf(uri: PyroURI | string, options: AdapterOptions | undefined): PYROAdapter {
-  return new PYROAdapter(typeof uri === 'string' ? PyroURI.parse(uri) : uri, options);
+function adapterOf(
+  uri: PyroURI | string,
+  options: AdapterOptions | undefined,
+  locate: Locate | undefined,
+): PYROAdapter {
+  return new PYROAdapter(typeof uri === 'string' ? PyroURI.parse(uri) : uri, options, locate);
 }
 
 /** Makes names that are not the proxy's own lead to the remote object. */

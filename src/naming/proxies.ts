@@ -1,0 +1,40 @@
+import { defaultConfig } from '../config/index.js';
+import { PyroURI } from '../names/index.js';
+import * as rpc from '../rpc/index.js';
+import type { AdapterOptions, AttrProxy, Locate, Proxy, Untyped } from '../rpc/index.js';
+import { NameServerLocator, readPYRONAME } from './locator.js';
+
+/** Stands for the host in a URI that has none: whichever name server is found. */
+const ANY_HOST = '*';
+
+/**
+ * Makes a proxy of the object that a URI leads to: PYRO, PYROLOC, PYRONAME, or one of their TLS forms. It connects when it is first
+ * used. One by PYRONAME asks the name server at each new connection, so it finds an object that has moved.
+ * @throws URIError where the URI is none; ProtocolError `unsupported protocol`
+ */
+export function getProxyForURI<Remote extends object = Untyped>(
+  uri: PyroURI | string,
+  options?: AdapterOptions,
+): Proxy<Remote> {
+  const [target, locate] = targetOf(uri, options);
+  return rpc.getProxyForURI<Remote>(target, options, locate);
+}
+
+/** As `getProxyForURI`; through this proxy the object's attributes can be read and set too. */
+export function getAttrProxyForURI<Remote extends object = Untyped>(
+  uri: PyroURI | string,
+  options?: AdapterOptions,
+): AttrProxy<Remote> {
+  const [target, locate] = targetOf(uri, options);
+  return rpc.getAttrProxyForURI<Remote>(target, options, locate);
+}
+
+/** What a proxy is made of: a URI, and what finds the object where the URI only names it. */
+function targetOf(uri: PyroURI | string, options: AdapterOptions = {}): [uri: PyroURI | string, locate?: Locate] {
+  const text = String(uri);
+  if (!text.startsWith('PYRONAME')) return [uri];
+  const { host = ANY_HOST, port, ssl, name } = readPYRONAME(text);
+  const { config = defaultConfig() } = options;
+  const target = new PyroURI(ssl ? 'PYRONAMESSL' : 'PYRONAME', host, port ?? config.PYRO_NS_PORT, name);
+  return [target, () => new NameServerLocator(options).resolvePYRONAME(text)];
+}
