@@ -85,6 +85,12 @@ test('an object is guarded by a passphrase and by certificates, made as the page
   }
 });
 
+test('a program starts a name server of its own', async () => {
+  const program = fileURLToPath(docs('examples/in-a-program.mjs'));
+  const { stdout } = await run(process.execPath, [program], { cwd: nameServer.storage });
+  expect(stdout).toContain('Name Server started.\nregistered PYRO://127.0.0.1:7766/one\n');
+});
+
 describe('pages show what runs', () => {
   test.each([
     ['serve.md', 'thermometer-server.mjs'],
@@ -92,6 +98,9 @@ describe('pages show what runs', () => {
     ['restart.md', 'counter-server.mjs'],
     ['secure-objects.md', 'safe-server.mjs'],
     ['secure-objects.md', 'safe-client.mjs', 1],
+    ['start.md', 'in-a-program.mjs'],
+    ['security.md', 'plugins.mjs', 1],
+    ['security.md', 'permissions.mjs', 2],
   ])('%s: %s', (page, program, index = 0) => {
     const programs = Array.from(readFileSync(docs(page), 'utf8').matchAll(/```js\n([^]*?)```/g), ([, shown]) => shown);
     const { [index]: shown = '' } = programs;

@@ -1,6 +1,10 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { InteractiveProgram } from './support/interactive-program.js';
 import { NameServerProcess, ours } from './support/name-server-process.mjs';
 import { ConnectionEnded, NameServerClient } from './support/name-server-client.js';
 
@@ -49,5 +53,15 @@ describe('pyro-ns under load', () => {
     const registered = await reader.flatlist();
     expect(acknowledged.filter((name) => !registered.has(name)).slice(0, 3)).toEqual([]);
     reader.close();
+  });
+
+  test('goes on when nobody reads what it prints', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'pyro-ns-unread-'));
+    const command = [...ours.command, '-n', '127.0.0.1', '-p', '0', '-r'];
+    const unread = InteractiveProgram.start(command, { cwd: directory });
+    await unread.until('Name Server started.');
+    unread.closeOutput();
+    expect(await unread.stop('SIGTERM')).toMatchObject({ status: 0, stderr: '' });
+    rmSync(directory, { recursive: true });
   });
 });

@@ -153,6 +153,9 @@ const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
 
+// Whoever read what is printed may be gone, such as a terminal: the name server goes on.
+process.stdout.on('error', () => undefined);
+
 function stopOnSignals(starter: NameServerStarter): void {
   const stop = (): void => {
     print('Shutting down on user break signal.');

@@ -183,7 +183,7 @@ export class NameServerLocator {
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.log.warn('NameServerLocator', 'network error:', error);
-      where.trace?.(`Locator: network error: ${error.args.join(': ')}`);
+      where.trace?.(`Locator: ${error.args.join(': ')}`);
       throw error;
     }
   }

@@ -85,6 +85,11 @@ export class InteractiveProgram {
     for (const line of lines) this.child.stdin?.write(`${line}\n`);
   }
 
+  /** Lets nobody read what it says from now on. */
+  closeOutput(): void {
+    this.child.stdout?.destroy();
+  }
+
   /** Waits until it says more, which is false: it hasn't ended. */
   private async more(): Promise<false> {
     await once(this.child.stdout ?? this.child, 'data');
