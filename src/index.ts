@@ -12,11 +12,16 @@ export {
 export * from './errors.js';
 export { Name, newGUID, PyroURI, INTERNAL_DAEMON_GUID, NAMESERVER_NAME, type ObjectProtocol } from './names/index.js';
 export {
+  checkDatabase,
   DirectoryNamespace,
   GROUP,
   MemoryNamespace,
   OBJECT,
+  type CheckOptions,
+  type CheckReport,
+  type DamageKind,
   type DirectoryOptions,
+  type Finding,
   type ListEntry,
   type Namespace,
   type NamespaceEntry,

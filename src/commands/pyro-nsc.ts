@@ -10,6 +10,7 @@ import { NameServerLocator, watch, WILL_SHUT_DOWN, type WatchEvent, type Whereab
 import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
 import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNames } from './nsc/completion.js';
+import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js';
 import { Output } from './nsc/output.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
 
@@ -28,7 +29,7 @@ const COMPLETION_PATIENCE = { PYRO_BC_RETRIES: 0, PYRO_BC_TIMEOUT: 0.5, PYRO_HAN
 
 /** The commands, as they are written, with what they do. */
 const COMMAND_LINES: readonly [
-  command: CommandName | 'watch' | 'shutdown' | 'completion',
+  command: CommandName | 'watch' | 'status' | 'prune' | 'check' | 'shutdown' | 'completion',
   args: string,
   meaning: string,
 ][] = [
@@ -44,6 +45,9 @@ const COMMAND_LINES: readonly [
   ['showmeta', '<names..>', 'Show the metadata of objects and groups'],
   ['setmeta', '<name> <metadata>', "Set an object's or a group's metadata to a text"],
   ['watch', '', 'Show changes as they happen, until interrupted'],
+  ['status', '', 'Show how a pyro-ns does: store, names, connections, twin'],
+  ['prune', '', 'Show the entries of dead objects, and remove them'],
+  ['check', '[directory]', 'Find what is wrong in a database directory, with no server at work in it'],
   ['resync', '', 'Let a paired name server copy all names from the other one'],
   ['shutdown', '', 'Stop the name server'],
   ['completion', '[shell]', 'Print a script for ~/.bashrc or ~/.zshrc that completes commands, options and names'],
@@ -110,6 +114,9 @@ const OPTIONS = {
     coerce: seconds,
     describe: 'For watch: seconds between two looks at a name server of Pyro 3',
   },
+  repair: { type: 'boolean', describe: 'For check: move aside what is wrong' },
+  yes: { type: 'boolean', describe: 'For prune: remove without asking' },
+  unreachable: { type: 'boolean', describe: "For prune: take what can't be reached for dead" },
 } as const satisfies Record<string, Options>;
 
 function parser(args: readonly string[]) {
@@ -142,6 +149,8 @@ interface Arguments {
   readonly identification: string | undefined;
   readonly interval: number;
   readonly json: boolean;
+  readonly repair: boolean;
+  readonly pruning: PruneOptions;
 }
 
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
@@ -149,7 +158,14 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
   if (parsed['help'] === true) return undefined;
   const [command] = parsed._;
   if (command === undefined) throw new UsageError('a command is needed');
-  const positionals = [parsed['name'], parsed['names'], parsed['uri'], parsed['metadata'], parsed['shell']];
+  const positionals = [
+    parsed['name'],
+    parsed['names'],
+    parsed['uri'],
+    parsed['metadata'],
+    parsed['shell'],
+    parsed['directory'],
+  ];
   return {
     command: String(command),
     args: positionals
@@ -160,6 +176,8 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     identification: parsed.identification ?? readIdentification(defaultConfig()),
     interval: parsed.interval,
     json: parsed.json === true,
+    repair: parsed.repair === true,
+    pruning: { yes: parsed.yes === true, unreachable: parsed.unreachable === true },
   };
 }
 
@@ -175,7 +193,12 @@ async function hostName({ address, port }: PyroURI): Promise<string> {
   }
 }
 
-async function run({ command, args, where, identification, interval }: Arguments, output: Output): Promise<void> {
+async function run(request: Arguments, output: Output): Promise<void> {
+  const { command, args, where, identification, interval } = request;
+  if (command === 'check') {
+    await check(args[0], request.repair, output);
+    return;
+  }
   const locator = new NameServerLocator({ identification });
   const trace = (line: string): void => {
     output.line(line);
@@ -192,6 +215,8 @@ async function run({ command, args, where, identification, interval }: Arguments
   if (command === 'watch') {
     for await (const event of watch(nameServer, { interval })) output.event(event, eventLine(event));
   }
+  if (command === 'status') await showStatus(nameServer, output);
+  if (command === 'prune') await prune(nameServer, output, request.pruning);
   if (isCommand(command)) await COMMANDS[command]({ nameServer, output }, args);
 }
 

@@ -1,4 +1,6 @@
 /** The tree of groups and objects, and the stores that keep it. */
+export { checkDatabase } from './directory/check.js';
+export type { CheckOptions, CheckReport, DamageKind, Finding } from './directory/check.js';
 export { DirectoryNamespace } from './directory/directory-namespace.js';
 export type { DirectoryOptions } from './directory/directory-namespace.js';
 export type { WatchMode } from './directory/watch.js';

@@ -39,6 +39,11 @@ export class Output {
     this.line(text);
   }
 
+  /** A result for scripts, of which people were told in other words. */
+  data(data: object): void {
+    this.results.push(data);
+  }
+
   /** A result of a command that goes on: an object a line, or text. */
   event(data: object, text: string): void {
     this.stdout.write(`${this.json ? JSON.stringify(data) : text}\n`);
