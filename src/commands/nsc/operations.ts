@@ -159,7 +159,7 @@ export async function check(path: string | undefined, repair: boolean, output: O
   if (report.movedTo !== undefined) output.line(printable(`What was wrong is in ${report.movedTo}`));
   if (count.damage > 0) {
     const hint = repair ? '' : '; --repair moves it aside';
-    output.line(`${count.damage} things are wrong, ${count.repaired} of them were repaired${hint}.`);
+    output.line(`Found wrong: ${count.damage}, of them repaired: ${count.repaired}${hint}.`);
   }
   output.failed = count.damage > 0;
 }
