@@ -58,6 +58,7 @@ describe('durability', () => {
     ['createGroup', ':G.inner', null, 'mkdir', 'G/inner', false],
     ['deleteGroup', ':H', null, 'rename', 'H', false],
     ['setMeta', ':G.old', 'metadata', 'rename', 'G/old.ns_meta', true],
+    ['setSystemMeta', ':G.old', { type: 1, timestamp: 1e9, owner: null }, 'rename', 'G/old.ns_meta', true],
   ])('of %s is there before the answer', async (method, name, argument, call, file, writes) => {
     for (const path of ['G', 'H']) mkdirSync(`${root}/${path}`, { recursive: true });
     writeFileSync(`${root}/G/old`, URI);

@@ -8,8 +8,8 @@ import { META_SUFFIX } from './layout.js';
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
 const MAX_WRITES = 64;
 
-/** How long a server that closes goes on removing a large group. */
-const CLOSE_PATIENCE_MS = 1000;
+/** How long a server that closes goes on removing a large group: what is left of it Pyro 3's `flatlist` trips over. */
+const CLOSE_PATIENCE_MS = 5000;
 
 /** A file system without hard links says one of these. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
