@@ -136,6 +136,7 @@ describe('who may be the twin', () => {
     _synccall: ['register', ':stranger', uriOf('x')],
     _twinHello: [new Map<PythonValue, PythonValue>([['instance', 'x']])],
     _twinChanges: ['x', 1, []],
+    _twinConfirmed: ['x', 1, false],
     _twinMerge: ['x', 1, [tuple(':stranger', 1, 'primary', true, null)], true],
   };
 
@@ -210,7 +211,7 @@ test('a server that is not paired refuses', async () => {
   const single = await client('primary');
   await expect(single.call('resync')).rejects.toThrow("NS is not running in 'primary' or 'secondary' mode");
   await expect(single.call('_resync', uriOf('x'))).rejects.toThrow("not running in 'primary' or 'secondary' mode");
-  for (const method of ['_synccall', '_twinHello', '_twinChanges', '_twinMerge']) {
+  for (const method of ['_synccall', '_twinHello', '_twinChanges', '_twinConfirmed', '_twinMerge']) {
     await expect(single.call(method, 'register', ':a', uriOf('x'))).rejects.toThrow('has no attribute');
   }
 });

@@ -63,6 +63,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly defaultGroup: Name;
   private readonly methods: ReadonlyMap<string, Method>;
   private readonly changes: ChangeFeed;
+  private twinPermissions: Promise<unknown> = Promise.resolve();
   /** Each URI is encoded once, for as long as the store keeps it. */
   private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
   private readonly lists: LongLists;
@@ -114,7 +115,13 @@ export class NameServer implements Servant, NameServerObject {
   /** The guard is asked about `resync` and the twin's calls too, but not about each name that the twin tells. */
   private async invokeTwin(twin: Twin, call: CallRequest, caller: ServerConnection): Promise<Answer> {
     const { operationGuard } = this.options;
-    if (operationGuard) await this.requirePermissionFor(operationGuard, call.method, undefined, caller);
+    if (operationGuard) {
+      const permission = this.requirePermissionFor(operationGuard, call.method, undefined, caller);
+      // The twin's calls keep their order, however long the guard thinks about each.
+      this.twinPermissions = Promise.allSettled([this.twinPermissions, permission]);
+      await this.twinPermissions;
+      await permission;
+    }
     return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
   }
 

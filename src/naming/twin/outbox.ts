@@ -1,14 +1,14 @@
 import type { Config, Log } from '../../config/index.js';
-import type { PythonWritable } from '../../pickle/index.js';
 import type { Peer } from './peer.js';
 import { recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './replica.js';
+import { RequestFlag } from '../../wire/index.js';
 
 /** How many bytes may wait for the twin's confirmation: beyond, as beyond PYRO_NS_TWIN_QUEUE, all is merged. */
 const MAX_UNCONFIRMED_SIZE = 64 * 1024 * 1024;
 
-/** How many calls with changes may be under way; what comes meanwhile goes together in the next one. */
-const MAX_CALLS = 256;
+/** How long the twin may take to confirm anything, in milliseconds. */
+const CONFIRMATION_TIMEOUT = 60_000;
 
 /** How many changes go in one call, and about how many bytes; a change may be larger than that. */
 const BATCH_LENGTH = 500;
@@ -28,9 +28,11 @@ export interface OutboxOptions {
 }
 
 /**
- * The changes that the twin has not confirmed yet, in their order. They are written to the twin's connection at once
- * and confirmed by it one after another; while there is no connection they wait. A merge, which sends the whole
- * namespace, takes the place of changes that are not known any more.
+ * The changes that the twin has not confirmed yet, in their order. They are written to the twin's connection at once, by
+ * one-way calls, so that they outlive this process: were there replies that we have not read, the system would reset the
+ * connection at our death, and what the twin has not read yet would be lost. The twin confirms them over its own
+ * connection, many together; while there is no connection they wait. A merge, which sends the whole namespace, takes the
+ * place of changes that are not known any more.
  */
 export class Outbox {
   /** Unconfirmed changes; the first has the number `confirmed + 1`. */
@@ -40,7 +42,8 @@ export class Outbox {
   private confirmed = 0;
   /** How many of the queue have been sent over this connection. */
   private sent = 0;
-  private calls = 0;
+  /** Since when the oldest of the queue could have been confirmed. */
+  private waitingSince = 0;
   private peer: Peer | undefined;
   private mergeIsDue = true;
 
@@ -55,9 +58,9 @@ export class Outbox {
     return this.mergeIsDue;
   }
 
-  /** True when a merge is due and nothing stands before it. */
-  get canMerge(): boolean {
-    return this.mergeIsDue && this.calls === 0;
+  /** True where the twin has been sent changes, and has confirmed none for long. */
+  get isStalled(): boolean {
+    return this.sent > 0 && performance.now() - this.waitingSince > CONFIRMATION_TIMEOUT;
   }
 
   /** Takes a change, and sends it if the twin is there. */
@@ -69,6 +72,7 @@ export class Outbox {
       this.requireMerge();
       return;
     }
+    if (this.queue.length === 0) this.waitingSince = performance.now();
     this.queue.push(record);
     this.size += sizeOf(record);
     this.flush();
@@ -89,8 +93,8 @@ export class Outbox {
     if (isContinued && received <= this.confirmed + this.queue.length) this.confirm(received);
     else this.drop();
     this.peer = peer;
-    this.calls = 0;
     this.sent = 0;
+    this.waitingSince = performance.now();
     this.flush();
   }
 
@@ -139,40 +143,34 @@ export class Outbox {
   }
 
   private flush(): void {
-    while (this.peer?.isOpen && this.calls < MAX_CALLS && this.sent < this.queue.length) {
+    while (this.peer?.isOpen && this.sent < this.queue.length) {
       const [batch = []] = batches(this.queue.slice(this.sent, this.sent + BATCH_LENGTH));
-      void this.send(this.peer, batch);
+      this.send(this.peer, batch);
     }
   }
 
-  private async send(peer: Peer, records: readonly NameRecord[]): Promise<void> {
-    const { instance, replica, log, onAttention } = this.options;
+  private send(peer: Peer, records: readonly NameRecord[]): void {
+    const { instance, log } = this.options;
     const first = this.confirmed + this.sent + 1;
     this.sent += records.length;
-    this.calls += 1;
-    const args: PythonWritable[] = [instance, first, records.map(recordToPython)];
     try {
-      await peer.call('_twinChanges', args);
+      peer.send('_twinChanges', RequestFlag.Oneway, [instance, first, records.map(recordToPython)]);
     } catch (error) {
-      // Whatever it was: what is unconfirmed is sent again over the next connection.
+      // What is unconfirmed is sent again over the next connection.
       log.warn('NameServer', 'twin: it did not take our changes:', error);
       peer.close();
     }
-    if (peer !== this.peer) return;
-    this.calls -= 1;
-    if (peer.isOpen) {
-      this.confirm(first + records.length - 1);
-      replica.confirm(records);
-    }
-    if (this.mergeIsDue) onAttention();
-    else this.flush();
   }
 
-  private confirm(number: number): void {
+  /** Notes that the twin has all changes up to this one. */
+  confirm(number: number): void {
     const count = Math.max(0, number - this.confirmed);
-    for (const record of this.queue.splice(0, count)) this.size -= sizeOf(record);
+    const records = this.queue.splice(0, count);
+    for (const record of records) this.size -= sizeOf(record);
+    this.options.replica.confirm(records);
     this.confirmed += count;
     this.sent = Math.max(0, this.sent - count);
+    this.waitingSince = performance.now();
   }
 }
 

@@ -5,8 +5,10 @@ import { NamingError, ProtocolError } from '../../errors.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
+import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import type { Peer } from './peer.js';
+import { RequestFlag } from '../../wire/index.js';
 import { isTwinRole, recordFromPython, type NameRecord, type TwinRole } from './records.js';
 import type { Replica } from './replica.js';
 
@@ -47,13 +49,6 @@ interface Introduction {
   readonly merge: boolean;
 }
 
-/** What has come from the twin: from which run of it, and up to which change. */
-interface Inbound {
-  readonly instance: string;
-  /** Undefined until a merge has begun. */
-  received: number | undefined;
-}
-
 /**
  * The link between two servers of ours. Each connects to the other and sends its own changes over that connection;
  * what it sends is confirmed. A lost twin is looked for until it is there again.
@@ -68,7 +63,7 @@ export class Pair {
   private peer: Peer | undefined;
   /** The run of the twin that our connection leads to. */
   private greeted: string | undefined;
-  private inbound: Inbound | undefined;
+  private inbox: Inbox | undefined;
   /** True once all that the twin has was received. */
   private isWhole = false;
   private failures = 0;
@@ -149,8 +144,8 @@ export class Pair {
     const { role, finder } = this.options;
     const other = readIntroduction(value);
     this.check(other);
-    if (this.inbound?.instance !== other.instance) this.inbound = { instance: other.instance, received: undefined };
-    const received = this.inbound.received ?? null;
+    if (this.inbox?.instance !== other.instance) this.inbox = this.newInbox(other.instance);
+    const received = this.inbox.received ?? null;
     finder.note(other.uri);
     if (other.merge) this.outbox.requireMerge();
     // It has been started, or has lost us: what we have of it is stale, or it waits to be told what is new here.
@@ -163,25 +158,53 @@ export class Pair {
   }
 
   /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
-  async takeChanges(instance: PythonValue, first: PythonValue, values: PythonValue): Promise<null> {
-    const { inbound } = this;
-    const records = readRecords(values);
-    const isNext = typeof first === 'number' && inbound?.received !== undefined && first <= inbound.received + 1;
-    if (inbound?.instance !== instance || !isNext) throw new NamingError('changes before these are missing');
-    await this.options.replica.mergeAll(records);
-    inbound.received = Math.max(inbound.received ?? 0, first + records.length - 1);
+  takeChanges(instance: PythonValue, first: PythonValue, values: PythonValue): null {
+    if (typeof first !== 'number') throw new ProtocolError('invalid number of a change');
+    const inbox = this.inboxOf(instance);
+    try {
+      inbox.take(first, readRecords(values));
+    } catch (error) {
+      this.tellReceived(inbox, error);
+    }
+    return null;
+  }
+
+  /** Takes the twin's word that it has our changes up to this one; `isBroken` where it wants them again from there. */
+  takeConfirmation(instance: PythonValue, number: PythonValue, isBroken: PythonValue): null {
+    if (instance !== this.instance) return null;
+    if (typeof number === 'number') this.outbox.confirm(number);
+    if (isBroken === true) this.peer?.close();
     return null;
   }
 
   /** Takes a part of all that the twin has. `next` is the number of the first change after the merge has begun. */
   async takeMerge(instance: PythonValue, next: PythonValue, values: PythonValue, isLast: PythonValue): Promise<null> {
-    if (this.inbound?.instance !== instance) throw new NamingError('a merge begins with an introduction');
-    if (typeof next === 'number') this.inbound.received = next - 1;
+    const inbox = this.inboxOf(instance);
+    if (typeof next === 'number') inbox.begin(next);
     await this.options.replica.mergeAll(readRecords(values));
     if (isLast !== true) return null;
     this.isWhole = true;
     this.events.emit('received');
     return null;
+  }
+
+  private newInbox(instance: string): Inbox {
+    const inbox: Inbox = new Inbox(instance, this.options.replica, (error) => {
+      this.tellReceived(inbox, error);
+    });
+    return inbox;
+  }
+
+  private tellReceived({ instance, received }: Inbox, error?: unknown): void {
+    if (error !== undefined) this.options.log.warn('NameServer', "twin: its changes can't be made here:", error);
+    const { peer } = this;
+    if (peer?.isOpen)
+      peer.send('_twinConfirmed', RequestFlag.Oneway, [instance, received ?? null, error !== undefined]);
+  }
+
+  private inboxOf(instance: PythonValue): Inbox {
+    if (this.inbox?.instance !== instance) throw new NamingError('a twin introduces itself first');
+    return this.inbox;
   }
 
   private async run(first: Peer | undefined): Promise<void> {
@@ -212,12 +235,14 @@ export class Pair {
       this.greeted = instance;
       this.failures = 0;
       this.outbox.attach(peer, received);
+      if (this.inbox) this.tellReceived(this.inbox);
       log.msg('NameServer', 'twin: connected to', peer.uri);
       while (peer.isOpen) {
         await this.catchUp(peer);
         this.state = 'connected';
         await this.sleep(HEARTBEAT, peer.closed);
         await isOurs(peer, HEARTBEAT_TIMEOUT);
+        if (this.outbox.isStalled) throw new ProtocolError('it does not confirm our changes');
       }
       throw new ProtocolError('connection lost');
     } finally {
@@ -229,11 +254,12 @@ export class Pair {
   }
 
   private async catchUp(peer: Peer): Promise<void> {
-    if (!this.outbox.canMerge) return;
-    this.state = 'merging';
-    await this.outbox.merge(peer);
-    this.options.log.msg('NameServer', 'twin: merged with', peer.uri);
-    this.events.emit('sent');
+    while (this.outbox.isBehind) {
+      this.state = 'merging';
+      await this.outbox.merge(peer);
+      this.options.log.msg('NameServer', 'twin: merged with', peer.uri);
+      this.events.emit('sent');
+    }
   }
 
   private introduction(merge: boolean): PythonWritable {

@@ -106,10 +106,15 @@ export class Twin {
   }
 
   /** Makes a change that a client asked for, and tells the twin. @throws NamingError where the namespace refuses it */
-  perform(change: Change): Promise<void> {
-    return this.replica.perform(change, (record) => {
+  async perform(change: Change): Promise<void> {
+    await this.replica.perform(change, (record) => {
       this.pair.tell(record);
       this.pyro3.tell(change);
+    });
+    // A connection writes what it was given in the next tick. The client gets its answer after that: if we are killed
+    // then, the twin has what was answered.
+    await new Promise<void>((resolve) => {
+      process.nextTick(resolve);
     });
   }
 
@@ -187,6 +192,10 @@ export class Twin {
       ['_synccall', (args) => pyro3.takeSyncCall(args).then(() => null)],
       [HELLO, ([introduction]) => pair.greet(introduction)],
       ['_twinChanges', ([instance = null, first = null, records = null]) => pair.takeChanges(instance, first, records)],
+      [
+        '_twinConfirmed',
+        ([instance = null, number = null, isBroken = null]) => pair.takeConfirmation(instance, number, isBroken),
+      ],
       [
         '_twinMerge',
         ([instance = null, next = null, records = null, isLast = null]) =>

@@ -1,0 +1,65 @@
+import { NamingError } from '../../errors.js';
+import type { NameRecord } from './records.js';
+import type { Replica } from './replica.js';
+
+/**
+ * The changes that come from one run of the twin, by its numbers. They are taken at once and merged many together: nobody
+ * waits for the disk with each of them. What is confirmed is what was merged.
+ */
+export class Inbox {
+  private waiting: NameRecord[] = [];
+  /** The number of the last change taken; undefined until a merge has begun. */
+  private taken: number | undefined;
+  private merged: number | undefined;
+  private merging = false;
+
+  /**
+   * @param instance names the run of the twin
+   * @param onMerged called each time that the twin is to be told what was merged, or why it wasn't
+   */
+  constructor(
+    readonly instance: string,
+    private readonly replica: Replica,
+    private readonly onMerged: (error?: unknown) => void,
+  ) {}
+
+  /** The number of the last change that was merged; undefined where only a merge of all helps. */
+  get received(): number | undefined {
+    return this.merged;
+  }
+
+  /** A merge of all begins: the changes after it have numbers from this one on. */
+  begin(next: number): void {
+    this.taken = next - 1;
+    this.merged = next - 1;
+  }
+
+  /** @throws NamingError where changes are missing before these */
+  take(first: number, records: readonly NameRecord[]): void {
+    if (this.taken === undefined || first > this.taken + 1) throw new NamingError('changes before these are missing');
+    this.taken = Math.max(this.taken, first + records.length - 1);
+    this.waiting.push(...records);
+    if (!this.merging) void this.merge();
+  }
+
+  private async merge(): Promise<void> {
+    this.merging = true;
+    while (this.waiting.length > 0) {
+      const records = this.waiting;
+      const last = this.taken;
+      this.waiting = [];
+      try {
+        await this.replica.mergeAll(records);
+      } catch (error) {
+        // The twin is to send them again.
+        this.waiting = [];
+        this.taken = this.merged;
+        this.onMerged(error);
+        continue;
+      }
+      this.merged = Math.max(this.merged ?? 0, last ?? 0);
+      this.onMerged();
+    }
+    this.merging = false;
+  }
+}
