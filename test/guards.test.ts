@@ -48,6 +48,7 @@ describe('a module with security plugins', () => {
       exports.NSGuard = () => null;
       exports.BCGuard = () => null;`,
     'throws.mjs': "throw new Error('no database');",
+    'waits.mjs': 'await new Promise(() => undefined); export const NSGuard = () => null;',
     'syntax.mjs': 'export function NSGuard( {',
     'imports.mjs': "import 'not-installed';",
     'half.mjs': 'export const NSGuard = () => null;',
@@ -104,6 +105,7 @@ describe('a module with security plugins', () => {
 
   test.each([
     ['throws.mjs', 'no database'],
+    ['waits.mjs', 'it waits for something that never comes'],
     ['syntax.mjs', 'Unexpected end of input'],
     ['imports.mjs', "Cannot find package 'not-installed'"],
     ['half.mjs', 'it must export a function BCGuard()'],

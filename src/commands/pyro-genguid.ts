@@ -19,6 +19,7 @@ async function ownAddress(): Promise<string> {
 
 await yargs(hideBin(process.argv))
   .scriptName('pyro-genguid')
+  .detectLocale(false)
   .usage('$0  (no arguments)\n\nPrints a new Pyro UID: the id of an object.')
   .version(false)
   .demandCommand(0, 0, '', 'pyro-genguid takes no arguments')

@@ -34,6 +34,7 @@ const MEANINGS: Readonly<Record<Action, string>> = {
 function parse(args: readonly string[]) {
   const parser = yargs(args)
     .scriptName('pyro-nssvc')
+    .detectLocale(false)
     .usage('$0 [options] <command> [-- options of pyro-ns]\n\nRuns the Pyro Name Server as a service.')
     .option('user', { type: 'boolean', describe: 'The service of this user, not of the machine' })
     .option('account', { type: 'string', requiresArg: true, describe: "Account that the machine's service runs under" })

@@ -23,6 +23,7 @@ function port(value: string | undefined): number | undefined {
 function parser(args: readonly string[], name: string) {
   return yargs(args)
     .scriptName(name)
+    .detectLocale(false)
     .usage('$0 [options]\n\nStarts a console for name servers in the browser. It listens on this machine only.')
     .option('host', {
       alias: 'h',

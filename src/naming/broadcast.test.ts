@@ -86,6 +86,20 @@ test('an address gets so many answers a second, and no more', async () => {
   expect(answers).toHaveLength(2);
 });
 
+test('garbage fills no log: a little of it, and not too often', async () => {
+  const lines: string[] = [];
+  const log = { ...silentLog, warn: (...parts: unknown[]) => lines.push(parts.map(String).join(' ')) };
+  await start({ log }, '3');
+  const received = server.socket;
+  for (let sent = 0; sent < 5; sent++) {
+    const seen = once(received, 'message');
+    client.send(Buffer.alloc(60_000, 'x'), server.listening.port, '127.0.0.1');
+    await seen;
+  }
+  expect(lines).toHaveLength(3);
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(250);
+});
+
 test('a validator sees who asks, refuses, and may say why', async () => {
   class Validator extends BCReqValidator {
     override acceptShutdownCmd(): number {

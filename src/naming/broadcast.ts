@@ -1,7 +1,7 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import type { Config, Log } from '../config/index.js';
+import { printable, type Config, type Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import type { PyroURI } from '../names/index.js';
 import { isAcceptance, type BCReqValidator } from './guards.js';
@@ -15,6 +15,9 @@ export const SHUTDOWN_DENIED = 'Shutdown request denied';
 
 /** Bound one after the other until one works: the limited broadcast address as Pyro binds it, else all addresses. */
 const DEFAULT_ADDRESSES = ['255.255.255.255', '0.0.0.0'];
+
+/** How much of an invalid command is logged. */
+const MAX_SHOWN_LENGTH = 80;
 
 const RATE_WINDOW_MILLISECONDS = 1000;
 
@@ -86,11 +89,13 @@ export class BroadcastServer {
 
   private handle(command: string, sender: RemoteInfo): void {
     const { log, uri } = this.options;
+    // What nobody is answered fills no log either.
+    if (!this.rate.allows(sender.address)) return;
     if (command !== 'location' && command !== 'shutdown') {
-      log.warn('BroadcastServer', 'Invalid command ignored:', command, 'from', sender.address);
+      const shown = printable(command, MAX_SHOWN_LENGTH);
+      log.warn('BroadcastServer', 'Invalid command ignored:', shown, 'from', sender.address);
       return;
     }
-    if (!this.rate.allows(sender.address)) return;
     log.msg('BroadcastServer', 'incoming request from', sender.address);
     if (!this.accepts(command, sender)) {
       log.warn('BroadcastServer', 'request refused by the security plugin:', command, 'from', sender.address);

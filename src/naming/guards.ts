@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -72,16 +73,34 @@ const TYPESCRIPT_EXTENSIONS: ReadonlySet<string> = new Set(['.ts', '.mts', '.cts
  */
 export async function loadGuards(module: string, directory: string): Promise<Guards> {
   try {
-    const exported = await importModule(module, directory);
-    const connection = await callExport(exported, 'NSGuard');
-    const broadcast = await callExport(exported, 'BCGuard');
-    return {
-      connection: requireConnectionGuard(connection),
-      broadcast: requireBroadcastGuard(broadcast),
-      source: module,
-    };
+    return await orIdle(readGuards(module, directory));
   } catch (error) {
     throw new ConfigError(`Error loading security module '${module}': ${describe(error)}`);
+  }
+}
+
+async function readGuards(module: string, directory: string): Promise<Guards> {
+  const exported = await importModule(module, directory);
+  const connection = await callExport(exported, 'NSGuard');
+  const broadcast = await callExport(exported, 'BCGuard');
+  return {
+    connection: requireConnectionGuard(connection),
+    broadcast: requireBroadcastGuard(broadcast),
+    source: module,
+  };
+}
+
+/** Fails where the process would end because a plugin waits for what never comes: silently, without this. */
+async function orIdle<T>(promise: Promise<T>): Promise<T> {
+  const settled = new AbortController();
+  const idle = once(process, 'beforeExit', { signal: settled.signal }).then(() => {
+    throw new Error('it waits for something that never comes');
+  });
+  try {
+    return await Promise.race([promise, idle]);
+  } finally {
+    idle.catch(() => undefined);
+    settled.abort();
   }
 }
 

@@ -281,10 +281,11 @@ const distinct = (destinations: readonly Destination[]): Destination[] => [
   ...new Map(destinations.map((destination) => [`${destination.host}:${destination.port}`, destination])).values(),
 ];
 
+/** Whether this is where a name server can be: whatever else answers broadcasts is none. */
 function isURI(text: string): boolean {
   try {
-    PyroURI.parse(text);
-    return true;
+    const { protocol } = PyroURI.parse(text);
+    return protocol === 'PYRO' || protocol === 'PYROSSL';
   } catch {
     return false;
   }
