@@ -14,7 +14,10 @@ export { isEtcdURL } from './etcd/url.js';
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
 export type {
+  DirectoryStatus,
+  EtcdStatus,
   ListEntry,
+  MemoryStatus,
   Namespace,
   NamespaceEntry,
   NamespaceSize,

@@ -47,10 +47,12 @@ interface CommonStatus {
   readonly problem: string | undefined;
 }
 
+/** How names in memory are. */
 export interface MemoryStatus extends CommonStatus {
   readonly kind: 'memory';
 }
 
+/** How a database directory and what is remembered of it are. */
 export interface DirectoryStatus extends CommonStatus {
   readonly kind: 'directory';
   /** Whether a change is on the disk before it is answered. */
@@ -68,6 +70,7 @@ export interface DirectoryStatus extends CommonStatus {
   readonly cacheMisses: number;
 }
 
+/** How names in etcd, and the way there, are. */
 export interface EtcdStatus extends CommonStatus {
   readonly kind: 'etcd';
   /** The member of the cluster that is talked to, as `host:port`. */

@@ -122,9 +122,14 @@ describe('a daemon that speaks TLS', () => {
     expect(warnings).toContainEqual(expect.stringMatching(/^certificate refused: 127\.0\.0\.1:\d+ none shown$/));
   });
 
-  test('refuses a client that resumes a session begun without a certificate', async () => {
-    const ca = readFileSync(join(directory, 'ca.pem'));
-    const options = { host: '127.0.0.1', port: daemon.port, ca };
+  test.each([
+    ['without a certificate', undefined],
+    ['with one of another authority', 'strange.pem'],
+    ['with one that has expired', 'expired.pem'],
+  ])('refuses a client that resumes a session begun %s', async (_how, certificate) => {
+    const read = (file: string): Buffer => readFileSync(join(directory, file));
+    const shown = certificate === undefined ? {} : { cert: read(certificate), key: read(certificate) };
+    const options = { host: '127.0.0.1', port: daemon.port, ca: read('ca.pem'), ...shown };
     daemon.setNewConnectionValidator(new Careless());
     let session: Buffer | undefined;
     const first = connect(options).on('session', (begun: Buffer) => (session = begun));
