@@ -58,7 +58,7 @@ const EDITS = [
   {
     edit: `${MANY} files at once`,
     prepare: `for i in $(seq ${MANY}); do cp before db/G/n$i; done`,
-    run: `cd db/G; seq -f n%g ${MANY} | xargs tee < ../../after > /dev/null`,
+    run: `for i in $(seq ${MANY}); do echo ${after} > db/G/n$i; done`,
     names: Object.fromEntries(Array.from({ length: MANY }, (_, index) => [`:G.n${index + 1}`, after])),
   },
 ];

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Name, PyroURI } from '../../names/index.js';
 import type { ListEntry } from '../namespace.js';
-import { isUsualSpelling, partOf } from './layout.js';
+import { isMetadataOfMember, isUsualSpelling, partOf } from './layout.js';
 import type { WatchedGroup, WatchListener } from './watch.js';
 
 /** What a memory rests on, such as a directory being watched: without trust in it, all that rests on it counts for nothing. */
@@ -99,15 +99,22 @@ function believed<Value>(kept: Kept<Value> | undefined): Value | undefined {
   return kept !== undefined && kept.ground.trusted && performance.now() < kept.until ? kept.value : undefined;
 }
 
-/** How many directories' unusual spellings are remembered: next to nothing, as there are hardly ever any. */
-const MAX_SPELLINGS = 10_000;
+/** What is known of a group's directory as a whole. */
+export interface Survey {
+  /** The file names of members that are not spelled as usual, by their parts. */
+  readonly unusual: ReadonlyMap<string, string>;
+  /** False if no member has metadata, nor is there any that has lost its name. */
+  readonly hasMetadata: boolean;
+}
+
+/** How many surveys are remembered: they are next to nothing, as there are hardly ever any unusual spellings. */
+const MAX_SURVEYS = 10_000;
 
 /** All that is remembered of a database, by absolute names. */
 export class Cache implements WatchListener {
   readonly uris: ReadCache<PyroURI>;
   readonly listings: ReadCache<readonly ListEntry[]>;
-  /** The file names of a group's members that are not spelled as usual, by their parts. */
-  readonly spellings = new ReadCache<ReadonlyMap<string, string>>(MAX_SPELLINGS);
+  readonly surveys = new ReadCache<Survey>(MAX_SURVEYS);
 
   /** @param names of how many names the URIs are remembered, and again of how many that they are in a group */
   constructor(names: number) {
@@ -116,18 +123,24 @@ export class Cache implements WatchListener {
   }
 
   changed({ name }: WatchedGroup, fileName: string, cameOrWent: boolean): void {
+    const group = name.toString();
+    if (isMetadataOfMember(fileName)) this.gainedMetadata(group);
     const part = partOf(fileName);
     if (part === undefined) return;
-    const group = name.toString();
     this.uris.forget(name.isRoot ? group + part : `${group}.${part}`);
     if (cameOrWent) this.listings.forget(group);
-    if (!isUsualSpelling(fileName, part)) this.spellings.forget(group);
+    if (!isUsualSpelling(fileName, part)) this.surveys.forget(group);
   }
 
   doubted(): void {
     this.uris.doubt();
     this.listings.doubt();
-    this.spellings.doubt();
+    this.surveys.doubt();
+  }
+
+  /** A member of a group may have metadata now. */
+  gainedMetadata(group: string): void {
+    if (this.surveys.peek(group)?.hasMetadata !== true) this.surveys.forget(group);
   }
 
   /** Forgets what was known of a name, and the listing of its group. */

@@ -21,8 +21,12 @@ export class Changes {
     private readonly faults: Faults,
   ) {}
 
-  /** Makes a file. @throws the system's error, EEXIST if there is anything at the path */
-  async addFile(path: string, content: Uint8Array, metaPath: string): Promise<void> {
+  /**
+   * Makes a file.
+   * @param metaPath where metadata that has lost its name may be; undefined if there is none
+   * @throws the system's error, EEXIST if there is anything at the path
+   */
+  async addFile(path: string, content: Uint8Array, metaPath: string | undefined): Promise<void> {
     const staged = await this.staging.write(content);
     try {
       await this.withoutOrphan(metaPath, () => this.staging.place(staged, path));
@@ -78,16 +82,17 @@ export class Changes {
   }
 
   /** Runs an action that makes a name, without the metadata that Pyro 3, or who removed a file by hand, may have left there. */
-  private async withoutOrphan(metaPath: string, action: () => Promise<void>): Promise<void> {
-    const orphan = (await this.reader.inspect(metaPath)) ? await this.staging.take(metaPath) : undefined;
+  private async withoutOrphan(metaPath: string | undefined, action: () => Promise<void>): Promise<void> {
+    if (metaPath === undefined || !(await this.reader.inspect(metaPath))) return action();
+    const orphan = await this.staging.take(metaPath);
     try {
       await action();
     } catch (error) {
       // It may be no orphan any more.
-      if (orphan !== undefined) await rename(orphan, metaPath);
+      await rename(orphan, metaPath);
       throw error;
     }
-    if (orphan !== undefined) this.staging.discard(orphan);
+    this.staging.discard(orphan);
   }
 
   /** Waits until what happened to a path is on the disk, and undoes it if it can't be brought there. */

@@ -249,6 +249,13 @@ describe('DirectoryNamespace', () => {
       expect(await namespace.getMeta(named(':G.g'))).toBeNull();
     });
 
+    it('left behind by Pyro 3 before anything was asked is not inherited', async () => {
+      writeFileSync(`${root}/G/x.ns_meta`, '\x80\x02NU\x03old\x86.', 'latin1');
+      await namespace.register(named(':G.x'), uri);
+      expect(await namespace.getMeta(named(':G.x'))).toBeNull();
+      expect(readdirSync(`${root}/G`)).toEqual(['x']);
+    });
+
     it('without a file of its own is told by the file of the object', async () => {
       await namespace.register(named(':G.x'), uri);
       utimesSync(`${root}/G/x`, 1e9, 1e9 + 0.25);

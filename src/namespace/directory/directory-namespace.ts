@@ -145,8 +145,9 @@ export class DirectoryNamespace implements Namespace {
     return this.change(name, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(name);
       const path = await this.freePath(parent, name, refusals.nameExists);
+      const mayHaveMetadata = await this.tree.mayHoldMetadata(parent, name.parent);
       await this.changes
-        .addFile(path, uriFileContent(uri), metaPathOf(path, name))
+        .addFile(path, uriFileContent(uri), mayHaveMetadata ? metaPathOf(path, name) : undefined)
         .catch(ifTaken(name, refusals.nameExists));
     });
   }
@@ -343,7 +344,11 @@ export class DirectoryNamespace implements Namespace {
       const before = await this.readMetadata(metaPath, stats);
       const { system, user } = change(before);
       if (before.content === undefined && system === before.system && user === null) return;
-      await this.changes.writeFile(metaPath, metaFileContent(system, user), before.content);
+      try {
+        await this.changes.writeFile(metaPath, metaFileContent(system, user), before.content);
+      } finally {
+        this.cache.gainedMetadata(name.parent.toString());
+      }
     });
   }
 

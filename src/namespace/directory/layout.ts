@@ -37,6 +37,11 @@ export function isOfDatabase(fileName: string): boolean {
   return partOf(about) !== undefined;
 }
 
+/** True if a file name is that of metadata beside what it is about. */
+export function isMetadataOfMember(fileName: string): boolean {
+  return fileName.endsWith(META_SUFFIX) && partOf(fileName.slice(0, -META_SUFFIX.length)) !== undefined;
+}
+
 /** True if a part is spelled in a file name as this server spells it: `a\2fb`, not `a\2Fb` or `\61\2fb`. */
 export function isUsualSpelling(fileName: string, part: string): boolean {
   return fileName === part ? !fileName.includes(':') : fileName === fileNameOf(part);

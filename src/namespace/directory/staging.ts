@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { linkSync, unlinkSync } from 'node:fs';
 import { link, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import { codeOf, writeNewFile } from './files.js';
@@ -68,7 +69,11 @@ export class Staging {
    */
   async place(staged: string, path: string): Promise<void> {
     try {
-      await link(staged, path);
+      await (this.haste.isDue
+        ? this.haste.atOnce(() => {
+            linkSync(staged, path);
+          })
+        : link(staged, path));
       this.discard(staged);
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
@@ -133,7 +138,11 @@ export class Staging {
   /** One file after the other, so that the removal of a large group doesn't hold up those who read and write. */
   private async remove(path: string): Promise<void> {
     try {
-      await unlink(path);
+      await (this.haste.isDue
+        ? this.haste.atOnce(() => {
+            unlinkSync(path);
+          })
+        : unlink(path));
       return;
     } catch (error) {
       // Linux says EISDIR of a directory, others EPERM.

@@ -4,10 +4,10 @@ import { Name } from '../../names/index.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import type { NodeType } from '../namespace.js';
 import { parentIsNoGroup, parentNotFound } from '../refusals.js';
-import type { Cache, Ground } from './cache.js';
+import type { Cache, Ground, Survey } from './cache.js';
 import type { Reading } from './files.js';
 import { codeOf, saysAbsent } from './files.js';
-import { fileNameOf, isUsualSpelling, partOf, pathOf } from './layout.js';
+import { fileNameOf, isMetadataOfMember, isUsualSpelling, partOf, pathOf } from './layout.js';
 import type { Reader } from './reader.js';
 import type { Watches } from './watch.js';
 
@@ -138,26 +138,33 @@ export class Tree {
     return path !== undefined && (await this.reader.inspect(path)) !== undefined;
   }
 
-  /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
-  private async unusualPath({ path, ground }: Directory, name: Name): Promise<string | undefined> {
-    const spellings = await this.cache.spellings.recall(name.parent.toString(), async () => ({
-      value: await this.readSpellings(path),
-      ground,
-    }));
-    const fileName = spellings.get(name.part);
-    return fileName === undefined ? undefined : `${path}/${fileName}`;
+  /** False if it is known that nothing in a directory has metadata. @throws the system's error */
+  async mayHoldMetadata(directory: Directory, group: Name): Promise<boolean> {
+    return directory.ground === undefined || (await this.survey(directory, group)).hasMetadata;
   }
 
-  /** The file names in a directory that are not the usual spelling of a part, by the parts. @throws the system's error */
-  private async readSpellings(directory: string): Promise<ReadonlyMap<string, string>> {
-    const spellings = new Map<string, string>();
+  /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
+  private async unusualPath(directory: Directory, name: Name): Promise<string | undefined> {
+    const fileName = (await this.survey(directory, name.parent)).unusual.get(name.part);
+    return fileName === undefined ? undefined : `${directory.path}/${fileName}`;
+  }
+
+  private survey({ path, ground }: Directory, group: Name): Promise<Survey> {
+    return this.cache.surveys.recall(group.toString(), async () => ({ value: await this.readSurvey(path), ground }));
+  }
+
+  /** Looks through the file names in a directory. @throws the system's error */
+  private async readSurvey(directory: string): Promise<Survey> {
+    const unusual = new Map<string, string>();
+    let hasMetadata = false;
     for await (const entries of this.reader.entries(directory)) {
       for (const { name } of entries) {
+        hasMetadata ||= isMetadataOfMember(name);
         const part = partOf(name);
-        if (part !== undefined && !isUsualSpelling(name, part)) spellings.set(part, name);
+        if (part !== undefined && !isUsualSpelling(name, part)) unusual.set(part, name);
       }
     }
-    return spellings;
+    return { unusual, hasMetadata };
   }
 }
 
