@@ -125,23 +125,27 @@ test('says on stderr what is wrong, and exits with 1', async () => {
   });
 });
 
-test.each([
-  [[], 'a command is needed'],
-  [['nothing'], 'Unknown argument: nothing'],
-  [['--nothing', 'ping'], 'Unknown argument: nothing'],
-  [['ping', 'extra'], 'Unknown argument: extra'],
-  [['resolve'], 'Not enough non-option arguments: got 0, need at least 1'],
-  [['register', 'x'], 'Not enough non-option arguments: got 1, need at least 2'],
-  [['-h'], 'Not enough arguments following: host'],
-  [['-p', 'x', 'ping'], "a port is a number from 0 to 65535, not 'x'"],
-  [['-i', '', 'ping'], "a passphrase can't be empty"],
-  [['--interval', '0', 'watch'], "an interval is a number of seconds above 0, not '0'"],
-  [['completion', 'fish'], "there are completions for bash and zsh, not for 'fish'"],
-])('refuses %j', async (args, message) => {
-  const outcome = await InteractiveProgram.run([process.execPath, PROGRAM, ...args], {
-    environment: { LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' },
-  });
-  expect(outcome).toEqual({ status: 2, stdout: '', stderr: `pyro-nsc: ${message}\nTry pyro-nsc --help\n` });
+test('refuses a command line that makes no sense, in English, and exits with 2', async () => {
+  const refusals: [args: string[], message: string][] = [
+    [[], 'a command is needed'],
+    [['nothing'], 'Unknown argument: nothing'],
+    [['--nothing', 'ping'], 'Unknown argument: nothing'],
+    [['ping', 'extra'], 'Unknown argument: extra'],
+    [['resolve'], 'Not enough non-option arguments: got 0, need at least 1'],
+    [['register', 'x'], 'Not enough non-option arguments: got 1, need at least 2'],
+    [['-h'], 'Not enough arguments following: host'],
+    [['-p', 'x', 'ping'], "a port is a number from 0 to 65535, not 'x'"],
+    [['-i', '', 'ping'], "a passphrase can't be empty"],
+    [['--interval', '0', 'watch'], "an interval is a number of seconds above 0, not '0'"],
+    [['completion', 'fish'], "there are completions for bash and zsh, not for 'fish'"],
+  ];
+  const environment = { LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' };
+  const outcomes = await Promise.all(
+    refusals.map(([args]) => InteractiveProgram.run([process.execPath, PROGRAM, ...args], { environment })),
+  );
+  expect(outcomes).toEqual(
+    refusals.map(([, message]) => ({ status: 2, stdout: '', stderr: `pyro-nsc: ${message}\nTry pyro-nsc --help\n` })),
+  );
 });
 
 test('takes it when its reader has enough', () => {
@@ -164,40 +168,48 @@ describe('completion', () => {
     rmSync(directory, { recursive: true });
   });
 
-  /** What bash, as it is, completes a line to. */
-  function completed(line: string): string[] {
+  /** What bash, as it is, completes lines to. */
+  async function completed(...lines: string[]): Promise<string[][]> {
     const script = `
       eval "$(pyro-nsc completion bash)"
-      COMP_LINE="$1" COMP_POINT=\${#1} COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
-      _pyro_nsc
-      printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script, 'bash', line], {
-      encoding: 'utf8',
-      env: {
+      COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+      for line; do
+        COMP_LINE="$line" COMP_POINT=\${#line}
+        _pyro_nsc
+        echo "\${COMPREPLY[*]}"
+      done`;
+    const { stdout, stderr } = await InteractiveProgram.run(['bash', '--norc', '-c', script, 'bash', ...lines], {
+      environment: {
         PATH: `${directory}:${process.env['PATH']}`,
         PYRO_NS_HOSTNAME: '127.0.0.1',
         PYRO_NS_PORT: String(server.port),
       },
     });
     expect(stderr).toBe('');
-    return stdout.split('\n').filter((word) => word !== '');
+    return stdout
+      .split('\n')
+      .slice(0, -1)
+      .map((words) => words.split(' ').filter((word) => word !== ''));
   }
 
-  test('knows commands, options, and the names of the running name server', () => {
-    expect(completed('pyro-nsc li')).toEqual(['list', 'listall']);
-    expect(completed('pyro-nsc -h localhost se')).toEqual(['setmeta']);
-    expect(completed('pyro-nsc --i')).toEqual(['--identification', '--interval']);
-    expect(completed('pyro-nsc resolve ')).toEqual(['lamp']);
-    // Bash takes the colon for a word of its own.
-    expect(completed('pyro-nsc resolve lamp :')).toEqual(['Pyro.', 'Default.', 'lab.', 'empty.']);
-    expect(completed('pyro-nsc resolve :lab.')).toEqual(['lab.cold.', 'lab.thermometer']);
-    expect(completed('pyro-nsc resolve :lab.t')).toEqual(['lab.thermometer']);
-    expect(completed('pyro-nsc -h 127.0.0.1 -p 1 resolve :')).toEqual([]);
-    expect(completed('pyro-nsc register x ')).toEqual([]);
+  test('knows commands, options, and the names of the running name server', async () => {
+    const expected: Record<string, string[]> = {
+      'pyro-nsc li': ['list', 'listall'],
+      'pyro-nsc -h localhost se': ['setmeta'],
+      'pyro-nsc --i': ['--identification', '--interval'],
+      'pyro-nsc resolve ': ['lamp'],
+      // Bash takes the colon for a word of its own.
+      'pyro-nsc resolve lamp :': ['Pyro.', 'Default.', 'lab.', 'empty.'],
+      'pyro-nsc resolve :lab.': ['lab.cold.', 'lab.thermometer'],
+      'pyro-nsc resolve :lab.t': ['lab.thermometer'],
+      'pyro-nsc -h 127.0.0.1 -p 1 resolve :': [],
+      'pyro-nsc register x ': [],
+    };
+    expect(await completed(...Object.keys(expected))).toEqual(Object.values(expected));
   });
 
   test('does nothing that is written there', async () => {
-    for (const line of ['pyro-nsc shutdown ', 'pyro-nsc remove lamp ', 'pyro-nsc creategroup :new ']) completed(line);
+    await completed('pyro-nsc shutdown ', 'pyro-nsc remove lamp ', 'pyro-nsc creategroup :new ');
     expect(await nsc('resolve', 'lamp')).toMatchObject({ status: 0 });
     expect(await results('list', ':')).not.toContainEqual(expect.objectContaining({ name: ':new' }));
   });
