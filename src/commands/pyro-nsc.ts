@@ -6,12 +6,23 @@ import yargs, { type Options } from 'yargs';
 import { defaultConfig, printable, readIdentification, silentLog } from '../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../errors.js';
 import type { PyroURI } from '../names/index.js';
-import { NameServerLocator, watch, WILL_SHUT_DOWN, type WatchEvent, type Whereabouts } from '../naming/index.js';
+import { isEtcdURL } from '../namespace/index.js';
+import {
+  NameServerLocator,
+  watch,
+  WILL_SHUT_DOWN,
+  type WatchEvent,
+  type Whereabouts,
+  NameServerProxy,
+  RemoteNamespace,
+  type ExistingNames,
+} from '../naming/index.js';
 import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
 import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNames } from './nsc/completion.js';
 import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js';
 import { Output } from './nsc/output.js';
+import { exportTo, importFrom, openDatabase } from './nsc/transfer.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
 
 const LETTERS: OptionLetters = new Map([
@@ -29,7 +40,7 @@ const COMPLETION_PATIENCE = { PYRO_BC_RETRIES: 0, PYRO_BC_TIMEOUT: 0.5, PYRO_HAN
 
 /** The commands, as they are written, with what they do. */
 const COMMAND_LINES: readonly [
-  command: CommandName | 'watch' | 'status' | 'prune' | 'check' | 'shutdown' | 'completion',
+  command: CommandName | 'watch' | 'status' | 'prune' | 'check' | 'export' | 'import' | 'shutdown' | 'completion',
   args: string,
   meaning: string,
 ][] = [
@@ -48,6 +59,8 @@ const COMMAND_LINES: readonly [
   ['status', '', 'Show how a pyro-ns does: store, names, connections, twin'],
   ['prune', '', 'Show the entries of dead objects, and remove them'],
   ['check', '[directory]', 'Find what is wrong in a database directory, with no server at work in it'],
+  ['export', '[file]', 'Write all names to a file or stdout, one JSON line each'],
+  ['import', '[file]', 'Add names from such a file or stdin'],
   ['resync', '', 'Let a paired name server copy all names from the other one'],
   ['shutdown', '', 'Stop the name server'],
   ['completion', '[shell]', 'Print a script for ~/.bashrc or ~/.zshrc that completes commands, options and names'],
@@ -88,6 +101,12 @@ function passphrase(given: string | readonly string[]): string | undefined {
   return value;
 }
 
+function existingNames(given: string | readonly string[]): ExistingNames {
+  const value = last(given);
+  if (value === 'fail' || value === 'skip' || value === 'replace') return value;
+  throw new UsageError(`--existing is fail, skip or replace, not '${value ?? ''}'`);
+}
+
 const OPTIONS = {
   host: { alias: 'h', type: 'string', requiresArg: true, coerce: last, describe: 'Host of the name server' },
   port: {
@@ -115,6 +134,19 @@ const OPTIONS = {
     describe: 'For watch: seconds between two looks at a name server of Pyro 3',
   },
   repair: { type: 'boolean', describe: 'For check: move aside what is wrong' },
+  database: {
+    type: 'string',
+    requiresArg: true,
+    coerce: last,
+    describe: 'For export and import: a database directory or etcd URL, instead of a name server',
+  },
+  existing: {
+    type: 'string',
+    requiresArg: true,
+    default: 'fail',
+    coerce: existingNames,
+    describe: 'For import: what to do with names that are there and differ: fail, skip or replace',
+  },
   yes: { type: 'boolean', describe: 'For prune: remove without asking' },
   unreachable: { type: 'boolean', describe: "For prune: take what can't be reached for dead" },
 } as const satisfies Record<string, Options>;
@@ -150,6 +182,8 @@ interface Arguments {
   readonly interval: number;
   readonly json: boolean;
   readonly repair: boolean;
+  readonly database: string | undefined;
+  readonly existing: ExistingNames;
   readonly pruning: PruneOptions;
 }
 
@@ -165,6 +199,7 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     parsed['metadata'],
     parsed['shell'],
     parsed['directory'],
+    parsed['file'],
   ];
   return {
     command: String(command),
@@ -177,6 +212,8 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     interval: parsed.interval,
     json: parsed.json === true,
     repair: parsed.repair === true,
+    database: parsed.database,
+    existing: parsed.existing,
     pruning: { yes: parsed.yes === true, unreachable: parsed.unreachable === true },
   };
 }
@@ -199,6 +236,10 @@ async function run(request: Arguments, output: Output): Promise<void> {
     await check(args[0], request.repair, output);
     return;
   }
+  if (request.database !== undefined) {
+    await transferOffline(request, request.database, output);
+    return;
+  }
   const locator = new NameServerLocator({ identification });
   const trace = (line: string): void => {
     output.line(line);
@@ -216,8 +257,34 @@ async function run(request: Arguments, output: Output): Promise<void> {
     for await (const event of watch(nameServer, { interval })) output.event(event, eventLine(event));
   }
   if (command === 'status') await showStatus(nameServer, output);
+  if (command === 'export' || command === 'import') await transfer(request, nameServer.URI, output);
   if (command === 'prune') await prune(nameServer, output, request.pruning);
   if (isCommand(command)) await COMMANDS[command]({ nameServer, output }, args);
+}
+
+/** Exports from a name server, or imports into it, whose own entry stays as it is. */
+async function transfer(request: Arguments, uri: PyroURI, output: Output): Promise<void> {
+  const { command, args, identification, existing } = request;
+  await using nameServer = new NameServerProxy(uri, { identification, exactValues: true });
+  const namespace = new RemoteNamespace(nameServer);
+  if (command === 'export') await exportTo(args[0], namespace, output);
+  else await importFrom(args[0], namespace, output, { existing, keepsOwnEntry: true });
+}
+
+/** The same with a database that no server has open. In etcd each server has its own entry to itself. */
+async function transferOffline(
+  { command, args, existing }: Arguments,
+  database: string,
+  output: Output,
+): Promise<void> {
+  if (command !== 'export' && command !== 'import') throw new UsageError('--database is for export and import');
+  const namespace = await openDatabase(database, command === 'export');
+  try {
+    if (command === 'export') await exportTo(args[0], namespace, output);
+    else await importFrom(args[0], namespace, output, { existing, keepsOwnEntry: isEtcdURL(database) });
+  } finally {
+    await namespace.close();
+  }
 }
 
 const isCommand = (text: string): text is CommandName => Object.hasOwn(COMMANDS, text);
@@ -291,7 +358,11 @@ async function main(): Promise<void> {
     process.stdout.write(completionScript(request.args));
     return;
   }
-  const output = new Output(process.stdout, process.stderr, request.json);
+  const output = new Output(
+    request.command === 'export' ? process.stderr : process.stdout,
+    process.stderr,
+    request.json,
+  );
   try {
     await run(request, output);
   } catch (error) {

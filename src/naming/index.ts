@@ -16,6 +16,8 @@ export type { StarterOptions, StartOptions } from './starter.js';
 export { DURATION_BOUNDS } from './call-counts.js';
 export type { CallCounts, MethodCounts } from './call-counts.js';
 export type { NameServerStatus } from './status.js';
+export { importEntries, readEntryLine, RemoteNamespace, writeEntryLine } from './transfer/index.js';
+export type { ExistingNames, ExportSource, ImportOptions, ImportReport, ImportTarget } from './transfer/index.js';
 export { watch } from './watch.js';
 export type { WatchEvent, WatchOptions } from './watch.js';
 export type { TwinAddress, TwinRole, TwinStatus } from './twin/index.js';

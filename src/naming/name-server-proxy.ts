@@ -176,7 +176,10 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
   }
 }
 
-const unexpected = (): ProtocolError => new ProtocolError('unexpected answer of the name server');
+/** A name server answered with something else than its method answers. */
+export class UnexpectedAnswerError extends ProtocolError {}
+
+const unexpected = (): UnexpectedAnswerError => new UnexpectedAnswerError('unexpected answer of the name server');
 
 function textOf(value: PythonValue | undefined): string {
   if (typeof value === 'string') return value;

@@ -1,0 +1,143 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { open, rename, stat } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { SingleBar } from 'cli-progress';
+import { defaultConfig, defaultLog } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
+import { NAMESERVER_NAME } from '../../names/index.js';
+import { DirectoryNamespace, isEtcdURL, openEtcdNamespace, type Namespace } from '../../namespace/index.js';
+import {
+  importEntries,
+  writeEntryLine,
+  type ExistingNames,
+  type ExportSource,
+  type ImportTarget,
+} from '../../naming/index.js';
+import { databasePath } from './operations.js';
+import type { Output } from './output.js';
+
+/** What stands for stdin or stdout. */
+const STREAM = '-';
+
+/** Opens a database offline: a directory, whose lock it takes, or a namespace in etcd. */
+export async function openDatabase(database: string, mustExist: boolean): Promise<Namespace> {
+  const config = defaultConfig();
+  const log = defaultLog();
+  if (isEtcdURL(database)) return openEtcdNamespace(database, { config, log });
+  const path = databasePath(database);
+  const stats = await stat(path).catch(() => undefined);
+  if (mustExist && stats?.isDirectory() !== true) throw new NamingError(`there is no database directory ${path}`);
+  return DirectoryNamespace.open(path, { log, sync: config.PYRO_NS_SYNC });
+}
+
+/** Writes all entries, a line each: to stdout, or to a file, which is there when all are in it. */
+export async function exportTo(file: string | undefined, source: ExportSource, output: Output): Promise<void> {
+  const progress = new Progress('exported {value}', 0);
+  let count = 0;
+  const lines = async function* (): AsyncGenerator<string> {
+    for await (const entry of source.export()) {
+      count += 1;
+      progress.update(count);
+      yield `${writeEntryLine(entry)}\n`;
+    }
+  };
+  try {
+    if (file === undefined || file === STREAM) await pipeline(Readable.from(lines()), process.stdout, { end: false });
+    else await writeWhole(file, lines());
+  } finally {
+    progress.stop();
+  }
+  output.result({ exported: count }, `exported ${count} entries`);
+}
+
+async function writeWhole(file: string, lines: AsyncIterable<string>): Promise<void> {
+  const partial = `${file}.partial`;
+  try {
+    await pipeline(Readable.from(lines), createWriteStream(partial));
+    const written = await open(partial);
+    await written.sync();
+    await written.close();
+    await rename(partial, file);
+  } catch (error) {
+    throw withoutSystemError(error, file);
+  }
+}
+
+/** Reads entries, and adds them. What was not imported is told with the number of its line. */
+export async function importFrom(
+  file: string | undefined,
+  target: ImportTarget,
+  output: Output,
+  options: { readonly existing: ExistingNames; readonly keepsOwnEntry: boolean },
+): Promise<void> {
+  const isStream = file === undefined || file === STREAM;
+  const input = isStream ? process.stdin : createReadStream(file);
+  const size = isStream ? 0 : ((await stat(file).catch(() => undefined))?.size ?? 0);
+  const progress = new Progress(isStream ? 'read {value} bytes' : '{bar} {percentage}%, {eta} s left', size);
+  const onBytes = (bytes: number): void => {
+    progress.update(bytes);
+  };
+  try {
+    const report = await importEntries(target, linesOf(input, onBytes), {
+      existing: options.existing,
+      except: options.keepsOwnEntry ? NAMESERVER_NAME : undefined,
+      onFailure: (line, reason) => {
+        output.failure(`line ${line}: ${reason}`, { line, error: reason });
+      },
+    });
+    progress.stop();
+    const { imported, unchanged, skipped, failed } = report;
+    output.result(
+      { ...report },
+      `imported ${imported}, unchanged ${unchanged}, skipped ${skipped}, not imported because of errors ${failed}`,
+    );
+  } catch (error) {
+    throw withoutSystemError(error, file ?? 'stdin');
+  } finally {
+    progress.stop();
+  }
+}
+
+/** The lines of a text, as it comes. @throws what reading it throws */
+async function* linesOf(
+  input: AsyncIterable<Buffer | string>,
+  onBytes: (count: number) => void,
+): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  let bytes = 0;
+  for await (const piece of input) {
+    bytes += piece.length;
+    onBytes(bytes);
+    const lines = (rest + (typeof piece === 'string' ? piece : decoder.decode(piece, { stream: true }))).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
+}
+
+/** What the system says of a file, in our words; all else as it is. */
+function withoutSystemError(error: unknown, file: string): unknown {
+  const isOfSystem = typeof error === 'object' && error !== null && 'syscall' in error && 'code' in error;
+  return isOfSystem ? new NamingError(`${file} can't be used: ${String(error.code)}`) : error;
+}
+
+/** A progress bar on stderr, where that is a terminal. */
+class Progress {
+  private readonly bar: SingleBar | undefined;
+
+  constructor(format: string, total: number) {
+    if (!process.stderr.isTTY) return;
+    this.bar = new SingleBar({ stream: process.stderr, format, clearOnComplete: true, hideCursor: true });
+    this.bar.start(total, 0);
+  }
+
+  update(value: number): void {
+    this.bar?.update(value);
+  }
+
+  stop(): void {
+    this.bar?.stop();
+  }
+}

@@ -1,0 +1,71 @@
+import { NamingError, PyroError } from '../../errors.js';
+import { Name, PyroURI } from '../../names/index.js';
+import { GROUP, OBJECT, type NamespaceEntry } from '../../namespace/index.js';
+import { dumps, loads, PickleError, type PythonValue } from '../../pickle/index.js';
+
+/** A value as it stands in a line: text as text (a str, or a unicode that is not ASCII), all else as a pickle in base64. */
+type ValueInLine = string | { readonly pickle: string };
+
+/** Writes an entry as a line of JSON, without its end. @throws PickleError where a value is nested too deep */
+export function writeEntryLine({ name, uri, systemMeta, userMeta }: NamespaceEntry): string {
+  return JSON.stringify({
+    name: name.toString(),
+    uri: uri?.toString(),
+    since: systemMeta?.timestamp,
+    owner: valueInLine(systemMeta?.owner ?? null),
+    meta: valueInLine(userMeta),
+  });
+}
+
+/** Reads such a line. @throws NamingError that says what is wrong in it */
+export function readEntryLine(line: string): NamespaceEntry {
+  const fields = objectOf(line);
+  const { name, uri, since, owner, meta } = fields;
+  const unknown = Object.keys(fields).find((field) => !FIELDS.has(field));
+  if (unknown !== undefined) throw new NamingError(`there is no field '${unknown}' in an entry`);
+  if (typeof name !== 'string') throw new NamingError('an entry must have a name, which is a text');
+  if (uri !== undefined && typeof uri !== 'string') throw new NamingError('a uri must be a text');
+  if (since !== undefined && typeof since !== 'number') throw new NamingError('since must be a number of seconds');
+  try {
+    const type = uri === undefined ? GROUP : OBJECT;
+    return {
+      name: Name.parse(name),
+      uri: uri === undefined ? undefined : PyroURI.parse(uri),
+      systemMeta: since === undefined ? undefined : { type, timestamp: since, owner: readValue(owner) },
+      userMeta: readValue(meta),
+    };
+  } catch (error) {
+    if (error instanceof PickleError) throw new NamingError(`no pickle in base64: ${error.message}`);
+    if (error instanceof PyroError) throw new NamingError(error.args.join(': '));
+    throw error;
+  }
+}
+
+const FIELDS: ReadonlySet<string> = new Set(['name', 'uri', 'since', 'owner', 'meta']);
+
+function objectOf(line: string): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw new NamingError('the line is no JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new NamingError('the line is no JSON object');
+  }
+  return Object.fromEntries(Object.entries(value));
+}
+
+function valueInLine(value: PythonValue): ValueInLine | undefined {
+  if (value === null) return undefined;
+  return typeof value === 'string' ? value : { pickle: dumps(value).toString('base64') };
+}
+
+function readValue(value: unknown): PythonValue {
+  if (value === undefined || value === null) return null;
+  if (typeof value === 'string') return value;
+  if (typeof value === 'object' && 'pickle' in value && typeof value.pickle === 'string') {
+    return loads(Buffer.from(value.pickle, 'base64'));
+  }
+  throw new NamingError('a value must be a text, or {"pickle": "..."} with a pickle in base64');
+}

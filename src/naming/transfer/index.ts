@@ -1,0 +1,6 @@
+/** Namespaces as lines of JSON: out of a store or a name server, and into one. */
+export { readEntryLine, writeEntryLine } from './entry-line.js';
+export { importEntries } from './import.js';
+export type { ExistingNames, ImportOptions, ImportReport } from './import.js';
+export { RemoteNamespace } from './remote-namespace.js';
+export type { ExportSource, ImportTarget } from './remote-namespace.js';
