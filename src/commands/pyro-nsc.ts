@@ -296,12 +296,12 @@ function eventLine(event: WatchEvent): string {
   return `${time} ${event.operation} ${printable(event.name)}${uri}`;
 }
 
-function report(error: PyroError): void {
+function report(error: PyroError, ssl: boolean): void {
   const denied = error instanceof ConnectionDeniedError;
   const text = printable(error.args.join(': '));
   process.stderr.write(`${denied ? 'Could not connect to the server:' : 'There is a problem:'} ${text}\n`);
   if (denied && error.message === deniedReasons[DeniedReason.Security]) {
-    process.stderr.write('Supply correct authentication ID?\n');
+    process.stderr.write(`Supply correct authentication ID${ssl ? ', or another certificate' : ''}?\n`);
   }
 }
 
@@ -367,7 +367,7 @@ async function main(): Promise<void> {
     await run(request, output);
   } catch (error) {
     if (!(error instanceof PyroError)) throw error;
-    report(error);
+    report(error, request.where.ssl === true);
     output.failed = true;
   }
   if (request.command !== 'watch') output.end();
