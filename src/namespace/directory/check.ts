@@ -34,6 +34,7 @@ export type DamageKind =
   | 'unreadable'
   | 'case clash';
 
+/** Something that is wrong in a database, or may become so. */
 export interface Finding {
   readonly kind: DamageKind;
   /** False for what does no harm here, and is left as it is: it may do harm where the database is moved to. */
@@ -46,6 +47,7 @@ export interface Finding {
   readonly repair: string | undefined;
 }
 
+/** How a database is checked. */
 export interface CheckOptions {
   readonly log: Log;
   /** Move aside what is wrong. */
