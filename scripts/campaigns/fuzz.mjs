@@ -141,6 +141,7 @@ function withHeader(framed, offset, value) {
 /** Tells when code ran that had not run before. */
 class Coverage {
   #session = new Session();
+  #blocks = new Set();
 
   constructor() {
     this.#session.connect();
@@ -157,12 +158,16 @@ class Coverage {
     return answer;
   }
 
+  /** True if a block ran that had not run at any earlier call. V8 tells of a whole function again, whatever ran in it. */
   hasGrown() {
-    const { result } = this.#post('Profiler.takePreciseCoverage');
-    return result.some(
-      ({ url, functions }) =>
-        /\/dist\/(wire|pickle)\//.test(url) && functions.some(({ ranges }) => ranges.some(({ count }) => count > 0)),
-    );
+    const known = this.#blocks.size;
+    for (const { url, functions } of this.#post('Profiler.takePreciseCoverage').result) {
+      if (!/\/dist\/(wire|pickle)\//.test(url)) continue;
+      for (const { startOffset, endOffset, count } of functions.flatMap(({ ranges }) => ranges)) {
+        if (count > 0) this.#blocks.add(`${url} ${startOffset} ${endOffset}`);
+      }
+    }
+    return this.#blocks.size > known;
   }
 
   end() {
