@@ -349,6 +349,7 @@ describeInChromium('the console in Chromium', () => {
       const [primary, secondary] = [pair.server('primary').port, pair.server('secondary').port];
       await open();
       await connectPage(page, `127.0.0.1:${primary}`);
+      await page.getByRole('heading', { name: `127.0.0.1:${primary}` }).waitFor();
       await connectPage(page, `127.0.0.1:${secondary}`);
       await page.getByText(`primary, in step with 127.0.0.1:${secondary}`, { exact: true }).waitFor();
       await page.getByText(`secondary, in step with 127.0.0.1:${primary}`, { exact: true }).waitFor();
@@ -377,6 +378,13 @@ describeInChromium('the console in Chromium', () => {
     await page.keyboard.type(server.address);
     await keys('Enter');
     await item(/^Robots\b/).waitFor();
+    await tree().focus();
+    await keys('/');
+    await page.keyboard.type('robots');
+    await page.getByRole('option', { name: /:Robots\.arm/ }).waitFor();
+    await keys('ArrowDown');
+    await page.locator('[role=listbox]:focus').waitFor();
+    await keys('/', 'Escape');
     await tree().focus();
     await keys('r', 'ArrowRight');
     await item(/^arm\b/).waitFor();

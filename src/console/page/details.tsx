@@ -113,7 +113,7 @@ function Entry({ found, looked }: { readonly found: EntryDescription; readonly l
               <dt>Since</dt>
               <dd>
                 <time dateTime={new Date(since * 1000).toISOString()}>{new Date(since * 1000).toLocaleString()}</time>{' '}
-                <span class="muted">{ago(since, now.value)}</span>
+                <span class="muted ago">{ago(since, now.value)}</span>
               </dd>
             </>
           )}
@@ -193,8 +193,12 @@ function Actions({ looked, isGroup }: { readonly looked: Selection; readonly isG
   const group = isGroup ? name : parentName(name);
   return (
     <div class="actions">
-      <button type="button" onClick={() => (dialog.value = { kind: 'register', store, group })}>
-        Register in {group === ROOT ? 'root' : lastPart(group)}…
+      <button
+        type="button"
+        title={`Register a name in ${group === ROOT ? 'the root' : group}`}
+        onClick={() => (dialog.value = { kind: 'register', store, group })}
+      >
+        Register…
       </button>
       <button type="button" onClick={() => (dialog.value = { kind: 'createGroup', store, group })}>
         New group…

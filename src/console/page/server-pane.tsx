@@ -80,6 +80,9 @@ function Filter({ store }: { readonly store: ServerStore }): JSX.Element {
         }}
         onKeyDown={(event) => {
           if (event.key === 'Escape') store.setFilter('');
+          if (event.key !== 'ArrowDown' && event.key !== 'Enter') return;
+          event.preventDefault();
+          event.currentTarget.closest('.pane')?.querySelector<HTMLElement>('.rows')?.focus();
         }}
       />
     </label>
