@@ -88,6 +88,17 @@ export class Segment {
     return segment;
   }
 
+  /** Nothing gets from one host to the other any more, until `heal`. */
+  part(): void {
+    ip(this.alpha, 'link', 'set', INTERFACE, 'down');
+  }
+
+  heal(): void {
+    ip(this.alpha, 'link', 'set', INTERFACE, 'up');
+    // It went with the link.
+    ip(this.alpha, 'route', 'add', 'default', 'dev', INTERFACE);
+  }
+
   async dispose(): Promise<void> {
     await Promise.all([this.alpha.dispose(), this.beta.dispose()]);
     await rm(this.directory, { recursive: true, force: true });
