@@ -186,7 +186,9 @@ const everything = (server) =>
   withProxy(server, async (proxy) => {
     const found = new Map();
     for (const [name, uri] of await proxy.flatlist()) {
-      if (name !== OWN_ENTRY) found.set(name, { uri: String(uri), meta: await proxy.getMeta(name) });
+      // Pyro 3 lists names that it doesn't have any more.
+      const meta = name === OWN_ENTRY ? null : await proxy.getMeta(name).catch(String);
+      if (name !== OWN_ENTRY) found.set(name, { uri: String(uri), meta });
     }
     return new Map([...found].sort());
   });
