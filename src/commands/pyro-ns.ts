@@ -156,14 +156,18 @@ const print = (line: string): void => {
 // Whoever read what is printed may be gone, such as a terminal: the name server goes on.
 process.stdout.on('error', () => undefined);
 
+/** Stops in good order at the first signal, also while the name server starts; a second one ends the process as usual. */
 function stopOnSignals(starter: NameServerStarter): void {
+  const signals = ['SIGINT', 'SIGTERM'] as const;
   const stop = (): void => {
     print('Shutting down on user break signal.');
     void starter.shutdown();
+    // Not `once`: the lock's own listener, which comes later, ends the process where it finds no other.
+    setImmediate(() => {
+      for (const signal of signals) process.off(signal, stop);
+    });
   };
-  // Once only: a second signal ends the process the usual way.
-  process.once('SIGINT', stop);
-  process.once('SIGTERM', stop);
+  for (const signal of signals) process.on(signal, stop);
 }
 
 /** After a log rotation. From a terminal that is closed, SIGHUP ends the process as usual. */
@@ -198,8 +202,8 @@ async function main(): Promise<void> {
   print('*** Pyro Name Server ***');
   await using metrics = options.metrics && (await serveMetrics(starter, options.metrics));
   if (metrics) print(`Metrics on: http://${addressText(metrics.listening)}/metrics`);
-  await starter.start(options);
   stopOnSignals(starter);
+  await starter.start(options);
   await starter.stopped;
   print('Name Server gracefully stopped.');
 }
