@@ -10,7 +10,8 @@ import { Name, PyroURI } from '../../dist/names/index.js';
 import { EtcdClient } from '../../dist/namespace/etcd/client.js';
 import { Deadline } from '../../dist/namespace/etcd/deadline.js';
 import { TRANSACTION } from '../../dist/namespace/etcd/protocol.js';
-import { EtcdNamespace, GROUP, MemoryNamespace, OBJECT } from '../../dist/namespace/index.js';
+import { EtcdNamespace } from '../../dist/namespace/etcd/etcd-namespace.js';
+import { GROUP, MemoryNamespace, OBJECT } from '../../dist/namespace/index.js';
 import { EtcdCluster } from '../../test/support/etcd-cluster.mjs';
 
 const LOADED_NAMES = 100_000;

@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { createJiti } from 'jiti';
 import { ConfigError } from '../errors.js';
 import { DefaultConnValidator } from '../rpc/index.js';
 import type { ServerConnection } from '../wire/index.js';
@@ -107,6 +106,7 @@ async function orIdle<T>(promise: Promise<T>): Promise<T> {
 async function importModule(module: string, directory: string): Promise<object> {
   const path = resolve(directory, module);
   const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  const { createJiti } = await import('jiti');
   // A plugin's own import of this package must give it these very classes, not another copy of them.
   const loader = createJiti(pathToFileURL(join(directory, 'pyro-ns')).href, { nativeModules: ['pyro-ns'] });
   const url = isFile ? pathToFileURL(path).href : loader.esmResolve(module, { try: true });

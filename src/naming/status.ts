@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox';
+import { Value } from 'typebox/value';
 
 /** How a name server does: what `_status` answers, as a dict, but for what it is told of a twin and what is counted. */
 export type NameServerStatus = Static<typeof NameServerStatus>;
@@ -6,7 +7,7 @@ export type NameServerStatus = Static<typeof NameServerStatus>;
 const Count = Type.Number({ minimum: 0 });
 const OptionalText = Type.Union([Type.String(), Type.Null()]);
 
-export const NameServerStatus = Type.Object({
+const NameServerStatus = Type.Object({
   /** Of this package. */
   version: Type.String(),
   role: Type.Union([Type.Literal('single'), Type.Literal('primary'), Type.Literal('secondary')]),
@@ -39,3 +40,8 @@ export const NameServerStatus = Type.Object({
     Type.Null(),
   ]),
 });
+
+/** True for what `_status` of a name server of this package answers. */
+export function isNameServerStatus(value: unknown): value is NameServerStatus {
+  return Value.Check(NameServerStatus, value);
+}

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { Config, Log } from '../../config/index.js';
 import { ConfigError, NamingError } from '../../errors.js';
-import { EtcdError, type EtcdAccess } from './client.js';
-import { EtcdNamespace } from './etcd-namespace.js';
+import type { EtcdAccess } from './client.js';
+import type { EtcdNamespace } from './etcd-namespace.js';
 import { parseEtcdURL } from './url.js';
 
 export interface EtcdOpenOptions {
@@ -18,6 +18,8 @@ export interface EtcdOpenOptions {
  */
 export async function openEtcdNamespace(url: string, { config, log }: EtcdOpenOptions): Promise<EtcdNamespace> {
   const { endpoints, prefix } = parseEtcdURL(url);
+  // Not before it is wanted: loading gRPC takes as long as all the rest of a program.
+  const [{ EtcdNamespace }, { EtcdError }] = await Promise.all([import('./etcd-namespace.js'), import('./client.js')]);
   try {
     return await EtcdNamespace.open({
       endpoints,
