@@ -6,7 +6,7 @@ export default tseslint.config(
   { ignores: ['dist/', 'coverage/', 'storage/', 'docs/api/'] },
   js.configs.recommended,
   {
-    files: ['**/*.{ts,cts,tsx}'],
+    files: ['**/*.{ts,tsx}'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
@@ -23,7 +23,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/**/*.{ts,cts,tsx}'],
+    files: ['src/**/*.{ts,tsx}'],
     rules: {
       'no-console': 'error',
       complexity: ['error', 20],
@@ -34,8 +34,7 @@ export default tseslint.config(
       ],
     },
   },
-  // The latter sets a variable that Node itself reads, before anything else runs.
-  { files: ['src/config/**/*.ts', 'src/commands/pyro-ns.cts'], rules: { 'no-restricted-properties': 'off' } },
+  { files: ['src/config/**/*.ts'], rules: { 'no-restricted-properties': 'off' } },
   {
     files: ['**/*.mjs', '**/*.cjs', '*.js'],
     languageOptions: {

@@ -83,12 +83,11 @@ function memoryInMB({ pid }) {
   return Number(kilobytes) / 1024;
 }
 
-/** Changes per second of a bare loop, in a process with as many threads as `pyro-ns` has. */
+/** Changes per second of a bare loop. */
 async function bareChanges(directory) {
   const program = fileURLToPath(new URL('bare-changes.mjs', import.meta.url));
   const args = [program, directory, String(64 * REGISTRATIONS_PER_CONNECTION), '64'];
-  const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
-  return Number((await promisify(execFile)(process.execPath, args, { env })).stdout);
+  return Number((await promisify(execFile)(process.execPath, args)).stdout);
 }
 
 /** The longest that a client waits for the answer to a ping until `stop`, in milliseconds. */

@@ -1,4 +1,5 @@
-/** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
+#!/usr/bin/env node
+/** `pyro-ns`: starts the name server, with the options of the manual's chapter. */
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
 import yargs from 'yargs';
