@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { loadConfig, NameServerLocator, NameServerProxy, PYROAdapter, PyroURI, silentLog } from '../../dist/index.js';
 import { NameServerProcess, ours, pyro3, pythonEnvironment, real } from '../../test/support/name-server-process.mjs';
+import { randomNumbers } from './random.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -31,17 +32,6 @@ const ROUND_MS = 500;
 /** How long the pair may take to be whole again. */
 const WHOLE_LIMIT_MS = 30_000;
 const OWN_ENTRY = ':Pyro.NameServer';
-
-/** The same numbers from the same seed: mulberry32. */
-function randomNumbers(seed) {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
 
 const random = randomNumbers(Number(options.seed));
 
