@@ -7,8 +7,6 @@ export type { WatchMode } from './directory/watch.js';
 export { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './directory/lock.js';
 export type { LockHolder } from './directory/lock.js';
 export type { EtcdHealth, EtcdNamespace, EtcdOptions } from './etcd/etcd-namespace.js';
-export { openEtcdNamespace } from './etcd/open.js';
-export type { EtcdOpenOptions } from './etcd/open.js';
 export { isEtcdURL } from './etcd/url.js';
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
@@ -24,4 +22,5 @@ export type {
   StoreStatus,
   SystemMeta,
 } from './namespace.js';
+export { databaseOf, openNamespace } from './open.js';
 export { systemMetaFromPython, systemMetaToPython } from './system-meta.js';

@@ -2,7 +2,7 @@ import type { Config, Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { NAMESERVER_NAME, type Name, type PyroURI } from '../names/index.js';
 import type { Namespace } from '../namespace/index.js';
-import { ObjectInquiry, type ObjectStatus } from '../rpc/index.js';
+import { isDead, ObjectInquiry, type ObjectStatus } from '../rpc/index.js';
 
 export interface AutoCleanOptions {
   /** The PYRO_NS_AUTOCLEAN* items. */
@@ -23,9 +23,6 @@ interface Suspect {
   /** Since when, in milliseconds since 1970. */
   readonly since: number;
 }
-
-/** What a daemon says of objects that are no more. That nobody answers may also be the network's fault, or ours. */
-const DEAD: ReadonlySet<ObjectStatus['status']> = new Set(['gone', 'closed', 'unreachable']);
 
 const isUnreachable = ({ status }: ObjectStatus): boolean => status === 'unreachable';
 
@@ -80,7 +77,7 @@ export class AutoClean {
       await Promise.all(
         others.map(async ([name, uri]) => {
           const status = await inquiry.ask(uri);
-          if (DEAD.has(status.status)) suspects.set(name.toString(), this.suspect(name, uri, status));
+          if (isDead(status)) suspects.set(name.toString(), this.suspect(name, uri, status));
         }),
       );
     }
@@ -129,9 +126,9 @@ export class AutoClean {
   private async isStillDead({ name, uri, since }: Suspect): Promise<boolean> {
     const { namespace } = this.options;
     try {
-      const { status } = await new ObjectInquiry(this.options).ask(uri);
+      const status = await new ObjectInquiry(this.options).ask(uri);
       const [current, { timestamp }] = await Promise.all([namespace.resolve(name), namespace.getSystemMeta(name)]);
-      return DEAD.has(status) && current.equals(uri) && timestamp * 1000 <= since;
+      return isDead(status) && current.equals(uri) && timestamp * 1000 <= since;
     } catch (error) {
       if (error instanceof NamingError) return false;
       throw error;

@@ -1,16 +1,15 @@
 import type { Socket } from 'node:dgram';
 import type { AddressInfo, Server } from 'node:net';
-import { resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
 import { defaultConfig, defaultLog, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
-  DirectoryNamespace,
+  databaseOf,
   isEtcdURL,
   MemoryNamespace,
-  openEtcdNamespace,
+  openNamespace,
   type Namespace,
   type StoreStatus,
 } from '../namespace/index.js';
@@ -25,8 +24,6 @@ import { NameCount } from './name-count.js';
 import { NameServer } from './name-server.js';
 import type { NameServerStatus } from './status.js';
 import { Twin, TwinFinder, type TwinAddress, type TwinRole } from './twin/index.js';
-
-const DEFAULT_DATABASE = 'Pyro_NS_database';
 
 /** How a name server is started: the options of `pyro-ns`, by their names in Pyro's `NameServerStarter.start`. */
 export interface StartOptions {
@@ -374,7 +371,9 @@ export class NameServerStarter implements AsyncDisposable {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
     const connectionGuard = options.guards?.connection;
-    const namespace = persistent ? await this.openDatabase(options) : new MemoryNamespace();
+    const namespace = persistent
+      ? await openNamespace(this.databaseOf(options), { config, log })
+      : new MemoryNamespace();
     this.namespace = namespace;
     const changes = new ChangeFeed();
     const { protocol } = daemon;
@@ -398,27 +397,13 @@ export class NameServerStarter implements AsyncDisposable {
     this.autoClean = new AutoClean({ config, log, namespace, unregister: (name) => nameServer.unregister(name) });
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
-    // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
     if (options.countCalls === true) this.calls = new CallCounts(nameServer);
+    // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
     return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
   }
 
-  private openDatabase(options: StartOptions): Promise<Namespace> {
-    const { config, log } = this.options;
-    const database = this.databaseOf(options);
-    if (isEtcdURL(database)) return openEtcdNamespace(database, { config, log });
-    return DirectoryNamespace.open(database, {
-      log,
-      sync: config.PYRO_NS_SYNC,
-      cacheNames: config.PYRO_NS_CACHE_NAMES,
-      watch: config.PYRO_NS_WATCH,
-    });
-  }
-
-  /** An etcd URL, or an absolute path. */
   private databaseOf({ dbdir }: StartOptions): string {
-    if (dbdir !== undefined && isEtcdURL(dbdir)) return dbdir;
-    return resolve(this.options.config.PYRO_STORAGE, dbdir ?? DEFAULT_DATABASE);
+    return databaseOf(dbdir, this.options.config);
   }
 
   private async publish(uri: PyroURI): Promise<void> {

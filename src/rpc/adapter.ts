@@ -35,7 +35,7 @@ const EXACT: PickleReadOptions = { views: true };
 export type Locate = () => Promise<PyroURI>;
 
 /** The protocols that lead to an object that can be called, by what they become once it is found. */
-const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
+export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
   ['PYRO', 'PYRO'],
   ['PYROSSL', 'PYROSSL'],
   ['PYROLOC', 'PYRO'],

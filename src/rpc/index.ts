@@ -8,7 +8,7 @@ export { Daemon } from './daemon.js';
 export type { DaemonOptions, NameServerObject } from './daemon.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
-export { ObjectInquiry } from './object-status.js';
+export { isDead, ObjectInquiry } from './object-status.js';
 export type { ObjectInquiryOptions, ObjectStatus } from './object-status.js';
 export {
   DynamicProxy,

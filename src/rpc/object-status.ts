@@ -1,23 +1,15 @@
 import pLimit from 'p-limit';
 import { silentLog, type Config } from '../config/index.js';
 import { ConnectionClosedError, ConnectionDeniedError, NamingError, PyroError } from '../errors.js';
-import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
+import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
-import { PYROAdapter } from './adapter.js';
+import { PROTOCOLS, PYROAdapter } from './adapter.js';
 
 /** How long a daemon may take to let somebody in, and to answer, in seconds. */
 const ANSWER_TIMEOUT = 4;
 
 /** How many daemons are asked at the same time. */
 const MAX_DAEMONS_ASKED = 32;
-
-/** The protocols of URIs that lead to a daemon, and the daemon's own; the last two name an object instead of giving its id. */
-const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
-  ['PYRO', 'PYRO'],
-  ['PYROSSL', 'PYROSSL'],
-  ['PYROLOC', 'PYRO'],
-  ['PYROLOCSSL', 'PYROSSL'],
-]);
 
 /** Whether the object behind a URI is there: what its daemon said, or why it could not be asked. */
 export interface ObjectStatus {
@@ -32,6 +24,13 @@ export interface ObjectStatus {
   readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
   /** A sentence for people. */
   readonly explanation: string;
+}
+
+const DEAD: ReadonlySet<ObjectStatus['status']> = new Set(['gone', 'closed', 'unreachable']);
+
+/** True for what is said of objects that are no more. That nobody answers may also be the network's fault, or ours. */
+export function isDead({ status }: ObjectStatus): boolean {
+  return DEAD.has(status);
 }
 
 /** How daemons are asked. */
@@ -63,6 +62,7 @@ export class ObjectInquiry {
       return { status: 'unknown', explanation: `A URI of protocol ${uri.protocol} leads to no daemon.` };
     }
     const daemon = new PyroURI(protocol, uri.address, uri.port, INTERNAL_DAEMON_GUID);
+    // PYROLOC names an object instead of giving its id.
     if (protocol !== uri.protocol) return this.limit(() => this.askForName(daemon, uri.objectID)).catch(explain);
     const registered = await this.registeredAt(daemon);
     if (!isMap(registered)) return registered;

@@ -1,20 +1,11 @@
 import { createInterface } from 'node:readline/promises';
-import { isAbsolute, resolve } from 'node:path';
 import { defaultConfig, defaultLog, printable } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
-import { checkDatabase, type Finding } from '../../namespace/index.js';
+import { checkDatabase, databaseOf, type Finding } from '../../namespace/index.js';
 import type { NameServerProxy, NameServerStatus } from '../../naming/index.js';
-import { ObjectInquiry, RemoteError, type ObjectStatus } from '../../rpc/index.js';
+import { isDead, ObjectInquiry, RemoteError, type ObjectStatus } from '../../rpc/index.js';
 import type { Output } from './output.js';
-
-/** Where a name server keeps its names unless it is told otherwise. */
-const DEFAULT_DATABASE = 'Pyro_NS_database';
-
-/** A database as `-d` of `pyro-ns` has it: relative to PYRO_STORAGE. */
-export function databasePath(path: string = DEFAULT_DATABASE): string {
-  return isAbsolute(path) ? path : resolve(defaultConfig().PYRO_STORAGE, path);
-}
 
 /** Shows how a name server does. @throws NamingError where it is Pyro 3's, which can't say */
 export async function showStatus(nameServer: NameServerProxy, output: Output): Promise<void> {
@@ -73,10 +64,8 @@ interface DeadEntry {
 
 /** Shows which objects are dead, and removes their entries where that is wanted. */
 export async function prune(nameServer: NameServerProxy, output: Output, options: PruneOptions): Promise<void> {
-  const statuses = new Set<ObjectStatus['status']>(['gone', 'closed']);
-  if (options.unreachable) statuses.add('unreachable');
   const all = await findDead(nameServer);
-  const dead = all.filter(({ status }) => statuses.has(status.status));
+  const dead = options.unreachable ? all : all.filter(({ status }) => status.status !== 'unreachable');
   for (const { name, uri, status } of dead) {
     output.line(
       `${printable(name)}  -->  ${printable(uri.toString())}  ${status.status}: ${printable(status.explanation)}`,
@@ -105,9 +94,7 @@ async function findDead(nameServer: NameServerProxy): Promise<DeadEntry[]> {
   const inquiry = new ObjectInquiry({ config: defaultConfig() });
   const entries = (await nameServer.flatlist()).filter(([name]) => name !== NAMESERVER_NAME);
   const asked = await Promise.all(entries.map(async ([name, uri]) => ({ name, uri, status: await inquiry.ask(uri) })));
-  return asked
-    .filter(({ status }) => ['gone', 'closed', 'unreachable'].includes(status.status))
-    .sort((one, other) => (one.name < other.name ? -1 : 1));
+  return asked.filter(({ status }) => isDead(status)).sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 /** Removes an entry, unless it has become another one in the meantime. */
@@ -152,7 +139,7 @@ export async function check(path: string | undefined, repair: boolean, output: O
     const text = `${finding.path}: ${kind}${isDamage ? '' : ' (no damage)'}. ${finding.explanation}`;
     output.result({ ...finding, repair: done ?? null }, printable(done === undefined ? text : `${text} ${done}`));
   };
-  const report = await checkDatabase(databasePath(path), { log: defaultLog(), repair, onFinding });
+  const report = await checkDatabase(databaseOf(path, defaultConfig()), { log: defaultLog(), repair, onFinding });
   output.line(
     printable(`${report.root}: ${report.groups} groups and ${report.objects} objects are as they should be.`),
   );

@@ -6,7 +6,7 @@ import { SingleBar } from 'cli-progress';
 import { defaultConfig, defaultLog } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { NAMESERVER_NAME } from '../../names/index.js';
-import { DirectoryNamespace, isEtcdURL, openEtcdNamespace, type Namespace } from '../../namespace/index.js';
+import { databaseOf, isEtcdURL, openNamespace, type Namespace } from '../../namespace/index.js';
 import {
   importEntries,
   writeEntryLine,
@@ -14,7 +14,6 @@ import {
   type ExportSource,
   type ImportTarget,
 } from '../../naming/index.js';
-import { databasePath } from './operations.js';
 import type { Output } from './output.js';
 
 /** What stands for stdin or stdout. */
@@ -24,11 +23,12 @@ const STREAM = '-';
 export async function openDatabase(database: string, mustExist: boolean): Promise<Namespace> {
   const config = defaultConfig();
   const log = defaultLog();
-  if (isEtcdURL(database)) return openEtcdNamespace(database, { config, log });
-  const path = databasePath(database);
-  const stats = await stat(path).catch(() => undefined);
-  if (mustExist && stats?.isDirectory() !== true) throw new NamingError(`there is no database directory ${path}`);
-  return DirectoryNamespace.open(path, { log, sync: config.PYRO_NS_SYNC });
+  const place = databaseOf(database, config);
+  if (mustExist && !isEtcdURL(place)) {
+    const stats = await stat(place).catch(() => undefined);
+    if (stats?.isDirectory() !== true) throw new NamingError(`there is no database directory ${place}`);
+  }
+  return openNamespace(place, { config, log });
 }
 
 /** Writes all entries, a line each: to stdout, or to a file, which is there when all are in it. */
