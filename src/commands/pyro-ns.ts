@@ -3,12 +3,12 @@
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
 import yargs from 'yargs';
-import { createLog, defaultConfig, printable, readIdentification } from '../config/index.js';
+import { createLog, defaultConfig, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
-import { PyroError } from '../errors.js';
 import type { MetricsServer } from '../metrics/index.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
+import { fail, passphrase, port, UsageError } from './usage.js';
 
 /** The chapter's options that take a value. */
 const LETTERS: OptionLetters = new Map([
@@ -25,23 +25,6 @@ const LETTERS: OptionLetters = new Map([
 
 /** Where metrics are served unless the command line says another port. */
 const METRICS_PORT = 9190;
-
-/** What is wrong with the command line. */
-class UsageError extends Error {}
-
-function port(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number > 65535) {
-    throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
-  }
-  return number;
-}
-
-function passphrase(value: string | undefined): string | undefined {
-  if (value === '') throw new UsageError("a passphrase can't be empty");
-  return value;
-}
 
 /** -1 and -2: this server's place in a pair, and where the other one is. */
 function pairing({ primary, secondary }: Readonly<Record<'primary' | 'secondary', string | undefined>>) {
@@ -212,8 +195,5 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
-  const text = error instanceof UsageError ? `${error.message}\nTry pyro-ns --help` : printable(error.args.join(': '));
-  process.stderr.write(`pyro-ns: ${text}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  fail('pyro-ns', error);
 }

@@ -24,6 +24,7 @@ import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js
 import { Output } from './nsc/output.js';
 import { exportTo, importFrom, openDatabase } from './nsc/transfer.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
+import { fail, passphrase, port, UsageError } from './usage.js';
 
 const LETTERS: OptionLetters = new Map([
   ['h', 'host'],
@@ -69,19 +70,12 @@ const COMMAND_LINES: readonly [
 /** As long as a timer of Node's can wait. */
 const LONGEST_INTERVAL_SECONDS = 2_147_483;
 
-/** What is wrong with the command line. */
-class UsageError extends Error {}
-
 /** Of an option that is given several times, the last one counts. */
 const last = (value: string | readonly string[]): string | undefined =>
   typeof value === 'string' ? value : value.at(-1);
 
-function port(given: string | readonly string[]): number | undefined {
-  const value = last(given) ?? '';
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number > 65535) {
-    throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
-  }
+function portOf(given: string | readonly string[]): number | undefined {
+  const number = port(last(given));
   // As in Pyro, 0 stands for the configured port.
   return number === 0 ? undefined : number;
 }
@@ -93,12 +87,6 @@ function seconds(given: string | readonly string[]): number {
     throw new UsageError(`an interval is a number of seconds above 0, not '${value}'`);
   }
   return number;
-}
-
-function passphrase(given: string | readonly string[]): string | undefined {
-  const value = last(given);
-  if (value === '') throw new UsageError("a passphrase can't be empty");
-  return value;
 }
 
 function existingNames(given: string | readonly string[]): ExistingNames {
@@ -113,7 +101,7 @@ const OPTIONS = {
     alias: 'p',
     type: 'string',
     requiresArg: true,
-    coerce: port,
+    coerce: portOf,
     describe: 'Its broadcast port, or with a host its own port',
   },
   bcaddr: { alias: 'c', type: 'string', requiresArg: true, coerce: last, describe: 'Address to broadcast to' },
@@ -121,7 +109,7 @@ const OPTIONS = {
     alias: 'i',
     type: 'string',
     requiresArg: true,
-    coerce: passphrase,
+    coerce: (given: string | readonly string[]) => passphrase(last(given)),
     describe: 'Passphrase; on a shared machine rather PYRO_NS_IDENTIFICATION_FILE',
   },
   ssl: { type: 'boolean', describe: 'Ask the host over TLS' },
@@ -383,8 +371,5 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof UsageError || error instanceof PyroError)) throw error;
-  const text = error instanceof UsageError ? `${error.message}\nTry pyro-nsc --help` : printable(error.args.join(': '));
-  process.stderr.write(`pyro-nsc: ${text}\n`);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
+  fail('pyro-nsc', error);
 }

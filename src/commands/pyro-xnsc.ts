@@ -7,18 +7,7 @@ import yargs from 'yargs';
 import { defaultConfig, readIdentification, type Config } from '../config/index.js';
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
-
-/** What is wrong with the command line. */
-class UsageError extends Error {}
-
-function port(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || number > 65535) {
-    throw new UsageError(`a port is a number from 0 to 65535, not '${value}'`);
-  }
-  return number;
-}
+import { port, UsageError } from './usage.js';
 
 function parser(args: readonly string[], name: string) {
   return yargs(args)
