@@ -2,6 +2,7 @@ import { setImmediate as othersRan } from 'node:timers/promises';
 import type { PyroURI } from '../names/index.js';
 import { Name } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
+import { countNames } from './count.js';
 import type {
   ListEntry,
   Namespace,
@@ -32,9 +33,6 @@ type Node = ObjectNode | GroupNode;
 
 /** How many objects `flatlist` hands out before it lets others run. */
 const BATCH_SIZE = 1000;
-
-/** How many names are counted before others run. */
-const COUNTED_AT_ONCE = 50_000;
 
 /** A namespace in memory, gone with the process: Pyro's non-persistent name server. */
 export class MemoryNamespace implements Namespace {
@@ -143,15 +141,8 @@ export class MemoryNamespace implements Namespace {
     this.nodes = incoming.nodes;
   }
 
-  async count(): Promise<NamespaceSize> {
-    // The root is among the groups.
-    let [groups, objects] = [-1, 0];
-    for (const { type } of this.nodes.values()) {
-      if (type === GROUP) groups += 1;
-      else objects += 1;
-      if ((groups + objects) % COUNTED_AT_ONCE === 0) await othersRan();
-    }
-    return { groups, objects };
+  count(): Promise<NamespaceSize> {
+    return countNames(this.nodes.values());
   }
 
   status(): MemoryStatus {

@@ -179,8 +179,8 @@ async function closeWritten(file: number, isSynced: boolean): Promise<void> {
 
 /** Writes into the system's memory, which it seldom lets wait for the disk: so it may be done at once. */
 function writeSome(file: number, content: Uint8Array, haste: Haste): Promise<number> {
-  const isDue = content.length <= SMALL_WRITE_SIZE && haste.isDue;
-  return isDue ? haste.atOnce(() => writeSync(file, content)) : writeFrom(file, content);
+  const later = () => writeFrom(file, content);
+  return content.length <= SMALL_WRITE_SIZE ? haste.run(() => writeSync(file, content), later) : later();
 }
 
 function writeFrom(file: number, content: Uint8Array): Promise<number> {

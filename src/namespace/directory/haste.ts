@@ -19,13 +19,17 @@ export class Haste {
   /** @param mayBlock false where anything may take long: on a network file system */
   constructor(private readonly mayBlock: boolean) {}
 
-  /** True if the next thing may be done at once. */
-  get isDue(): boolean {
+  /** Does something at once where it may be, or else in the way that waits for nothing. */
+  run<Result>(atOnce: () => Result, later: () => Promise<Result>): Promise<Result> {
+    return this.isDue ? this.atOnce(atOnce) : later();
+  }
+
+  private get isDue(): boolean {
     return this.mayBlock && this.spentThisTurn < TURN_MS && performance.now() >= this.waryUntil;
   }
 
-  /** Does something at once, and accounts for the time that it takes. */
-  atOnce<Result>(action: () => Result): Promise<Result> {
+  /** Accounts for the time that it takes. */
+  private atOnce<Result>(action: () => Result): Promise<Result> {
     return new Promise((resolve) => {
       const from = performance.now();
       try {

@@ -16,13 +16,16 @@ export class Reader {
 
   /** As `inspect` of files.ts. */
   inspect(path: string): Promise<Stats | undefined> {
-    return this.haste.isDue ? this.haste.atOnce(() => inspectNow(path)) : inspect(path);
+    return this.haste.run(
+      () => inspectNow(path),
+      () => inspect(path),
+    );
   }
 
   /** As `readFileAt` of files.ts. */
   read(path: string, limit: number): Promise<Reading | undefined> {
-    const isDue = limit <= SMALL_FILE_SIZE && this.haste.isDue;
-    return isDue ? this.haste.atOnce(() => readFileNow(path, limit)) : readFileAt(path, limit);
+    const later = () => readFileAt(path, limit);
+    return limit <= SMALL_FILE_SIZE ? this.haste.run(() => readFileNow(path, limit), later) : later();
   }
 
   /** The entries of a directory, some at a time. @throws the system's error */

@@ -69,11 +69,12 @@ export class Staging {
    */
   async place(staged: string, path: string): Promise<void> {
     try {
-      await (this.haste.isDue
-        ? this.haste.atOnce(() => {
-            linkSync(staged, path);
-          })
-        : link(staged, path));
+      await this.haste.run(
+        () => {
+          linkSync(staged, path);
+        },
+        () => link(staged, path),
+      );
       this.discard(staged);
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
@@ -138,11 +139,12 @@ export class Staging {
   /** One file after the other, so that the removal of a large group doesn't hold up those who read and write. */
   private async remove(path: string): Promise<void> {
     try {
-      await (this.haste.isDue
-        ? this.haste.atOnce(() => {
-            unlinkSync(path);
-          })
-        : unlink(path));
+      await this.haste.run(
+        () => {
+          unlinkSync(path);
+        },
+        () => unlink(path),
+      );
       return;
     } catch (error) {
       // Linux says EISDIR of a directory, others EPERM.

@@ -4,6 +4,7 @@ import type { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
 import { Name, NAMESERVER_NAME } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
+import { countNames } from '../count.js';
 import type { EtcdStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
@@ -48,9 +49,6 @@ type Plan = (keys: TreeKeys, tree: Tree) => Omit<Change, 'name' | 'tree'>;
 
 /** How many objects `flatlist` hands out before it lets others run. */
 const BATCH_SIZE = 1000;
-
-/** How many names are counted before others run. */
-const COUNTED_AT_ONCE = 50_000;
 
 /**
  * A namespace in etcd, shared by many name servers. Each of them has all of it in memory, and follows etcd's watch; each
@@ -199,15 +197,8 @@ export class EtcdNamespace implements Namespace {
     await this.replacement.make(entries, this.options.timeoutSeconds * 1000);
   }
 
-  async count(): Promise<NamespaceSize> {
-    // The root is among the groups.
-    let [groups, objects] = [-1, 0];
-    for (const { type } of this.feed.tree.all()) {
-      if (type === GROUP) groups += 1;
-      else objects += 1;
-      if ((groups + objects) % COUNTED_AT_ONCE === 0) await othersRan();
-    }
-    return { groups, objects };
+  count(): Promise<NamespaceSize> {
+    return countNames(this.feed.tree.all());
   }
 
   status(): EtcdStatus {
