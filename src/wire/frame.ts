@@ -131,19 +131,21 @@ export class FrameReader {
 /** A body that is sent again and again: the frame around it is made once. */
 export class LastingBody {
   private frame: readonly Uint8Array[] | undefined;
-  private framedAs: FrameOptions | undefined;
+  private isCompressed = false;
+  private hasChecksum = false;
 
   constructor(readonly bytes: Uint8Array) {}
 
   /** What `encodeFrame` makes of the bytes, in one piece unless it is large. */
   encodeFrame(options: FrameOptions): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
-    const { frame, framedAs } = this;
-    if (frame !== undefined && framedAs?.compression === options.compression && framedAs.checksum === options.checksum)
-      return frame;
+    const { compression, checksum } = options;
+    if (this.frame !== undefined && this.isCompressed === compression && this.hasChecksum === checksum)
+      return this.frame;
     const encoded = encodeFrame(this.bytes, options);
     if (encoded instanceof Promise) return encoded;
     this.frame = this.bytes.length > LARGEST_COPY ? encoded : [Buffer.concat(encoded)];
-    this.framedAs = options;
+    this.isCompressed = compression;
+    this.hasChecksum = checksum;
     return this.frame;
   }
 }
