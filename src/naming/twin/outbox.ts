@@ -1,8 +1,8 @@
 import type { Config, Log } from '../../config/index.js';
+import { RequestFlag } from '../../wire/index.js';
 import type { Peer } from './peer.js';
 import { recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './replica.js';
-import { RequestFlag } from '../../wire/index.js';
 
 /** How many bytes may wait for the twin's confirmation: beyond, as beyond PYRO_NS_TWIN_QUEUE, all is merged. */
 const MAX_UNCONFIRMED_SIZE = 64 * 1024 * 1024;

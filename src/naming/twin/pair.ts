@@ -4,11 +4,11 @@ import type { Config, Log } from '../../config/index.js';
 import { NamingError, ProtocolError } from '../../errors.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
+import { RequestFlag } from '../../wire/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import type { Peer } from './peer.js';
-import { RequestFlag } from '../../wire/index.js';
 import { isTwinRole, recordFromPython, type NameRecord, type TwinRole } from './records.js';
 import type { Replica } from './replica.js';
 
