@@ -87,10 +87,17 @@ async function pythonClient() {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const nextAnswer = async () => {
+    const { done, value } = await answers.next();
+    if (done) throw new Error('the client in Python has ended');
+    return JSON.parse(value);
+  };
+  // It has found the servers: to be found while one is killed is not what this campaign is about.
+  await nextAnswer();
   return {
     async call(...call) {
       child.stdin.write(`${JSON.stringify(call)}\n`);
-      return JSON.parse((await answers.next()).value);
+      return nextAnswer();
     },
     async end() {
       child.stdin.end();

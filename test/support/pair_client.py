@@ -1,6 +1,7 @@
 """A Pyro 3 client of a pair of name servers, found by the PYRO_* items of the environment.
 
-Each line in is a call, [method, arg...]; each line out is "done", or what was raised: [class, text].
+The first line out is "ready". Then each line in is a call, [method, arg...]; each line out is "done", or what was raised:
+[class, text].
 """
 import json
 import sys
@@ -11,6 +12,8 @@ import Pyro.naming
 
 Pyro.core.initClient(banner=0)
 ns = Pyro.naming.NameServerLocator().getNS()
+sys.stdout.write('"ready"\n')
+sys.stdout.flush()
 for line in iter(sys.stdin.readline, ''):
     call = json.loads(line)
     try:
