@@ -23,6 +23,6 @@ EXPOSE 9090/tcp 9090/udp
 # The server speaks first, and its first word is PYRO.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
   CMD ["node", "-e", "require('node:net').connect(process.env.PYRO_NS_PORT || 9090, '127.0.0.1').on('data', (hello) => process.exit(hello.subarray(0, 4).toString() === 'PYRO' ? 0 : 1)).on('error', () => process.exit(1))"]
-ENTRYPOINT ["node", "/app/dist/commands/pyro-ns.js"]
+ENTRYPOINT ["node", "/app/dist/commands/pyro-ns.cjs"]
 # Persistent, and alone: neither looking for other name servers nor answering broadcasts, which don't reach containers.
 CMD ["-d", "-r", "-x"]

@@ -12,7 +12,7 @@ const build = spawnSync(process.execPath, [`${root}node_modules/typescript/bin/t
 });
 if (build.status !== 0) process.exit(build.status ?? 1);
 
-const server = spawn(process.execPath, [`${root}dist/commands/pyro-ns.js`, '-d', ...process.argv.slice(2)], {
+const server = spawn(process.execPath, [`${root}dist/commands/pyro-ns.cjs`, '-d', ...process.argv.slice(2)], {
   cwd: root,
   stdio: 'inherit',
   env: { PYRO_STORAGE: `${root}storage`, ...process.env },

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
 
-const program = fileURLToPath(new URL('../dist/commands/pyro-ns.js', import.meta.url));
+const program = fileURLToPath(new URL('../dist/commands/pyro-ns.cjs', import.meta.url));
 
 let directory: string;
 

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 
 const program = fileURLToPath(new URL('../dist/commands/pyro-nssvc.js', import.meta.url));
-const server = fileURLToPath(new URL('../dist/commands/pyro-ns.js', import.meta.url));
+const server = fileURLToPath(new URL('../dist/commands/pyro-ns.cjs', import.meta.url));
 
 const run = (...args: string[]) => spawnSync(process.execPath, [program, ...args], { encoding: 'utf8' });
 

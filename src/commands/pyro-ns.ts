@@ -1,5 +1,4 @@
-#!/usr/bin/env node
-/** `pyro-ns`: starts the name server, with the options of the manual's chapter. */
+/** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
 import yargs from 'yargs';

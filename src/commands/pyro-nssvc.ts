@@ -92,7 +92,7 @@ function main(): number {
   if (planner === undefined) throw new ServiceError(`services are not supported on ${platform()}`);
   const plan = planner(request, {
     node: process.execPath,
-    program: fileURLToPath(new URL('pyro-ns.js', import.meta.url)),
+    program: fileURLToPath(new URL('pyro-ns.cjs', import.meta.url)),
     home: homedir(),
     userID: process.getuid?.() ?? -1,
   });

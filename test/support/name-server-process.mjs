@@ -16,7 +16,7 @@ const withoutPyroItems = (environment) =>
 
 export const ours = {
   label: 'pyro-ns',
-  command: [process.execPath, fileURLToPath(new URL('../../dist/commands/pyro-ns.js', import.meta.url))],
+  command: [process.execPath, fileURLToPath(new URL('../../dist/commands/pyro-ns.cjs', import.meta.url))],
   environment: {},
 };
 
