@@ -12,8 +12,9 @@ import { printResults } from './report.mjs';
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
 const LISTED_NAMES = 2000;
-// So many that the slowest server needs about a second.
-const CHANGES_PER_CONNECTION = 60;
+// So many that the slowest server needs some two seconds, after half as many that nobody measures.
+const CHANGES_PER_CONNECTION = 120;
+const CHANGES_TO_WARM_UP = 60;
 
 const floor = { label: 'floor', command: [process.execPath, here('floor-server.mjs')], environment: {} };
 
@@ -28,6 +29,8 @@ const SERVERS = {
   floor: { server: floor, arguments: [], answersAnything: true },
 };
 
+const ANY_URI = 'PYRO://127.0.0.1:7766/7f00000118ac29cd31b68fb1a7f12b4aee';
+
 const resolve = (connections, inFlight) => ({
   method: 'resolve',
   args: [':Bench.object'],
@@ -37,7 +40,7 @@ const resolve = (connections, inFlight) => ({
   measureMs: 2000,
 });
 const change = (method, ...args) => ({ method, args, connections: 64, inFlight: 1, each: CHANGES_PER_CONNECTION });
-const ANY_URI = 'PYRO://127.0.0.1:7766/7f00000118ac29cd31b68fb1a7f12b4aee';
+const warmUp = { ...change('register', ':Bench.warm.%', ANY_URI), each: CHANGES_TO_WARM_UP };
 
 /** What is measured, and what is to be reached: how many times the other column's figure. */
 const CASES = [
@@ -96,6 +99,8 @@ const once = (method, ...args) => ({ method, args, connections: 1, inFlight: 1, 
 
 async function prepare(running) {
   await load(running, once('createGroup', ':Bench'));
+  await load(running, once('createGroup', ':Bench.warm'));
+  await load(running, warmUp);
   await load(running, once('createGroup', ':Bench.changed'));
   await load(running, once('createGroup', ':Bench.listed'));
   await load(running, once('register', ':Bench.object', ANY_URI));
@@ -106,23 +111,47 @@ async function prepare(running) {
   });
 }
 
-/** One round: every server on a fresh storage of its own, every case on one after the other. */
-async function round(cases, storage, record) {
-  const running = new Map();
+/** Starts every server, each on a fresh storage of its own. @param running where they are put, by the names of their columns */
+async function startServers(running, storage) {
+  for (const [column, { server, arguments: args, answersAnything }] of Object.entries(SERVERS)) {
+    const directory = await mkdtemp(join(storage, 'pyro-ns-bench-'));
+    running.set(column, await NameServerProcess.start(server, { arguments: args, storage: directory }));
+    if (!answersAnything) await prepare(running.get(column));
+  }
+}
+
+/** One case after the other, each on every server. */
+async function measure(cases, running, record) {
+  for (const measured of cases) {
+    for (const [column, process] of running) {
+      if (column === 'floor' && !measured.floor) continue;
+      record(measured.name, column, await load(process, measured.load));
+    }
+  }
+}
+
+/**
+ * All rounds, each with servers of its own. What removes names comes after all rounds of everything else: ext4 makes new files
+ * several times slower for some minutes after many were removed.
+ */
+async function measureRounds(cases, rounds, storage, record) {
+  const started = [];
   try {
-    for (const [column, { server, arguments: args, answersAnything }] of Object.entries(SERVERS)) {
-      const directory = await mkdtemp(join(storage, 'pyro-ns-bench-'));
-      running.set(column, await NameServerProcess.start(server, { arguments: args, storage: directory }));
-      if (!answersAnything) await prepare(running.get(column));
+    for (let number = 1; number <= rounds; number += 1) {
+      process.stderr.write(`round ${number} of ${rounds}\n`);
+      const running = new Map();
+      started.push(running);
+      await startServers(running, storage);
+      await measure(
+        cases.filter(({ needs }) => needs === undefined),
+        running,
+        record,
+      );
     }
-    for (const measured of cases) {
-      for (const [column, process] of running) {
-        if (column === 'floor' && !measured.floor) continue;
-        record(measured.name, column, await load(process, measured.load));
-      }
-    }
+    const removals = cases.filter(({ needs }) => needs !== undefined);
+    for (const running of started) await measure(removals, running, record);
   } finally {
-    for (const process of running.values()) {
+    for (const process of started.flatMap((running) => [...running.values()])) {
       await process.stop();
       await rm(process.storage, { recursive: true });
     }
@@ -149,8 +178,7 @@ if (!pyro3) process.stdout.write('Without the real Pyro 3.16: set PYRO3_HOME and
 
 /** Figures by case and column, one per round. */
 const figures = new Map(needed.map(({ name }) => [name, new Map(Object.keys(SERVERS).map((column) => [column, []]))]));
-for (let number = 1; number <= rounds; number += 1) {
-  process.stderr.write(`round ${number} of ${rounds}\n`);
-  await round(needed, options.storage, (name, column, perSecond) => figures.get(name).get(column).push(perSecond));
-}
+await measureRounds(needed, rounds, options.storage, (name, column, perSecond) =>
+  figures.get(name).get(column).push(perSecond),
+);
 printResults(chosen, Object.keys(SERVERS), figures, process.stdout);
