@@ -18,6 +18,7 @@ export const MAX_URI_LENGTH = 4096;
 /** `protocol://address:port/objectID`: where an object lives, and which one it is there. Immutable. */
 export class PyroURI {
   #text: string | undefined;
+  #lastingForm: object | undefined;
 
   /**
    * @param address an IPv4 address, or a host name where PYRO_DNS_URI is on
@@ -54,6 +55,20 @@ export class PyroURI {
   /** The same URI at another address. */
   withAddress(address: string): PyroURI {
     return new PyroURI(this.protocol, address, this.port, this.objectID);
+  }
+
+  /**
+   * What someone made of this URI, to be used again and again, such as its encoded form. It is kept here, because where there
+   * are many URIs, to look it up elsewhere takes longer than to make it anew.
+   * @internal
+   */
+  get lastingForm(): object | undefined {
+    return this.#lastingForm;
+  }
+
+  /** @internal */
+  keepForm(form: object): void {
+    this.#lastingForm = form;
   }
 
   equals(other: PyroURI): boolean {

@@ -5,7 +5,6 @@ import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
 import { Pickled, uriToPython } from '../rpc/index.js';
-import { LastingBody } from '../wire/index.js';
 import { ServerConnection } from '../wire/index.js';
 import type { OperationGuard } from './guards.js';
 import { NameServer } from './name-server.js';
@@ -39,8 +38,7 @@ async function call(method: string, args: readonly PythonValue[] = [], keywords:
   const answer = await server.invoke(request, caller);
   if (!(answer instanceof Pickled)) return answer;
   const { body } = answer;
-  if (body instanceof Uint8Array) return loads(body);
-  return loads(body instanceof LastingBody ? body.bytes : Buffer.concat(body));
+  return loads(body instanceof Uint8Array ? body : Buffer.concat(body));
 }
 
 beforeEach(async () => {

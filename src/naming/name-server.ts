@@ -64,8 +64,6 @@ export class NameServer implements Servant, NameServerObject {
   private readonly methods: ReadonlyMap<string, Method>;
   private readonly changes: ChangeFeed;
   private twinPermissions: Promise<unknown> = Promise.resolve();
-  /** Each URI is encoded once, for as long as the store keeps it. */
-  private readonly encodedURIs = new WeakMap<PyroURI, Pickled>();
   private readonly lists: LongLists;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
@@ -246,16 +244,19 @@ export class NameServer implements Servant, NameServerObject {
 
   private answerResolve(name: Name): Answer | Promise<Answer> {
     const uri = this.namespace.resolveNow(name);
-    return uri === undefined ? this.namespace.resolve(name).then((found) => this.encoded(found)) : this.encoded(uri);
+    return uri === undefined ? this.namespace.resolve(name).then((found) => this.pickled(found)) : this.lasting(uri);
   }
 
-  private encoded(uri: PyroURI): Pickled {
-    let pickled = this.encodedURIs.get(uri);
-    if (pickled === undefined) {
-      pickled = new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
-      this.encodedURIs.set(uri, pickled);
-    }
+  /** What the store has in memory is encoded once, for as long as the store keeps it. */
+  private lasting(uri: PyroURI): Pickled {
+    if (uri.lastingForm instanceof Pickled) return uri.lastingForm;
+    const pickled = this.pickled(uri);
+    uri.keepForm(pickled);
     return pickled;
+  }
+
+  private pickled(uri: PyroURI): Pickled {
+    return new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
   }
 
   private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {

@@ -14,6 +14,7 @@ import {
   type FrameLimits,
   type Reply,
   type ServerConnection,
+  Pickled,
 } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { resolveAddress } from './address.js';
@@ -21,7 +22,7 @@ import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { ObjBase } from './objects.js';
-import { isServant, Pickled, type Answer, type Servant } from './servant.js';
+import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
 
@@ -321,7 +322,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   private encode(answer: Answer): Reply {
-    return answer instanceof Pickled ? answer.body : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
+    return answer instanceof Pickled ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
   }
 
   private encodeError(error: unknown, call: CallRequest): Reply {

@@ -1,18 +1,5 @@
 import type { PythonWritable } from '../pickle/index.js';
-import { LastingBody, type Body, type CallRequest, type ServerConnection } from '../wire/index.js';
-
-/**
- * An answer that is pickled already, and written as it is: what is asked often is encoded once, and what is long a little at
- * a time.
- */
-export class Pickled {
-  readonly body: Body;
-
-  /** @param pickle in one piece, where the answer is given again and again, or in several */
-  constructor(pickle: Uint8Array | readonly Uint8Array[]) {
-    this.body = pickle instanceof Uint8Array ? new LastingBody(pickle) : pickle;
-  }
-}
+import type { CallRequest, Pickled, ServerConnection } from '../wire/index.js';
 
 /** What a call answers. */
 export type Answer = PythonWritable | Pickled;

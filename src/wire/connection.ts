@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError } from '../errors.js';
-import { defaultFrameLimits, FrameReader, type FrameLimits, type FrameOptions } from './frame.js';
+import { defaultFrameLimits, FrameReader, type Frame, type FrameLimits, type FrameOptions } from './frame.js';
 
 /** What a connection of either side can be told. Times in milliseconds, sizes in bytes. */
 export interface ConnectionOptions extends FrameOptions {
@@ -101,13 +101,16 @@ export abstract class Connection {
     return new ConnectionClosedError('connection lost', ...(this.failure === undefined ? [] : [this.failure]));
   }
 
-  /** Puts pieces behind what is to be sent. */
-  protected write(pieces: readonly Uint8Array[]): void {
-    for (const piece of pieces) {
-      this.outgoing.push(piece);
-      this.outgoingSize += piece.length;
-    }
+  /** Puts a frame behind what is to be sent. */
+  protected write(frame: Frame): void {
+    if (frame instanceof Uint8Array) this.put(frame);
+    else for (const piece of frame) this.put(piece);
     if (this.outgoingSize > GATHERED_SIZE) this.flush();
+  }
+
+  private put(piece: Uint8Array): void {
+    this.outgoing.push(piece);
+    this.outgoingSize += piece.length;
   }
 
   /** Sends all that is put until the running code, and the promises that it settled, are done: in one write. */

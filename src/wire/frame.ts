@@ -38,8 +38,14 @@ export interface FrameOptions {
   readonly checksum: boolean;
 }
 
+type Pieces = readonly Uint8Array[];
+type PlainBody = Uint8Array | Pieces;
+
 /** A body in one piece, or in several. */
-export type Body = Uint8Array | readonly Uint8Array[] | LastingBody;
+export type Body = PlainBody | Pickled;
+
+/** A frame, likewise. */
+export type Frame = Uint8Array | Pieces;
 
 /**
  * Cuts a stream of bytes into frames.
@@ -128,22 +134,23 @@ export class FrameReader {
   }
 }
 
-/** A body that is sent again and again: the frame around it is made once. */
-export class LastingBody {
-  private frame: readonly Uint8Array[] | undefined;
+/** A body that is pickled already, and may be sent again and again: the frame around it is made once. */
+export class Pickled {
+  private frame: Frame | undefined;
   private isCompressed = false;
   private hasChecksum = false;
 
-  constructor(readonly bytes: Uint8Array) {}
+  /** @param body the pickle, in one piece or in several */
+  constructor(readonly body: PlainBody) {}
 
-  /** What `encodeFrame` makes of the bytes, in one piece unless it is large. */
-  encodeFrame(options: FrameOptions): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
+  /** What `encodeFrame` makes of the body, in one piece unless it is large. @internal */
+  encodeFrame(options: FrameOptions): Frame | Promise<Frame> {
     const { compression, checksum } = options;
     if (this.frame !== undefined && this.isCompressed === compression && this.hasChecksum === checksum)
       return this.frame;
-    const encoded = encodeFrame(this.bytes, options);
+    const encoded = encodeFrame(this.body, options);
     if (encoded instanceof Promise) return encoded;
-    this.frame = this.bytes.length > LARGEST_COPY ? encoded : [Buffer.concat(encoded)];
+    this.frame = sizeOf(encoded) > LARGEST_COPY ? encoded : Buffer.concat(encoded);
     this.isCompressed = compression;
     this.hasChecksum = checksum;
     return this.frame;
@@ -155,8 +162,10 @@ export class LastingBody {
  * compressed comes as a promise.
  * @throws ProtocolError where the body is larger than a frame can hold
  */
-export function encodeFrame(body: Body, options: FrameOptions): readonly Uint8Array[] | Promise<readonly Uint8Array[]> {
-  if (body instanceof LastingBody) return body.encodeFrame(options);
+export function encodeFrame(body: PlainBody, options: FrameOptions): Pieces | Promise<Pieces>;
+export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame>;
+export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame> {
+  if (body instanceof Pickled) return body.encodeFrame(options);
   if (!options.compression) return encodePlainFrame(body, options.checksum);
   const whole = body instanceof Uint8Array ? body : Buffer.concat(body);
   if (whole.length <= LARGEST_SYNC_DEFLATE) return smallerFrame(whole, deflateSync(whole), options.checksum);
@@ -169,19 +178,24 @@ export function encodeFrame(body: Body, options: FrameOptions): readonly Uint8Ar
 }
 
 /** Makes a frame without compression: needs no waiting, whatever the size. */
-export function encodePlainFrame(body: Exclude<Body, LastingBody>, checksum: boolean): readonly Uint8Array[] {
+export function encodePlainFrame(body: PlainBody, checksum: boolean): Pieces {
   return framed(body instanceof Uint8Array ? [body] : body, 0, checksum);
 }
 
-function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): readonly Uint8Array[] {
+function sizeOf(pieces: Pieces): number {
+  let size = 0;
+  for (const piece of pieces) size += piece.length;
+  return size;
+}
+
+function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): Pieces {
   return compressed.length < body.length
     ? framed([compressed], FLAG_COMPRESSED, checksum)
     : framed([body], 0, checksum);
 }
 
-function framed(pieces: readonly Uint8Array[], flags: number, checksum: boolean): readonly Uint8Array[] {
-  let size = 0;
-  for (const piece of pieces) size += piece.length;
+function framed(pieces: Pieces, flags: number, checksum: boolean): Pieces {
+  const size = sizeOf(pieces);
   if (size > LARGEST_BODY) throw new ProtocolError('message too large');
   const header = Buffer.allocUnsafe(HEADER_SIZE);
   header.writeUInt32BE(ID, 0);

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
-import { encodeFrame, encodePlainFrame, type Body } from './frame.js';
+import { encodeFrame, encodePlainFrame, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
@@ -94,7 +94,7 @@ export class ServerConnection extends Connection {
     }, this.options.handshakeTimeout);
     try {
       const refused = (await gatekeeper.acceptHost(this)) ?? (await this.identify(gatekeeper));
-      this.write([refused === undefined ? GRANTED : encodeDenial(refused)]);
+      this.write(refused === undefined ? GRANTED : encodeDenial(refused));
       if (refused === undefined) this.flush();
       else this.finish();
       return refused === undefined && !this.socket.destroyed;
@@ -177,7 +177,7 @@ export class ServerConnection extends Connection {
     return undefined;
   }
 
-  private send(frame: readonly Uint8Array[], reply: Reply): void {
+  private send(frame: Frame, reply: Reply): void {
     this.write(frame);
     if (reply instanceof ClosingReply) this.finish();
   }

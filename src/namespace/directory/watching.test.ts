@@ -208,7 +208,7 @@ describe('a database watched by the native way', () => {
   it('is not read again while nothing happens', async () => {
     expect(namespace.resolveNow(named(':G.x'))).toBeUndefined();
     const uri = await namespace.resolve(named(':G.x'));
-    expect(namespace.resolveNow(named(':G.x'))).toBe(uri);
+    expect(namespace.resolveNow(named(':G.x'))).toStrictEqual(uri);
     expect(namespace.resolveNow(named(':G'))).toBeUndefined();
     expect(namespace.resolveNow(named(':G.y'))).toBeUndefined();
   });
