@@ -11,7 +11,7 @@ import { MAX_NAME_LENGTH } from '../../names/index.js';
 import { DirectorySync } from './directory-sync.js';
 import { codeOf, readFileAt, type Reading } from './files.js';
 import { isUsualSpelling, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, partOf, readURIFile } from './layout.js';
-import { Haste } from './haste.js';
+import { Haste, WARY_OF_CHANGES } from './haste.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, readMetaFile } from './metadata.js';
 import { Replacement, REPLACEMENT_STATES } from './replacement.js';
@@ -169,7 +169,7 @@ class Check {
   private async finishReplacement(): Promise<void> {
     const { log, repair, onFinding } = this.options;
     if (repair === true) {
-      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, new Haste(false));
+      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, new Haste(false, WARY_OF_CHANGES));
       await new Replacement(this.root, staging, this.directories, log).finish();
       await staging.close();
     }

@@ -1,18 +1,6 @@
 /** Looking at files that anyone may have put there: nothing here follows a link, waits for a FIFO or reads without end. */
 import type { Stats } from 'node:fs';
-import {
-  close,
-  closeSync,
-  constants,
-  fstat,
-  fstatSync,
-  fsync,
-  futimes,
-  lstat,
-  lstatSync,
-  open,
-  openSync,
-} from 'node:fs';
+import { close, closeSync, constants, fstatSync, fsync, futimes, lstat, lstatSync, open, openSync } from 'node:fs';
 import { read, readSync, unlink, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Haste } from './haste.js';
@@ -20,7 +8,6 @@ import type { Haste } from './haste.js';
 // Plain descriptors, because each step of a FileHandle costs twice the time of ours, and names are many.
 const openFile = promisify(open);
 const closeFile = promisify(close);
-const statFile = promisify(fstat);
 const syncFile = promisify(fsync);
 const touchFile = promisify(futimes);
 const removeFile = promisify(unlink);
@@ -81,11 +68,12 @@ export async function readFileAt(path: string, limit: number): Promise<Reading |
   const file = await openFile(path, READ_SAFELY).catch(unreadable);
   if (typeof file !== 'number') return file;
   try {
-    const stats = await statFile(file);
+    // At once, as the close: of an open file the system has all of that in memory, and another thread would cost more than both.
+    const stats = fstatSync(file);
     const unfit = unfitToRead(stats, limit);
     return unfit ?? { kind: 'file', content: await readUpTo(file, stats.size), stats };
   } finally {
-    await closeFile(file);
+    closeSync(file);
   }
 }
 

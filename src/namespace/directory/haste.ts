@@ -1,11 +1,19 @@
 /** How long, in one turn of the event loop, files are dealt with while everything else waits. */
 const TURN_MS = 2;
 
-/** What takes longer had to wait for the disk: what is to be done next is likely to have to, too. */
-const SLOW_MS = 5;
+/** When to leave things to other threads. */
+export interface Wariness {
+  /** What takes longer, in milliseconds, had to wait for the disk: what is to be done next is likely to have to, too. */
+  readonly slowMs: number;
+  /** For how long nothing is done at once then. */
+  readonly waryMs: number;
+}
 
-/** How long after that nothing is done at once. */
-const WARY_MS = 200;
+/** A change waits for others at times, and costs much more in another thread: only a disk that is in trouble counts. */
+export const WARY_OF_CHANGES: Wariness = { slowMs: 5, waryMs: 200 };
+
+/** What is in memory is read in a tenth of this; what isn't, several threads read several times faster. */
+export const WARY_OF_READING: Wariness = { slowMs: 0.06, waryMs: 2 };
 
 /**
  * Says whether something small may be done with a file at once, while everything else waits. What the system has in memory
@@ -17,7 +25,10 @@ export class Haste {
   private waryUntil = 0;
 
   /** @param mayBlock false where anything may take long: on a network file system */
-  constructor(private readonly mayBlock: boolean) {}
+  constructor(
+    private readonly mayBlock: boolean,
+    private readonly wariness: Wariness,
+  ) {}
 
   /** Does something at once where it may be, or else in the way that waits for nothing. */
   run<Result>(atOnce: () => Result, later: () => Promise<Result>): Promise<Result> {
@@ -47,6 +58,6 @@ export class Haste {
       });
     }
     this.spentThisTurn += tookMs;
-    if (tookMs > SLOW_MS) this.waryUntil = performance.now() + WARY_MS;
+    if (tookMs > this.wariness.slowMs) this.waryUntil = performance.now() + this.wariness.waryMs;
   }
 }
