@@ -66,6 +66,22 @@ describe('DirectoryNamespace', () => {
       .filter((file) => !file.startsWith(OWN_DIRECTORY))
       .sort();
 
+  it('waits for the disk at each change, and never where speed is wanted over safety (PYRO_NS_SYNC=0)', async () => {
+    const change = async (changed: DirectoryNamespace) => {
+      const before = changed.status().directorySyncs;
+      await changed.register(named(':G.x'), uri);
+      await changed.setMeta(named(':G.x'), 'metadata');
+      await changed.unregister(named(':G.x'));
+      return changed.status().directorySyncs - before;
+    };
+    expect(namespace.status().isDurable).toBe(false);
+    expect(await change(namespace)).toBe(0);
+    await namespace.close();
+    namespace = await DirectoryNamespace.open(root, { log: silentLog });
+    expect(namespace.status().isDurable).toBe(true);
+    expect(await change(namespace)).toBeGreaterThanOrEqual(3);
+  });
+
   describe('layout', () => {
     it('is that of Pyro 3', async () => {
       await namespace.register(named(':G.a/b'), uri);
