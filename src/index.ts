@@ -90,7 +90,6 @@ export {
   getCaller,
   keywords,
   ObjBase,
-  Pickled,
   PYROAdapter,
   RemoteError,
   SynchronizedObjBase,
@@ -110,4 +109,4 @@ export {
   type Untyped,
   type Verdict,
 } from './rpc/index.js';
-export { DeniedReason, type CallRequest, type ServerConnection } from './wire/index.js';
+export { DeniedReason, Pickled, type CallRequest, type ServerConnection } from './wire/index.js';

@@ -87,7 +87,7 @@ function memoryInMB({ pid }) {
 async function bareChanges(directory) {
   const program = fileURLToPath(new URL('bare-changes.mjs', import.meta.url));
   const args = [program, directory, String(64 * REGISTRATIONS_PER_CONNECTION), '64'];
-  const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
+  const env = { UV_THREADPOOL_SIZE: '16', ...process.env };
   return Number((await promisify(execFile)(process.execPath, args, { env })).stdout);
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { loads, tuple } from '../pickle/index.js';
-import type { Pickled } from '../rpc/index.js';
+import type { Pickled } from '../wire/index.js';
 import { inBatches, LongLists } from './long-lists.js';
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);

@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { PickleWriter, type PythonWritable } from '../pickle/index.js';
-import { Pickled } from '../rpc/index.js';
-import type { PickleProtocol } from '../wire/index.js';
+import { Pickled, type PickleProtocol } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
 const ITEMS_AT_ONCE = 1000;

@@ -4,17 +4,9 @@ import { NamingError, PyroError, URIError } from '../errors.js';
 import { Name, newGUID, PyroURI, requireNewName } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { dumps, PythonUnicode, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import {
-  bindArguments,
-  Pickled,
-  RemoteError,
-  resolveAddress,
-  uriFromPython,
-  uriToPython,
-  type Answer,
-} from '../rpc/index.js';
+import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
-import type { CallRequest, ServerConnection } from '../wire/index.js';
+import { Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
 import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';

@@ -9,12 +9,12 @@ import {
   encodeException,
   encodeReply,
   isOneway,
+  Pickled,
   type CallRequest,
   type Certificates,
   type FrameLimits,
   type Reply,
   type ServerConnection,
-  Pickled,
 } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { resolveAddress } from './address.js';

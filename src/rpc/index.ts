@@ -21,7 +21,6 @@ export {
 } from './proxy.js';
 export type { AttrProxy, Proxy, Untyped } from './proxy.js';
 export { noSuchAttribute, RemoteError } from './remote-error.js';
-export { Pickled } from '../wire/index.js';
 export type { Answer, Servant } from './servant.js';
 export type { ConnectionCounts } from './tcp-server.js';
 export { fromPython, proxyFromPython, proxyToPython, toPython, uriFromPython, uriToPython } from './translation.js';

@@ -14,7 +14,7 @@ const LARGEST_BODY = 0x7fffffff;
 /** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
 const LARGEST_SYNC_INFLATE = 4096;
 const LARGEST_SYNC_DEFLATE = 65_536;
-/** Up to this size a lasting body is copied behind its header: one piece is cheaper to send than two. */
+/** Up to this size a pickled body is copied behind its header: one piece is cheaper to send than two. */
 const LARGEST_COPY = 4096;
 
 /** How much larger than what has arrived a buffer is made for the rest of its frame. */

@@ -89,6 +89,11 @@ export class ReadCache<Value extends object> {
     this.underway.delete(key);
   }
 
+  /** Gives none of what is being read at this moment to later callers: something has changed, nobody knows what. */
+  doubt(): void {
+    this.underway.clear();
+  }
+
   /** What is kept, whether it still counts or not. */
   protected find(key: string): Kept<Value> | undefined {
     return this.kept.get(key);
@@ -96,11 +101,6 @@ export class ReadCache<Value extends object> {
 
   protected keep(key: string, kept: Kept<Value>): void {
     this.kept.set(key, kept);
-  }
-
-  /** Gives none of what is being read at this moment to later callers: something has changed, nobody knows what. */
-  doubt(): void {
-    this.underway.clear();
   }
 }
 

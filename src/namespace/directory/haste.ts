@@ -12,7 +12,7 @@ export interface Wariness {
 /** A change waits for others at times, and costs much more in another thread: only a disk that is in trouble counts. */
 export const WARY_OF_CHANGES: Wariness = { slowMs: 5, waryMs: 200 };
 
-/** What is in memory is read in a tenth of this; what isn't, several threads read several times faster. */
+/** What is in memory is read in a tenth of this; what isn't, several threads read twice as fast. */
 export const WARY_OF_READING: Wariness = { slowMs: 0.06, waryMs: 2 };
 
 /**
