@@ -1,6 +1,6 @@
 // `node scripts/campaigns/edits.mjs [--rounds N]`, after `npm run build`: changes the database of a running name server with
-// ordinary tools, and tells how long it takes until a client sees it: watched by the kernel, and by polling. Ends with status 1
-// where that is longer than it may be.
+// ordinary tools, and tells how long after that a client was still told what had been before, and when it had been told all that is
+// new: watched by the kernel, and by polling. Ends with status 1 where a name is told as it was for longer than it may be.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -72,17 +72,23 @@ async function answer(proxy, name) {
   }
 }
 
-/** Asks until the answer is as it should be: how long that took, in milliseconds. */
+/**
+ * Asks for all names at once, and for each until the answer is as it should be.
+ * @returns when the last wrong answer and the last right one came, in milliseconds
+ */
 async function untilSeen(proxy, names) {
   const from = performance.now();
+  const elapsed = () => performance.now() - from;
+  let seen = 0;
   await Promise.all(
     Object.entries(names).map(async ([name, expected]) => {
       while ((await answer(proxy, name)) !== expected) {
-        if (performance.now() - from > GIVE_UP_MS) throw new Error(`${name} is not ${expected}`);
+        seen = elapsed();
+        if (seen > GIVE_UP_MS) throw new Error(`${name} is not ${expected}`);
       }
     }),
   );
-  return performance.now() - from;
+  return { seen, told: elapsed() };
 }
 
 /** Makes an edit on a fresh database that a client has just read all of. */
@@ -112,6 +118,11 @@ async function measure({ prepare, run, names }, watch) {
   }
 }
 
+const figure = (times) =>
+  `${Math.max(...times)
+    .toFixed(1)
+    .padStart(6)} ms`;
+
 let longest = 0;
 for (const edit of EDITS) {
   if (edit.program !== undefined && spawnSync(edit.program, ['--version']).error) continue;
@@ -119,14 +130,12 @@ for (const edit of EDITS) {
   for (const watch of ['native', 'polling']) {
     const times = [];
     for (let round = 0; round < Number(options.rounds); round += 1) times.push(await measure(edit, watch));
-    longest = Math.max(longest, ...times);
+    longest = Math.max(longest, ...times.map(({ seen }) => seen));
     figures.push(
-      `${watch} ${Math.max(...times)
-        .toFixed(1)
-        .padStart(6)} ms`,
+      `${watch} ${figure(times.map(({ seen }) => seen))}, all told after ${figure(times.map(({ told }) => told))}`,
     );
   }
-  process.stdout.write(`${edit.edit.padEnd(24)} seen after at most: ${figures.join(', ')}\n`);
+  process.stdout.write(`${edit.edit.padEnd(24)} not seen for at most: ${figures.join('; ')}\n`);
 }
-process.stdout.write(`the longest: ${longest.toFixed(1)} ms (to be ${SEEN_WITHIN_MS})\n`);
+process.stdout.write(`the longest that an edit was not seen: ${longest.toFixed(1)} ms (to be ${SEEN_WITHIN_MS})\n`);
 if (longest > SEEN_WITHIN_MS) process.exitCode = 1;
