@@ -75,9 +75,7 @@ export abstract class Connection {
       this.failure = message;
     });
     socket.on('data', (chunk: Buffer) => {
-      this.reader.push(chunk);
-      this.consume();
-      this.holdInput();
+      this.arrived(chunk, false);
     });
     socket.on('timeout', () => {
       socket.destroy();
@@ -94,6 +92,13 @@ export abstract class Connection {
 
   toString(): string {
     return `${this.remoteAddress ?? 'unknown'}:${this.remotePort ?? 0}`;
+  }
+
+  /** Takes what has arrived, as the reader's `push` does, and looks at it. */
+  protected arrived(chunk: Buffer, isLent: boolean): void {
+    this.reader.push(chunk, isLent);
+    this.consume();
+    this.holdInput();
   }
 
   /** What those get who wait for more from the peer; it says why, where the system told. */

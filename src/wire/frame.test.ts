@@ -57,6 +57,24 @@ describe('frames', () => {
     );
   });
 
+  test('are read back from chunks whose memory is used again', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(bytes(), { maxLength: 8 }), fc.array(fc.nat()), async (bodies, places) => {
+        const frames = await Promise.all(bodies.map((body) => frameOf(body)));
+        const reader = new FrameReader();
+        const read = [];
+        for (const chunk of cut(Buffer.concat(frames), places)) {
+          reader.push(chunk, true);
+          chunk.fill(0xff);
+          read.push(...(await bodiesIn(reader)));
+        }
+        expect(read.map((body) => body.toString('hex'))).toEqual(
+          bodies.map((body) => Buffer.from(body).toString('hex')),
+        );
+      }),
+    );
+  });
+
   test('are read back in any chunking', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -50,8 +50,9 @@ export type Frame = Uint8Array | Pieces;
 /**
  * Cuts a stream of bytes into frames.
  *
- * Bytes are kept as they came: a body is a view of the chunk that it came in, and what spans chunks is copied into a
- * buffer that grows with what has arrived: to what a header announces, but never to more than four times of what is there.
+ * Bytes are kept as they came, if they may be: a body is a view of the chunk that it came in, and what spans chunks is copied
+ * into a buffer that grows with what has arrived: to what a header announces, but never to more than four times of what is
+ * there.
  */
 export class FrameReader {
   private buffer: Buffer = Buffer.alloc(0);
@@ -67,9 +68,10 @@ export class FrameReader {
     return this.end - this.start;
   }
 
-  push(chunk: Buffer): void {
+  /** @param isLent true where the chunk's memory will be used for the next one: then it is copied */
+  push(chunk: Buffer, isLent = false): void {
     if (this.start === this.end) {
-      this.buffer = chunk;
+      this.buffer = isLent ? Buffer.from(chunk) : chunk;
       this.start = 0;
       this.end = chunk.length;
       this.growing = false;
