@@ -147,6 +147,24 @@ describe('DirectoryNamespace', () => {
       await namespace.unregister(named(':G.x'));
     });
 
+    it.each([
+      ['without metadata', null],
+      ['with metadata', 'kept'],
+    ])('leaves a name alone that is there already, %s, and nothing beside it', async (_, meta) => {
+      writeFileSync(`${root}/G/x`, uri.toString());
+      if (meta !== null) await namespace.setMeta(named(':G.x'), meta);
+      const files = readdirSync(`${root}/G`);
+      const other = PyroURI.parse('PYRO://127.0.0.1:7766/other');
+      await expectRefusal(namespace.register(named(':G.x'), other), 'name already exists', ':G.x');
+      expect(readdirSync(`${root}/G`)).toEqual(files);
+      expect((await namespace.resolve(named(':G.x'))).toString()).toBe(uri.toString());
+      expect(await namespace.getMeta(named(':G.x'))).toBe(meta);
+      await namespace.close();
+      // It is removed where nothing is left in it.
+      expect(existsSync(`${root}/${OWN_DIRECTORY}`)).toBe(false);
+      namespace = await openAt(root);
+    });
+
     it('takes for no name what editors and archivers leave, and what is neither file nor directory', async () => {
       for (const file of [
         '.x.swp',
