@@ -3,6 +3,7 @@ export {
   loadConfig,
   defaultConfig,
   createLog,
+  createUserLog,
   defaultLog,
   silentLog,
   type Config,
@@ -13,6 +14,8 @@ export * from './errors.js';
 export { Name, newGUID, PyroURI, INTERNAL_DAEMON_GUID, NAMESERVER_NAME, type ObjectProtocol } from './names/index.js';
 export {
   checkDatabase,
+  DatabaseInUseError,
+  DatabaseLock,
   DirectoryNamespace,
   GROUP,
   MemoryNamespace,

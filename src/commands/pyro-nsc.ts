@@ -62,7 +62,7 @@ const COMMAND_LINES: readonly [
   ['check', '[directory]', 'Find what is wrong in a database directory, with no server at work in it'],
   ['export', '[file]', 'Write all names to a file or stdout, one JSON line each'],
   ['import', '[file]', 'Add names from such a file or stdin'],
-  ['resync', '', 'Let a paired name server copy all names from the other one'],
+  ['resync', '', 'Let a paired name server exchange all names with the other one, or copy those of a Pyro 3 server'],
   ['shutdown', '', 'Stop the name server'],
   ['completion', '[shell]', 'Print a script for ~/.bashrc or ~/.zshrc that completes commands, options and names'],
 ];

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import process from 'node:process';
 import open from 'open';
 import yargs from 'yargs';
-import { defaultConfig, readIdentification, type Config } from '../config/index.js';
+import { defaultConfig, printable, readIdentification, type Config } from '../config/index.js';
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
 import { port, UsageError } from './usage.js';
@@ -66,7 +66,7 @@ async function connectFirst(console: Console, options: Options, config: Config):
     print(`Connected to ${server.address}`);
   } catch (error) {
     if (!(error instanceof PyroError)) throw error;
-    process.stderr.write(`Not connected: ${error.args.join(': ')}\n`);
+    process.stderr.write(`Not connected: ${printable(error.args.join(': '))}\n`);
   }
 }
 

@@ -36,7 +36,7 @@ interface Setting {
 type Settings = Map<ConfigItemName, Setting>;
 
 /**
- * Reads the configuration: the defaults, then the file, then the environment. An empty value stands for the default.
+ * Reads the configuration: the defaults, then the file, then the environment. An empty value stands for what came before it.
  * @throws ConfigError that says which file and line, what was wrong and what would be right
  */
 export function loadConfig(source: ConfigSource): Config {

@@ -62,7 +62,11 @@ const PYRO_ITEMS = {
     '$STORAGE/Pyro_log',
     "The log; `/dev/stdout` and `/dev/stderr` stand for the process's own.",
   ),
-  PYRO_USER_LOGFILE: item(path, '$STORAGE/Pyro_userlog', 'The log of the program that uses the library.'),
+  PYRO_USER_LOGFILE: item(
+    path,
+    '$STORAGE/Pyro_userlog',
+    'The log that `createUserLog` makes for the program that uses the library.',
+  ),
   PYRO_STDLOGGING: item(flag, 0, "Log JSON lines (here: of pino) instead of Pyro's own format."),
   PYRO_MAXCONNECTIONS: item(integer(1), 200, 'How many connections a daemon accepts at a time.'),
   PYRO_TCP_LISTEN_BACKLOG: item(integer(1), 200, 'How many connections may wait to be accepted.'),
@@ -70,7 +74,6 @@ const PYRO_ITEMS = {
   PYRO_CHECKSUM: item(flag, 0, 'Send a checksum with each message.'),
   PYRO_DNS_URI: item(flag, 0, 'Put host names in URIs instead of IP addresses.'),
   PYRO_SOCK_KEEPALIVE: item(flag, 1, 'Let TCP find out about dead peers (SO_KEEPALIVE).'),
-  PYRO_DETAILED_TRACEBACK: item(flag, 0, 'Send more than the error itself to the client of a failed call.'),
   PYRO_ONEWAY_THREADED: item(flag, 1, 'Do not wait for a one-way call to end before the next request.'),
   PYROSSL_CERTDIR: item(path, '$STORAGE/certs', 'Directory of the TLS certificates.'),
   PYROSSL_CA_CERT: item(certificateFile, 'ca.pem', "Certificate of the authority that must have signed a peer's."),
@@ -87,6 +90,7 @@ const PYTHON_ITEMS = {
   PYRO_GNOSIS_PARANOIA: item(text, 0, 'How far Gnosis XML pickles are trusted.'),
   PYRO_BROKEN_MSGWAITALL: item(text, 0, 'Work around sockets without MSG_WAITALL.'),
   PYRO_STDLOGGING_CFGFILE: item(text, 'logging.cfg', "Configuration of Python's own logging."),
+  PYRO_DETAILED_TRACEBACK: item(text, 0, 'Send the values of variables with tracebacks; never done here.'),
   PYRO_ES_QUEUESIZE: item(text, 1000, 'Queue of each subscriber of the event server.'),
   PYRO_ES_BLOCKQUEUE: item(text, 1, 'Let publishers wait for a full queue of the event server.'),
 };

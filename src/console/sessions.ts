@@ -46,9 +46,10 @@ export class Sessions {
    * @throws NamingError where there is none, ConnectionDeniedError where it wants another identification
    */
   async find(request: FindRequest): Promise<ServerDescription> {
-    if (this.sessions.size >= MAX_SESSIONS) throw new PyroError(`connected to ${MAX_SESSIONS} name servers already`);
+    if (this.sessions.size >= MAX_SESSIONS) throw tooMany();
     const location = await this.locate(request);
-    const session = new NameServerSession(String(this.lastID + 1), location, this.config);
+    this.lastID += 1;
+    const session = new NameServerSession(String(this.lastID), location, this.config);
     await session.ping();
     // One that is connected to already gets the way that has just worked.
     const same = Array.from(this.sessions.values()).find(
@@ -60,7 +61,11 @@ export class Sessions {
       await same.ping();
       return same.description;
     }
-    this.lastID += 1;
+    // Others may have been found meanwhile.
+    if (this.sessions.size >= MAX_SESSIONS) {
+      await session.close();
+      throw tooMany();
+    }
     this.sessions.set(session.id, session);
     return session.description;
   }
@@ -111,6 +116,8 @@ export class Sessions {
     this.sessions.clear();
   }
 }
+
+const tooMany = (): PyroError => new PyroError(`connected to ${MAX_SESSIONS} name servers already`);
 
 /** Waits one period, or until the watcher has gone. */
 function pause(signal: AbortSignal): Promise<void> {

@@ -65,7 +65,7 @@ interface DeadEntry {
 /** Shows which objects are dead, and removes their entries where that is wanted. */
 export async function prune(nameServer: NameServerProxy, output: Output, options: PruneOptions): Promise<void> {
   const all = await findDead(nameServer);
-  const dead = options.unreachable ? all : all.filter(({ status }) => status.status !== 'unreachable');
+  const dead = all.filter(({ status }) => isPrunable(status, options));
   for (const { name, uri, status } of dead) {
     output.line(
       `${printable(name)}  -->  ${printable(uri.toString())}  ${status.status}: ${printable(status.explanation)}`,
@@ -82,11 +82,16 @@ export async function prune(nameServer: NameServerProxy, output: Output, options
     options.yes ||
     (await isConfirmed(`Remove ${dead.length === 1 ? 'this entry' : `these ${dead.length} entries`}?`, output))
   ) {
-    for (const entry of dead) await removeDead(nameServer, output, entry);
+    for (const entry of dead) await removeDead(nameServer, output, entry, options);
     return;
   } else output.line('Nothing was removed; --yes removes without asking.');
   for (const { name, uri, status } of dead)
     output.data({ name, uri: uri.toString(), status: status.status, removed: false });
+}
+
+/** That nobody answers may be the network's fault: that counts only where it is wanted. */
+function isPrunable(status: ObjectStatus, { unreachable }: PruneOptions): boolean {
+  return isDead(status) && (unreachable || status.status !== 'unreachable');
 }
 
 /** All but those that answer, or whose daemon is there and doesn't say. */
@@ -102,12 +107,14 @@ async function removeDead(
   nameServer: NameServerProxy,
   output: Output,
   { name, uri, status }: DeadEntry,
+  options: PruneOptions,
 ): Promise<void> {
   try {
     const current = await nameServer.resolve(name);
     if (!current.equals(uri)) throw new NamingError('registered anew in the meantime');
     const now = await new ObjectInquiry({ config: defaultConfig() }).ask(uri);
     if (now.status === 'answers') throw new NamingError('answers again');
+    if (!isPrunable(now, options)) throw new NamingError(`is ${now.status} now`);
     await nameServer.unregister(name);
     const data = { name, uri: uri.toString(), status: status.status, removed: true };
     output.result(data, `${printable(name)} removed.`);

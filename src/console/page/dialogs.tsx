@@ -364,7 +364,10 @@ function ResyncDialog({ store }: ServerProps): JSX.Element {
   return (
     <DialogFrame title="Resync with the twin?" submit="Resync" isDanger onSubmit={submit}>
       <p class="subject">{store.description.value.address}</p>
-      <p>Its names are replaced by those of the other server of its pair.</p>
+      <p>
+        It exchanges all names with the other server of its pair. Where that is a Pyro 3 server, its names replace those
+        here.
+      </p>
     </DialogFrame>
   );
 }

@@ -139,6 +139,14 @@ describe('DatabaseLock', () => {
     await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
   });
 
+  it('is let go where its holder can not be written down', async () => {
+    mkdirSync(own('holder.ns_meta'), { recursive: true });
+    await expect(take()).rejects.toMatchObject({ code: 'EISDIR' });
+    expect(existsSync(own('lock.ns_meta'))).toBe(false);
+    rmSync(own('holder.ns_meta'), { recursive: true });
+    await take();
+  });
+
   it('that another has taken in the meantime forbids changes', async () => {
     const lock = await take();
     rmSync(`${root}/${OWN_DIRECTORY}`, { recursive: true });

@@ -141,6 +141,7 @@ export class DatabaseLock {
       });
       await writeFile(this.path(HOLDER), `${JSON.stringify(await this.record(), null, 2)}\n`);
     } catch (error) {
+      await this.unlock?.().catch(() => undefined);
       if (codeOf(error) !== 'ELOCKED') throw error;
       throw new DatabaseInUseError(this.root, await this.readHolder());
     } finally {
