@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { URIError } from '../errors.js';
 import { newGUID } from './guid.js';
-import { DEFAULT_PORT, PyroURI } from './uri.js';
+import { DEFAULT_PORT, MAX_URI_LENGTH, PyroURI } from './uri.js';
 
 describe('PyroURI', () => {
   test('what is printed is read back', () => {
@@ -42,6 +42,13 @@ describe('PyroURI', () => {
     expect(PyroURI.parse('PYRO://127.0.0.1/abc').port).toBe(DEFAULT_PORT);
     expect(PyroURI.parse('PYRO://127.0.0.1:/abc').port).toBe(DEFAULT_PORT);
     expect(PyroURI.parse('PYRO://127.0.0.1:0/abc').port).toBe(DEFAULT_PORT);
+  });
+
+  test('takes no longer for the length of what is no URI', () => {
+    const digits = `PYRO://${'1'.repeat(MAX_URI_LENGTH - 7)}`;
+    const start = performance.now();
+    for (let count = 0; count < 100; count++) expect(() => PyroURI.parse(digits)).toThrow(URIError);
+    expect(performance.now() - start).toBeLessThan(1000);
   });
 
   test('what follows the id is not looked at, as with Pyro', () => {
