@@ -51,6 +51,8 @@ export abstract class Connection {
   private outgoing: Uint8Array[] = [];
   /** How many bytes are put and not sent yet. */
   protected outgoingSize = 0;
+  /** Called when the system has taken what was sent: through TLS, or where the peer is slow, that is after the write. */
+  protected readonly onSent: (() => void) | undefined;
   private flushing = false;
 
   constructor(
@@ -137,11 +139,11 @@ export abstract class Connection {
     if (!socket.writable) return;
     const [first] = outgoing;
     if (outgoingSize <= GATHERED_SIZE && first !== undefined) {
-      socket.write(outgoing.length === 1 ? first : Buffer.concat(outgoing, outgoingSize));
+      socket.write(outgoing.length === 1 ? first : Buffer.concat(outgoing, outgoingSize), this.onSent);
       return;
     }
     socket.cork();
-    for (const piece of outgoing) socket.write(piece);
+    for (const piece of outgoing) socket.write(piece, this.onSent);
     socket.uncork();
   }
 

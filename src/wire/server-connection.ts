@@ -73,6 +73,10 @@ export class ServerConnection extends Connection {
   private answering = false;
   private ending = false;
   private timeout = 0;
+  protected override readonly onSent = (): void => {
+    // Nothing is pending any more, perhaps; and no 'drain' follows where it was little.
+    if (this.timeout > 0) this.setTimeout();
+  };
 
   constructor(socket: Socket, options: Partial<ServerConnectionOptions> = {}) {
     const complete = { ...defaultServerConnectionOptions, ...options };
