@@ -15,10 +15,9 @@ import {
 import { hostname, tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { DatabaseChild } from './support/database-child.js';
+import { lacksProgram, lacksRoot } from './support/lacks.js';
 
 const URI = 'PYRO://127.0.0.1:7766/7f00000100a1b2c3';
-const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
-const isRoot = process.getuid?.() === 0;
 
 let directory: string;
 let root: string;
@@ -52,7 +51,7 @@ describe('the lock', () => {
 });
 
 describe('durability', () => {
-  (has('strace') ? it.each : it.skip.each)([
+  (lacksProgram('strace', 'that each change waits for the disk') ? it.skip.each : it.each)([
     ['register', ':G.new', URI, 'link', 'G/new', true],
     ['unregister', ':G.old', null, 'rename', 'G/old', false],
     ['createGroup', ':G.inner', null, 'mkdir', 'G/inner', false],
@@ -88,7 +87,7 @@ describe('durability', () => {
 describe('a fault', () => {
   const withLimit = (limit: number) => ['sh', '-c', `ulimit -n ${limit}; exec "$@"`, 'sh'];
 
-  (isRoot ? describe : describe.skip)('of a small file system', () => {
+  (lacksRoot('a small file system') ? describe.skip : describe)('of a small file system', () => {
     let child: DatabaseChild;
 
     beforeEach(async () => {
@@ -151,26 +150,29 @@ describe('a fault', () => {
     });
   });
 
-  (isRoot ? it : it.skip)('of permissions refuses what is not permitted, and no more once it is', async () => {
-    const [uid, gid] = [65534, 65534];
-    chmodSync(directory, 0o755);
-    mkdirSync(`${root}/G`, { recursive: true });
-    chownSync(root, uid, gid);
-    writeFileSync(`${root}/G/x`, URI);
-    writeFileSync(`${root}/G/secret`, URI, { mode: 0o600 });
-    const child = start(root, [], { uid, gid });
-    expect(await child.opened()).toBeUndefined();
-    const text = 'no permission in the database';
-    expect(await child.ask('register', ':G.y', URI)).toBe(text);
-    expect(await child.ask('unregister', ':G.x')).toBe(text);
-    expect(await child.ask('resolve', ':G.secret')).toBe(text);
-    expect(await child.ask('resolve', ':G.x')).toBe(URI);
-    expect(child.log).toContain('Let the user that this server runs as');
-    chownSync(`${root}/G`, uid, gid);
-    chownSync(`${root}/G/secret`, uid, gid);
-    expect(await child.ask('register', ':G.y', URI)).toBeNull();
-    expect(await child.ask('resolve', ':G.secret')).toBe(URI);
-  });
+  (lacksRoot('faults of permissions') ? it.skip : it)(
+    'of permissions refuses what is not permitted, and no more once it is',
+    async () => {
+      const [uid, gid] = [65534, 65534];
+      chmodSync(directory, 0o755);
+      mkdirSync(`${root}/G`, { recursive: true });
+      chownSync(root, uid, gid);
+      writeFileSync(`${root}/G/x`, URI);
+      writeFileSync(`${root}/G/secret`, URI, { mode: 0o600 });
+      const child = start(root, [], { uid, gid });
+      expect(await child.opened()).toBeUndefined();
+      const text = 'no permission in the database';
+      expect(await child.ask('register', ':G.y', URI)).toBe(text);
+      expect(await child.ask('unregister', ':G.x')).toBe(text);
+      expect(await child.ask('resolve', ':G.secret')).toBe(text);
+      expect(await child.ask('resolve', ':G.x')).toBe(URI);
+      expect(child.log).toContain('Let the user that this server runs as');
+      chownSync(`${root}/G`, uid, gid);
+      chownSync(`${root}/G/secret`, uid, gid);
+      expect(await child.ask('register', ':G.y', URI)).toBeNull();
+      expect(await child.ask('resolve', ':G.secret')).toBe(URI);
+    },
+  );
 
   it('of too many open files is told, and over when there are fewer', async () => {
     const child = start(root, withLimit(60));
@@ -190,30 +192,33 @@ describe('a fault', () => {
     expect(readdirSync(`${root}/G`)).toHaveLength(200);
   });
 
-  (has('strace') ? it : it.skip)('of the disk undoes what could not be made durable', async () => {
-    mkdirSync(`${root}/G`, { recursive: true });
-    writeFileSync(`${root}/G/x`, URI);
-    // Directories can't be brought to the disk for a while: fsync of the group fails.
-    const fault = ['-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO:when=1..8', '-P', `${root}/G`];
-    const child = start(root, ['strace', '-f', '-qq', '-o', '/dev/null', ...fault]);
-    await child.opened();
-    const text = 'input/output error in the database';
-    expect(await child.ask('register', ':G.y', URI)).toBe(text);
-    expect(await child.ask('resolve', ':G.y')).toBe('name not found');
-    expect(await child.ask('unregister', ':G.x')).toBe(text);
-    expect(await child.ask('resolve', ':G.x')).toBe(URI);
-    expect(await child.ask('createGroup', ':G.g')).toBe(text);
-    expect(await child.ask('list', ':G')).toEqual([{ part: 'x', type: 1 }]);
-    expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
-    expect(await child.ask('getMeta', ':G.x')).toBeNull();
-    // The tracer counts for each thread.
-    let answer = await child.ask('register', ':G.y', URI);
-    for (let times = 0; times < 100 && answer === text; times += 1) answer = await child.ask('register', ':G.y', URI);
-    expect(answer).toBeNull();
-    expect(await child.ask('resolve', ':G.y')).toBe(URI);
-    await child.close();
-    expect(readdirSync(`${root}/G`).sort()).toEqual(['x', 'y']);
-  });
+  (lacksProgram('strace', 'faults of the disk') ? it.skip : it)(
+    'of the disk undoes what could not be made durable',
+    async () => {
+      mkdirSync(`${root}/G`, { recursive: true });
+      writeFileSync(`${root}/G/x`, URI);
+      // Directories can't be brought to the disk for a while: fsync of the group fails.
+      const fault = ['-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO:when=1..8', '-P', `${root}/G`];
+      const child = start(root, ['strace', '-f', '-qq', '-o', '/dev/null', ...fault]);
+      await child.opened();
+      const text = 'input/output error in the database';
+      expect(await child.ask('register', ':G.y', URI)).toBe(text);
+      expect(await child.ask('resolve', ':G.y')).toBe('name not found');
+      expect(await child.ask('unregister', ':G.x')).toBe(text);
+      expect(await child.ask('resolve', ':G.x')).toBe(URI);
+      expect(await child.ask('createGroup', ':G.g')).toBe(text);
+      expect(await child.ask('list', ':G')).toEqual([{ part: 'x', type: 1 }]);
+      expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
+      expect(await child.ask('getMeta', ':G.x')).toBeNull();
+      // The tracer counts for each thread.
+      let answer = await child.ask('register', ':G.y', URI);
+      for (let times = 0; times < 100 && answer === text; times += 1) answer = await child.ask('register', ':G.y', URI);
+      expect(answer).toBeNull();
+      expect(await child.ask('resolve', ':G.y')).toBe(URI);
+      await child.close();
+      expect(readdirSync(`${root}/G`).sort()).toEqual(['x', 'y']);
+    },
+  );
 
   it('of a database that vanishes is over when it is back', async () => {
     const child = start(root);

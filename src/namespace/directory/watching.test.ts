@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { linkSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { silentLog } from '../../config/index.js';
 import { Name, PyroURI } from '../../names/index.js';
+import { lacksProgram } from '../../../test/support/lacks.js';
 import { DirectoryNamespace } from './directory-namespace.js';
 
 /** An edit is to be seen within 100 ms; the machine that runs the tests may be busy with others. */
@@ -14,7 +15,6 @@ const SOON_MS = 1000;
 const before = PyroURI.parse('PYRO://127.0.0.1:7766/before');
 const after = PyroURI.parse('PYRO://127.0.0.1:7766/after');
 const named = (text: string) => Name.parse(text);
-const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
 
 describe.each(['native', 'polling'] as const)('a database watched by the %s way', (watch) => {
   let directory: string;
@@ -122,7 +122,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     await expectSoon(() => partsOf(group), parts);
   });
 
-  (has('git') ? it : it.skip)('sees a checkout by git', async () => {
+  (lacksProgram('git', 'edits by git') ? it.skip : it)('sees a checkout by git', async () => {
     const git = 'git -c user.name=x -c user.email=x@example.com';
     shell(
       `cd db; git init -q; git add G x; ${git} commit -qm before; cp ../after G/x; rm G/y; ${git} commit -qam after`,
@@ -137,7 +137,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     await expectSoon(() => partsOf(':'), 'G0 x1');
   });
 
-  (has('rsync') ? it : it.skip)('sees a synchronisation by rsync', async () => {
+  (lacksProgram('rsync', 'edits by rsync') ? it.skip : it)('sees a synchronisation by rsync', async () => {
     shell('cp -a db copy; cp after copy/G/x; rm copy/G/y; rsync -a --delete copy/ db/');
     await expectSoon(() => uriOf(':G.x'), after.toString());
     await expectSoon(() => uriOf(':G.y'), 'name not found');
