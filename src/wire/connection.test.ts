@@ -1,8 +1,12 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createAuthority, createCertificate } from '../../test/support/certificates.js';
 import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
 import { ClientConnection, type ClientConnectionOptions } from './client-connection.js';
 import { encodePlainFrame, FrameReader } from './frame.js';
@@ -16,6 +20,7 @@ import {
   type RequestHandler,
   type ServerConnectionOptions,
 } from './server-connection.js';
+import { createTLSServer, type Certificates } from './tls.js';
 
 const CHALLENGE = Buffer.from('0123456789abcdef');
 const LETTING_IN: Gatekeeper = {
@@ -37,13 +42,14 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => new Promise((resolve) => server.close(resolve))));
 });
 
-/** Listens with plain sockets. */
-async function listen(onSocket: (socket: Socket) => void): Promise<number> {
-  const server = createServer((socket) => {
+/** Listens with plain sockets; with those of TLS where there are certificates. */
+async function listen(onSocket: (socket: Socket) => void, certificates?: Certificates): Promise<number> {
+  const accept = (socket: Socket): void => {
     sockets.add(socket);
     socket.on('error', () => undefined);
     onSocket(socket);
-  });
+  };
+  const server = certificates ? createTLSServer(certificates, accept) : createServer(accept);
   servers.push(server);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -60,6 +66,7 @@ async function serve(
   handler: RequestHandler,
   options: Partial<ServerConnectionOptions> = {},
   gatekeeper: Gatekeeper = LETTING_IN,
+  certificates?: Certificates,
 ): Promise<{ port: number; opened: Promise<ServerConnection>; closed: Promise<void> }> {
   let letIn: (connection: ServerConnection) => void;
   const opened = new Promise<ServerConnection>((resolve) => {
@@ -71,7 +78,7 @@ async function serve(
       if (isOpen) connection.serve(handler);
       letIn(connection);
     });
-  });
+  }, certificates);
   return { port, opened, closed: opened.then((connection) => connection.closed) };
 }
 
@@ -549,4 +556,25 @@ describe('a client', () => {
     const client = await open(port);
     await client.closed;
   });
+});
+
+test('a client that is idle behind TLS is waited for, and dropped when it was idle for too long', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'pyro-ns-wire-'));
+  createCertificate(createAuthority(directory, 'ca'), 'host', 'IP:127.0.0.1');
+  const read = (file: string): Buffer => readFileSync(join(directory, file));
+  const certificates = { cert: read('host.pem'), key: read('host.pem'), ca: read('ca.pem') };
+  rmSync(directory, { recursive: true });
+  const open = async (options: Partial<ServerConnectionOptions>): Promise<ClientConnection> => {
+    const { port } = await serve(echo, { stallTimeout: 100, ...options }, LETTING_IN, certificates);
+    return ClientConnection.open('127.0.0.1', port, { tls: { ...certificates, checkHost: true } });
+  };
+  const kept = await open({});
+  // What is sent this way is not with the system yet when the write is done.
+  expect(String(await kept.call(Buffer.from('1')))).toBe('1');
+  const dropped = await open({ idleTimeout: 200, stallTimeout: 1_000_000 });
+  await dropped.call(Buffer.from('1'));
+  await dropped.closed;
+  await delay(200);
+  expect(String(await kept.call(Buffer.from('still here')))).toBe('still here');
+  await kept.close();
 });
