@@ -159,6 +159,12 @@ describe('numbers', () => {
   ])('%j is none', (opcodes) => {
     expect(messageOf(opcodes)).toMatch(/^invalid pickle: (?:INT|LONG|FLOAT) at byte 0: expected /);
   });
+
+  test('a long line that is no float is refused at once', () => {
+    const start = performance.now();
+    expect(messageOf(`F${'1'.repeat(100_000)}x\n.`)).toBe('invalid pickle: FLOAT at byte 0: expected a float');
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
 });
 
 describe('dicts and sets', () => {

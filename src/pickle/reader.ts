@@ -435,7 +435,7 @@ function parseFloatLine(reader: PickleReader): number {
   const text = reader.textLine().trim();
   const special = /^([+-]?)(?:(inf(?:inity)?)|nan)$/i.exec(text);
   if (special !== null) return special[2] === undefined ? NaN : special[1] === '-' ? -Infinity : Infinity;
-  if (!/^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?$/i.test(text)) throw reader.error('expected a float');
+  if (!/^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?$/i.test(text)) throw reader.error('expected a float');
   return Number(text);
 }
 
