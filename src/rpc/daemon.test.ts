@@ -143,6 +143,30 @@ describe('objects', () => {
     }
   });
 
+  test('keep the state of ObjBase to themselves, where they extend it', async () => {
+    class Extended extends SynchronizedObjBase {
+      constructor() {
+        super(undefined, { methods: ['hello'] });
+      }
+      hello(): string {
+        return 'hello';
+      }
+      secret(): string {
+        return 'secret';
+      }
+    }
+    const servant = new Extended();
+    const uri = await daemon.connect(servant);
+    expect(Object.keys(servant)).toEqual([]);
+    for (const attribute of ['guid', 'daemon', 'target', 'access', 'lastUsed', 'last', '#access']) {
+      for (const [method, ...args] of [['_r_ga', attribute] as const, ['_r_sa', attribute, null] as const]) {
+        expect(await call(uri, method, args)).toMatchObject({ exception: { className: 'AttributeError' } });
+      }
+    }
+    expect(await call(uri, 'secret')).toMatchObject({ exception: { className: 'AttributeError' } });
+    expect(await call(uri, 'hello')).toEqual({ value: 'hello' });
+  });
+
   test('may say what is remote', async () => {
     const uri = await daemon.connect(new ObjBase(new Thermometer(), { methods: ['read'], attributes: [] }));
     expect(await call(uri, 'read')).toEqual({ value: 20.5 });

@@ -48,42 +48,47 @@ export function getCaller(): ServerConnection | undefined {
  * arrive as one plain object behind the positional ones.
  */
 export class ObjBase implements Servant {
-  private guid: string | undefined;
-  private daemon: ConnectedDaemon | undefined;
-  private target: object;
-  private access: RemoteAccess;
-  /** When the object was last called, in milliseconds since the epoch: transient objects are dropped by it. */
-  lastUsed = Date.now();
+  // Truly private: what is only private to TypeScript could be read and written by attribute proxies, where classes extend this.
+  #guid: string | undefined;
+  #daemon: ConnectedDaemon | undefined;
+  #target: object;
+  #access: RemoteAccess;
+  #lastUsed = Date.now();
 
   constructor(delegate?: object, access: RemoteAccess = {}) {
-    this.target = delegate ?? this;
-    this.access = access;
+    this.#target = delegate ?? this;
+    this.#access = access;
   }
 
   /** Lets another object answer. */
   delegateTo(delegate: object, access: RemoteAccess = {}): void {
-    this.target = delegate;
-    this.access = access;
+    this.#target = delegate;
+    this.#access = access;
+  }
+
+  /** When the object was last called, in milliseconds since the epoch: transient objects are dropped by it. */
+  get lastUsed(): number {
+    return this.#lastUsed;
   }
 
   GUID(): string {
-    this.guid ??= newGUID(ownAddress(), process.pid);
-    return this.guid;
+    this.#guid ??= newGUID(ownAddress(), process.pid);
+    return this.#guid;
   }
 
   setGUID(guid: string): void {
-    this.guid = guid;
+    this.#guid = guid;
   }
 
   /** Called by the daemon that the object is connected to; with undefined when it is connected no longer. */
   setPyroDaemon(daemon: ConnectedDaemon | undefined): void {
-    this.daemon = daemon;
+    this.#daemon = daemon;
   }
 
   /** The daemon that the object is connected to. @throws DaemonError where there is none */
   getDaemon(): ConnectedDaemon {
-    if (this.daemon === undefined) throw new DaemonError('the object is not connected to a daemon');
-    return this.daemon;
+    if (this.#daemon === undefined) throw new DaemonError('the object is not connected to a daemon');
+    return this.#daemon;
   }
 
   /** The URI of the object, to make proxies of. @throws DaemonError where it is not connected to a daemon */
@@ -107,7 +112,7 @@ export class ObjBase implements Servant {
   }
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
-    this.lastUsed = Date.now();
+    this.#lastUsed = Date.now();
     const args = call.args.map((arg) => this.receive(arg));
     switch (call.method) {
       case '_r_ha':
@@ -124,50 +129,50 @@ export class ObjBase implements Servant {
 
   private callMethod(call: CallRequest, args: unknown[], caller: ServerConnection): Answer | Promise<Answer> {
     const method = this.findMethod(call.method);
-    if (method === undefined) throw noSuchAttribute(this.target.constructor.name, call.method);
+    if (method === undefined) throw noSuchAttribute(this.#target.constructor.name, call.method);
     if (call.keywords.size > 0) {
       args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.receive(value)])));
     }
-    const result: unknown = callers.run(caller, () => Reflect.apply(method, this.target, args));
+    const result: unknown = callers.run(caller, () => Reflect.apply(method, this.#target, args));
     return result instanceof Promise ? result.then(toPython) : toPython(result);
   }
 
   /** What a peer sent, as the object gets it. */
   private receive(value: PythonValue): unknown {
-    return fromPython(value, (description) => receivedProxy(description, this.daemon?.proxyOptions));
+    return fromPython(value, (description) => receivedProxy(description, this.#daemon?.proxyOptions));
   }
 
   private findMethod(name: string): Callable | undefined {
-    if (!isPublic(name) || this.access.methods?.includes(name) === false) return undefined;
-    const found: unknown = Reflect.get(this.target, name);
+    if (!isPublic(name) || this.#access.methods?.includes(name) === false) return undefined;
+    const found: unknown = Reflect.get(this.#target, name);
     return isCallable(found) ? found : undefined;
   }
 
   private readAttribute(name: string): unknown {
     this.requireAttribute(name);
-    return Reflect.get(this.target, name);
+    return Reflect.get(this.#target, name);
   }
 
   private writeAttribute(name: string, value: unknown): void {
     this.requireAttribute(name);
-    Reflect.set(this.target, name, value);
+    Reflect.set(this.#target, name, value);
   }
 
   private requireAttribute(name: string): void {
-    const isListed = this.access.attributes?.includes(name) !== false;
-    if (!isListed || !isPublic(name) || !(name in this.target) || isCallable(Reflect.get(this.target, name))) {
-      throw noSuchAttribute(this.target.constructor.name, name);
+    const isListed = this.#access.attributes?.includes(name) !== false;
+    if (!isListed || !isPublic(name) || !(name in this.#target) || isCallable(Reflect.get(this.#target, name))) {
+      throw noSuchAttribute(this.#target.constructor.name, name);
     }
   }
 }
 
 /** An object that answers one call at a time: each waits until the one before is done. */
 export class SynchronizedObjBase extends ObjBase {
-  private last: Promise<unknown> = Promise.resolve();
+  #last: Promise<unknown> = Promise.resolve();
 
   override invoke(call: CallRequest, caller: ServerConnection): Promise<Answer> {
-    const answer = this.last.then(() => super.invoke(call, caller));
-    this.last = answer.catch(() => undefined);
+    const answer = this.#last.then(() => super.invoke(call, caller));
+    this.#last = answer.catch(() => undefined);
     return answer;
   }
 }
