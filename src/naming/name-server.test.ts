@@ -160,9 +160,23 @@ describe('methods', () => {
     expect(shutdowns).toBe(1);
   });
 
-  test('an error that is no answer stays here', async () => {
-    namespace.getMeta = () => Promise.reject(new Error('EACCES: /srv/secret'));
-    await expect(call('getMeta', [':Default'])).rejects.toMatchObject({
+  const fault = new Error('EACCES: /srv/secret');
+
+  test.each<[string, Partial<MemoryNamespace>]>([
+    ['getMeta', { getMeta: () => Promise.reject(fault) }],
+    ['list', { list: () => Promise.reject(fault) }],
+    ['resolve', { resolveNow: () => undefined, resolve: () => Promise.reject(fault) }],
+    [
+      'resolve',
+      {
+        resolveNow: () => {
+          throw fault;
+        },
+      },
+    ],
+  ])('an error of %s that is no answer stays here', async (method, store) => {
+    Object.assign(namespace, store);
+    await expect((async () => call(method, [':Default']))()).rejects.toMatchObject({
       name: 'NamingError',
       message: 'internal error of the name server; its log says more',
     });

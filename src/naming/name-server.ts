@@ -116,6 +116,15 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private perform(call: CallRequest): Answer | Promise<Answer> {
+    try {
+      const answer = this.answer(call);
+      return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error)) : answer;
+    } catch (error) {
+      return this.keepToOurselves(error);
+    }
+  }
+
+  private answer(call: CallRequest): Answer | Promise<Answer> {
     const [name] = call.args;
     if (call.method === 'resolve' && call.args.length === 1 && call.keywords.size === 0 && typeof name === 'string') {
       return this.answerResolve(this.parseName(name));
@@ -125,8 +134,7 @@ export class NameServer implements Servant, NameServerObject {
       const text = `'${this.options.className}' object has no attribute '${call.method}'`;
       throw new RemoteError('exceptions', 'AttributeError', [text]);
     }
-    const answer = method.call(...bindArguments(call, method.parameters));
-    return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error)) : answer;
+    return method.call(...bindArguments(call, method.parameters));
   }
 
   async register(name: string, uri: PyroURI): Promise<void> {
