@@ -151,6 +151,11 @@ const OWN_ITEMS = {
     'How many containers, memo entries, and members of one tuple a message may hold.',
   ),
   PYRO_NS_MAX_PICKLE_OBJECTS: item(integer(1), 100_000, 'The same of a message to the name server.'),
+  PYRO_MAX_ONEWAY_CALLS: item(
+    integer(1),
+    100,
+    'One-way calls of a connection that may be under way before no more requests are read from it.',
+  ),
   PYRO_MAX_UNSENT_SIZE: item(
     bytes,
     MiB,

@@ -3,7 +3,7 @@ import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import { PythonFloat, PythonUnicode, tuple, type PythonWritable } from '../pickle/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
+import { ClientConnection, decodeReply, encodeRequest, RequestFlag, type CallReply } from '../wire/index.js';
 import { Daemon, type DaemonOptions, type NameServerObject } from './daemon.js';
 import { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 import { RemoteError } from './remote-error.js';
@@ -338,5 +338,38 @@ describe('clients', () => {
     expect(reply).toMatchObject({ exception: { className: 'ProtocolError' } });
     await bad.closed;
     expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+  });
+
+  test('have no more than PYRO_MAX_ONEWAY_CALLS one-way calls under way, and are read on when one is done', async () => {
+    config.PYRO_MAX_ONEWAY_CALLS = 3;
+    const ends: (() => void)[] = [];
+    let started = 0;
+    const work = (): Promise<void> => {
+      started += 1;
+      return new Promise((resolve) => ends.push(resolve));
+    };
+    const uri = await daemon.connect({ work, done: () => started });
+    const { objectID } = uri;
+    const connection = await connect();
+    const request = (method: string, flags: number): Buffer =>
+      encodeRequest({ objectID, method, flags, args: [], keywords: new Map() });
+    const sendWork = (count: number): void => {
+      for (let sent = 0; sent < count; sent++) connection.send(request('work', RequestFlag.Oneway));
+    };
+    const done = async (): Promise<CallReply> => decodeReply(await connection.call(request('done', 0)));
+    sendWork(2);
+    expect(await done()).toEqual({ value: 2 });
+    sendWork(3);
+    const answered = done();
+    while (started < 3) await new Promise(setImmediate);
+    // Another connection is served meanwhile, and its answers take longer than the rest of what came here would.
+    for (let asked = 0; asked < 3; asked++) await call(uri, 'done');
+    expect(started).toBe(3);
+    for (let ended = 0; ended < 3; ended++) {
+      while (ends.length === 0) await new Promise(setImmediate);
+      ends.shift()?.();
+    }
+    expect(await answered).toEqual({ value: 5 });
+    for (const end of ends.splice(0)) end();
   });
 });

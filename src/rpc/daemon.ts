@@ -22,6 +22,7 @@ import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { ObjBase } from './objects.js';
+import { OnewayCalls } from './oneway-calls.js';
 import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
@@ -95,6 +96,7 @@ export class Daemon implements AsyncDisposable {
   private readonly persistentIDs = new Set<string>();
   /** What was made of plain objects, to find it again when they are disconnected. */
   private readonly wrappers = new WeakMap<object, ObjBase>();
+  private readonly onewayCalls = new WeakMap<ServerConnection, OnewayCalls>();
   private readonly reading: PickleReadOptions;
   private nameServer: NameServerObject | undefined;
   private reaper: NodeJS.Timeout | undefined;
@@ -305,11 +307,20 @@ export class Daemon implements AsyncDisposable {
       const reply = answer
         .then((value) => (isOneway(call) ? undefined : this.encode(value)))
         .catch((error: unknown) => this.encodeError(error, call));
-      // Like Pyro's thread per one-way call: the next request doesn't wait for it.
-      return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? undefined : reply;
+      return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? this.goOn(reply, connection) : reply;
     } catch (error) {
       return this.encodeError(error, call);
     }
+  }
+
+  /** Like Pyro's thread per one-way call, the next request doesn't wait for this one; but for one of very many. */
+  private goOn(call: Promise<Reply>, connection: ServerConnection): Promise<undefined> | undefined {
+    let calls = this.onewayCalls.get(connection);
+    if (calls === undefined) {
+      calls = new OnewayCalls();
+      this.onewayCalls.set(connection, calls);
+    }
+    return calls.begin(call, this.config.PYRO_MAX_ONEWAY_CALLS);
   }
 
   private read(body: Buffer): CallRequest {
