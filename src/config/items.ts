@@ -139,6 +139,11 @@ const OWN_ITEMS = {
   PYRO_NS_IDENTIFICATION: { ...item(optionalText, '', 'The passphrase itself; comes before the file.'), secret: true },
   PYRO_NS_BC_RATE: item(integer(1), 20, 'How many broadcasts a second are answered to each address.'),
   PYRO_HANDSHAKE_TIMEOUT: item(seconds(0.1), 10, 'How long a peer may take to open a connection.'),
+  PYRO_STALL_TIMEOUT: item(
+    seconds(0.1),
+    60,
+    'How long a peer may leave a message half sent, or its replies unread, before the connection is closed.',
+  ),
   PYRO_IDLE_TIMEOUT: item(seconds(0), 0, 'How long a connection may be idle before it is closed; 0 for without end.'),
   PYRO_MAX_MESSAGE_SIZE: item(bytes, 256 * MiB, 'Largest body of a message, as sent.'),
   PYRO_MAX_INFLATED_SIZE: item(bytes, 512 * MiB, 'Largest body of a message, once decompressed.'),
