@@ -370,6 +370,17 @@ describe('a server', () => {
     await closed;
   });
 
+  test.each([
+    ['before the challenge is answered', Buffer.alloc(0)],
+    ['in the middle of the answer', frame(`CONNECT${'x'.repeat(16)}`).subarray(0, -1)],
+  ])('closes when the client does, %s', async (_when, bytes) => {
+    const { port, closed } = await serve(echo);
+    const peer = await RawPeer.connect(port);
+    await peer.bodies(1);
+    peer.socket.end(bytes);
+    await closed;
+  });
+
   test('waits for a client that does nothing, unless told otherwise', async () => {
     const patient = await serve(echo, { stallTimeout: 20, handshakeTimeout: 500 });
     const impatient = await serve(echo, { idleTimeout: 20 });
