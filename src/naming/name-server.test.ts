@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { Socket } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { loadConfig, silentLog } from '../config/index.js';
 import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
@@ -7,8 +9,10 @@ import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.j
 import { uriToPython } from '../rpc/index.js';
 import { Pickled } from '../wire/index.js';
 import { ServerConnection } from '../wire/index.js';
+import { ChangeFeed } from './change-feed.js';
 import type { OperationGuard } from './guards.js';
 import { NameServer } from './name-server.js';
+import { Twin, TwinFinder } from './twin/index.js';
 
 const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
 
@@ -17,9 +21,11 @@ const caller = new ServerConnection(new Socket());
 let namespace: MemoryNamespace;
 let shutdowns: number;
 
-function nameServer(ignoreShutdown = false, operationGuard?: OperationGuard): NameServer {
+const config = loadConfig({ environment: {}, currentDirectory: '/' });
+
+function nameServer(ignoreShutdown = false, operationGuard?: OperationGuard, twin?: Twin): NameServer {
   return new NameServer(namespace, {
-    config: loadConfig({ environment: {}, currentDirectory: '/' }),
+    config,
     log: silentLog,
     address: '127.0.0.1',
     className: 'NameServer',
@@ -28,7 +34,16 @@ function nameServer(ignoreShutdown = false, operationGuard?: OperationGuard): Na
       shutdowns += 1;
     },
     operationGuard,
+    twin,
   });
+}
+
+/** A twin that nobody finds. */
+function lostTwin(): Twin {
+  const options = { config, log: silentLog, print: () => undefined, protocol: 'PYRO' } as const;
+  const broadcast = () => Promise.resolve(undefined);
+  const finder = new TwinFinder({ ...options, role: 'primary', address: undefined, broadcast });
+  return new Twin({ ...options, namespace, persistent: false, finder, changes: new ChangeFeed() });
 }
 
 let server: NameServer;
@@ -228,5 +243,22 @@ describe('an operation guard', () => {
   test('is not asked about methods that are none', async () => {
     await expect(call('setGUID', ['a'])).rejects.toMatchObject({ className: 'AttributeError' });
     expect(asked).toEqual([]);
+  });
+});
+
+describe('one of a pair', () => {
+  test("keeps nothing of its twin's calls, where a guard is asked about them", async () => {
+    setFlagsFromString('--expose-gc');
+    server = nameServer(false, { acceptOperation: () => Promise.resolve(false) }, lostTwin());
+    const refusal = async (): Promise<WeakRef<Error>> => {
+      const error: unknown = await call('_twinHello').catch((reason: unknown) => reason);
+      if (!(error instanceof Error)) throw new Error('it was let in');
+      return new WeakRef(error);
+    };
+    const first = await refusal();
+    await refusal();
+    await new Promise(setImmediate);
+    runInNewContext('gc()');
+    expect(first.deref()).toBeUndefined();
   });
 });

@@ -55,7 +55,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly defaultGroup: Name;
   private readonly methods: ReadonlyMap<string, Method>;
   private readonly changes: ChangeFeed;
-  private twinPermissions: Promise<unknown> = Promise.resolve();
+  private twinPermissions: Promise<void> = Promise.resolve();
   private readonly lists: LongLists;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
@@ -107,8 +107,9 @@ export class NameServer implements Servant, NameServerObject {
     const { operationGuard } = this.options;
     if (operationGuard) {
       const permission = this.requirePermissionFor(operationGuard, call.method, undefined, caller);
-      // The twin's calls keep their order, however long the guard thinks about each.
-      this.twinPermissions = Promise.allSettled([this.twinPermissions, permission]);
+      // The twin's calls keep their order, however long the guard thinks about each. What came of one is not kept: each
+      // would hold all before it.
+      this.twinPermissions = Promise.allSettled([this.twinPermissions, permission]).then(() => undefined);
       await this.twinPermissions;
       await permission;
     }
