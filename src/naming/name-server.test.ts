@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -247,6 +247,28 @@ describe('an operation guard', () => {
 });
 
 describe('one of a pair', () => {
+  test('lets clients wait from the beginning, until it has looked for its twin', async () => {
+    const twin = lostTwin();
+    server = nameServer(false, undefined, twin);
+    const answered = jest.fn();
+    const answer = call('list', [':Pyro']).finally(answered);
+    await new Promise(setImmediate);
+    expect(await call('_r_ha', ['_twinHello'])).toBe(1);
+    expect(answered).not.toHaveBeenCalled();
+    await twin.start(uri);
+    expect(await answer).toEqual([]);
+    expect(await call('list', [':Pyro'])).toEqual([]);
+    await twin.stop();
+  });
+
+  test('lets nobody wait where it is stopped before', async () => {
+    const twin = lostTwin();
+    server = nameServer(false, undefined, twin);
+    const answer = call('ping');
+    await twin.stop();
+    await expect(answer).rejects.toThrow('the name server shuts down');
+  });
+
   test("keeps nothing of its twin's calls, where a guard is asked about them", async () => {
     setFlagsFromString('--expose-gc');
     server = nameServer(false, { acceptOperation: () => Promise.resolve(false) }, lostTwin());

@@ -99,7 +99,10 @@ export class NameServer implements Servant, NameServerObject {
     const unsettled = UNSETTLED_METHODS.has(call.method) ? undefined : twin?.unsettled;
     if (operationGuard === undefined && unsettled === undefined) return this.perform(call);
     const permission = operationGuard && this.requirePermission(operationGuard, call, caller);
-    return Promise.all([permission, unsettled]).then(() => this.perform(call));
+    return Promise.all([permission, unsettled]).then(
+      () => this.perform(call),
+      (error: unknown) => this.keepToOurselves(error),
+    );
   }
 
   /** The guard is asked about `resync` and the twin's calls too, but not about each name that the twin tells. */

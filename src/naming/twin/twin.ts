@@ -64,6 +64,8 @@ export class Twin {
   private readonly pyro3: Pyro3Twin;
   private readonly methods: ReadonlyMap<string, RemoteMethod>;
   private settling: Promise<void> | undefined;
+  private settle: (joined: Promise<void>) => void = () => undefined;
+  private giveUp: (reason: Error) => void = () => undefined;
 
   constructor(private readonly options: TwinOptions) {
     const { log, namespace, finder, changes } = options;
@@ -72,6 +74,13 @@ export class Twin {
     this.pair = new Pair({ ...options, role, replica: this.replica, finder });
     this.pyro3 = new Pyro3Twin({ ...options, order });
     this.methods = this.remoteMethods();
+    // The name server object can be called before `start` is.
+    this.settling = new Promise((resolve, reject) => {
+      this.settle = resolve;
+      this.giveUp = reject;
+    });
+    // Where no client waits, `start` alone tells of a failure.
+    this.settling.catch(() => undefined);
     log.msg('NameServer', `Running in ${role} mode`);
   }
 
@@ -87,20 +96,22 @@ export class Twin {
   async start(uri: PyroURI): Promise<void> {
     this.options.finder.exclude(uri);
     this.pyro3.introduce(uri);
-    this.settling = this.join(uri);
-    try {
-      await this.settling;
-    } finally {
-      this.settling = undefined;
-    }
+    const joining = this.join(uri);
+    this.settle(joining);
+    await joining;
+    this.settling = undefined;
   }
 
-  /** What clients have to wait for; undefined once this server knows what its twin knows. */
+  /**
+   * What clients have to wait for, from the beginning; undefined once this server knows what its twin knows. Rejected where
+   * that can't be any more.
+   */
   get unsettled(): Promise<void> | undefined {
     return this.settling;
   }
 
   async stop(): Promise<void> {
+    this.giveUp(new NamingError('the name server shuts down'));
     this.pyro3.stop();
     await this.pair.stop();
   }
