@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { onAbort } from './abort.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
@@ -40,18 +41,22 @@ const INPUT = Buffer.allocUnsafeSlow(0x10000);
 interface PendingCall {
   resolve(reply: Buffer | Promise<Buffer>): void;
   reject(error: unknown): void;
-  /** Stops its clock. */
-  readonly release: (() => void) | undefined;
+  /** Stops its clock, and waits for its signal no longer. */
+  release: (() => void) | undefined;
+  /** True once its signal has ended it: its reply is still to come, and nobody waits for it. */
+  isAbandoned: boolean;
   next: PendingCall | undefined;
 }
 
 /**
  * The client's end of a connection. Calls may be made without waiting for earlier ones: they are sent in one write,
- * and their replies come in order. A connection that waits for nothing does not keep the process alive.
+ * and their replies come in order. A connection by which nobody waits for anything does not keep the process alive.
  */
 export class ClientConnection extends Connection {
   private oldest: PendingCall | undefined;
   private newest: PendingCall | undefined;
+  /** How many calls are waited for: all under way, but for those that are abandoned. */
+  private awaited = 0;
   /** Frames that are still being compressed: what is sent later waits for them. */
   private compressing: Promise<void> | undefined;
 
@@ -89,10 +94,11 @@ export class ClientConnection extends Connection {
       reason = why;
       connection.destroy();
     };
-    const onAbort = (): void => {
-      giveUp(signal?.reason);
-    };
-    signal?.addEventListener('abort', onAbort);
+    const forget =
+      signal &&
+      onAbort(signal, () => {
+        giveUp(signal.reason);
+      });
     const deadline = setTimeout(giveUp, handshakeTimeout, new TimeoutError('connection timeout'));
     try {
       await connection.established();
@@ -103,7 +109,7 @@ export class ClientConnection extends Connection {
       throw reason ?? error;
     } finally {
       clearTimeout(deadline);
-      signal?.removeEventListener('abort', onAbort);
+      forget?.();
     }
   }
 
@@ -121,7 +127,9 @@ export class ClientConnection extends Connection {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.send(body);
-      this.enqueue({ resolve, reject, release: this.limit(reject, timeout, signal), next: undefined });
+      const call: PendingCall = { resolve, reject, release: undefined, isAbandoned: false, next: undefined };
+      this.limit(call, timeout, signal);
+      this.enqueue(call);
     });
   }
 
@@ -196,32 +204,35 @@ export class ClientConnection extends Connection {
 
   private enqueue(call: PendingCall): void {
     if (this.newest) this.newest.next = call;
-    else {
-      this.oldest = call;
-      this.socket.ref();
-    }
+    else this.oldest = call;
     this.newest = call;
+    if (this.awaited++ === 0) this.socket.ref();
   }
 
-  /** Makes a call end early; the result stops that. */
-  private limit(
-    reject: (reason: unknown) => void,
-    timeout: number,
-    signal: AbortSignal | undefined,
-  ): (() => void) | undefined {
-    if (timeout <= 0 && signal === undefined) return undefined;
-    const onAbort = (): void => {
-      reject(signal?.reason);
-    };
-    signal?.addEventListener('abort', onAbort);
+  /** A call has had its reply, or nobody waits for it any more. */
+  private ceaseWaiting(): void {
+    if (--this.awaited === 0) this.socket.unref();
+  }
+
+  /** Makes a call end early. */
+  private limit(call: PendingCall, timeout: number, signal: AbortSignal | undefined): void {
+    if (timeout <= 0 && signal === undefined) return;
     const onTimeout = (): void => {
-      reject(new TimeoutError('connection timeout receiving'));
+      call.reject(new TimeoutError('connection timeout receiving'));
       this.destroy();
     };
     const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
-    return () => {
+    const forget =
+      signal &&
+      onAbort(signal, () => {
+        call.release?.();
+        call.isAbandoned = true;
+        this.ceaseWaiting();
+        call.reject(signal.reason);
+      });
+    call.release = () => {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
+      forget?.();
     };
   }
 
@@ -243,11 +254,11 @@ export class ClientConnection extends Connection {
   private dequeue(): PendingCall | undefined {
     const call = this.oldest;
     if (call === undefined) return undefined;
-    call.release?.();
     this.oldest = call.next;
-    if (this.oldest === undefined) {
-      this.newest = undefined;
-      this.socket.unref();
+    if (this.oldest === undefined) this.newest = undefined;
+    if (!call.isAbandoned) {
+      call.release?.();
+      this.ceaseWaiting();
     }
     return call;
   }

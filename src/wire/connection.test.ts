@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -529,6 +529,67 @@ describe('a client', () => {
     expect(String(await kept)).toBe('3');
     await expect(client.call(Buffer.from('4'), { signal: controller.signal })).rejects.toThrow('never mind');
     await client.close();
+  });
+
+  test('keeps the connection where a call has a timeout, too, and its signal ends it first', async () => {
+    const { port } = await serve((body) => delay(Number(String(body)), body));
+    const client = await open(port);
+    const controller = new AbortController();
+    const given = client.call(Buffer.from('150'), { timeout: 60, signal: controller.signal });
+    const kept = client.call(Buffer.from('1'));
+    controller.abort(new Error('never mind'));
+    await expect(given).rejects.toThrow('never mind');
+    expect(String(await kept)).toBe('1');
+    expect(client.isOpen).toBe(true);
+    await client.close();
+  });
+
+  test('does not keep the process alive for a call that nobody waits for any more', async () => {
+    const sockets = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap').length;
+    const finish: (() => void)[] = [];
+    const { port } = await serve(
+      (body) =>
+        new Promise((resolve) =>
+          finish.push(() => {
+            resolve(body);
+          }),
+        ),
+    );
+    const client = await open(port);
+    const others = sockets();
+    const controller = new AbortController();
+    const given = client.call(Buffer.from('1'), { signal: controller.signal });
+    const kept = client.call(Buffer.from('2'));
+    expect(sockets() - others).toBe(1);
+    controller.abort(new Error('never mind'));
+    await expect(given).rejects.toThrow('never mind');
+    expect(sockets() - others).toBe(1);
+    while (finish.length === 0) await new Promise(setImmediate);
+    finish.shift()?.();
+    while (finish.length === 0) await new Promise(setImmediate);
+    finish.shift()?.();
+    expect(String(await kept)).toBe('2');
+    expect(sockets() - others).toBe(0);
+
+    const last = new AbortController();
+    const unanswered = client.call(Buffer.from('3'), { signal: last.signal });
+    last.abort(new Error('never mind'));
+    await expect(unanswered).rejects.toThrow('never mind');
+    expect(sockets() - others).toBe(0);
+    await client.close();
+  });
+
+  test('waits for many calls, on several connections, with one signal and one listener', async () => {
+    const { port } = await serve(echo);
+    const { signal } = new AbortController();
+    const clients = await Promise.all([open(port), open(port)]);
+    const calls = clients.flatMap((client) =>
+      Array.from({ length: 50 }, (_, index) => client.call(Buffer.from(String(index)), { signal })),
+    );
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    expect(texts(await Promise.all(calls))).toHaveLength(100);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    for (const client of clients) await client.close();
   });
 
   test('hears that the connection is lost', async () => {

@@ -1,0 +1,36 @@
+/** All that is to be told of a signal, and the signal's one listener. */
+interface Audience {
+  readonly callbacks: Set<() => void>;
+  readonly listener: () => void;
+}
+
+const audiences = new WeakMap<AbortSignal, Audience>();
+
+/**
+ * Has a function called when a signal is aborted. However many functions wait for a signal, it has one listener: of more
+ * than ten, as many calls under way would have, Node warns.
+ * @param callback must not throw; each call must give another one
+ * @returns what takes that back: so that a signal that lasts does not keep what has long ended
+ */
+export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const { callbacks, listener } = audienceOf(signal);
+  callbacks.add(callback);
+  return () => {
+    if (!callbacks.delete(callback) || callbacks.size > 0) return;
+    signal.removeEventListener('abort', listener);
+    audiences.delete(signal);
+  };
+}
+
+function audienceOf(signal: AbortSignal): Audience {
+  const known = audiences.get(signal);
+  if (known !== undefined) return known;
+  const callbacks = new Set<() => void>();
+  const listener = (): void => {
+    for (const callback of callbacks) callback();
+  };
+  const audience = { callbacks, listener };
+  audiences.set(signal, audience);
+  signal.addEventListener('abort', listener);
+  return audience;
+}
