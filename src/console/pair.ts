@@ -1,6 +1,5 @@
-import type { PythonValue } from '../pickle/index.js';
+import { textOf, type PythonValue } from '../pickle/index.js';
 import type { PairDescription } from './api.js';
-import { textOf } from './python-value.js';
 
 /** Reads what a name server answers to `_status`; undefined where it is none of a pair. */
 export function pairFromPython(status: PythonValue): PairDescription | undefined {

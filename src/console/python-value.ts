@@ -53,12 +53,6 @@ function fromJSON(value: unknown, depth: number): PythonValue {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? value : null;
 }
 
-/** The text of a str or unicode; undefined for what is no text. */
-export function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
-}
-
 class Describer {
   private readonly known = new Map<object, number>();
   private nodes = 0;

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
-import { PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
 import { systemMetaFromPython } from '../namespace/index.js';
 import type {
@@ -21,7 +21,7 @@ import type {
 } from './api.js';
 import { FlatSnapshot } from './flat-snapshot.js';
 import { pairFromPython } from './pair.js';
-import { describePython, pythonFromJSON, textOf } from './python-value.js';
+import { describePython, pythonFromJSON } from './python-value.js';
 import { Recent } from './recent.js';
 
 /** How long what a server said is taken for true, in milliseconds: the pace of live changes. */

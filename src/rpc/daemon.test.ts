@@ -88,6 +88,20 @@ class Thermometer {
     throw new RemoteError('exceptions', 'KeyError', ['k']);
   }
 
+  /** Throws what it is a wonder to throw. */
+  failOddly(kind: string): never {
+    const odd: Record<string, unknown> = {
+      nothing: Object.create(null),
+      unsendable: Object.assign(new RemoteError('exceptions', 'ValueError', []), { args: [() => 1] }),
+      'no text': Object.defineProperty(new Error(), 'message', {
+        get: () => {
+          throw new RangeError();
+        },
+      }),
+    };
+    throw odd[kind];
+  }
+
   _private(): string {
     return this._secret;
   }
@@ -194,6 +208,18 @@ describe('objects', () => {
     });
     expect(await call(uri, 'failAsPython')).toMatchObject({ exception: { className: 'KeyError', args: ['k'] } });
     expect(JSON.stringify(await call(uri, 'fail'))).not.toContain('.ts');
+  });
+
+  test.each([
+    ['nothing', "the exception can't be sent: it has no text"],
+    ['no text', "the exception can't be sent: it has no text"],
+    ['unsendable', "the exception can't be sent: can't pickle"],
+  ])('say that they failed, whatever they throw: %s', async (kind, why) => {
+    const uri = await daemon.connect(new Thermometer());
+    expect(await call(uri, 'failOddly', [kind])).toMatchObject({
+      exception: { module: 'Pyro.errors', className: 'PyroError', args: [expect.stringContaining(why)] },
+    });
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
   });
 
   test('that are synchronized answer one call at a time', async () => {

@@ -1,7 +1,7 @@
 import type { AddressInfo, Server } from 'node:net';
 import { hostname as machineName } from 'node:os';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
-import { DaemonError, NamingError, ProtocolError } from '../errors.js';
+import { DaemonError, NamingError, ProtocolError, PyroError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import { PickleError, type PickleReadOptions } from '../pickle/index.js';
 import {
@@ -339,7 +339,14 @@ export class Daemon implements AsyncDisposable {
   private encodeError(error: unknown, call: CallRequest): Reply {
     this.log.warn('Daemon', 'exception during processing of', call.method, 'of object', call.objectID, error);
     if (isOneway(call)) return undefined;
-    return encodeException(describeException(error), this.config.PYRO_PICKLE_FORMAT);
+    try {
+      return encodeException(describeException(error), this.config.PYRO_PICKLE_FORMAT);
+    } catch (reason) {
+      // Anything may be thrown, with anything in it. As in Pyro 3, the caller is told of what can't be sent.
+      const why = reason instanceof PickleError ? reason.message : 'it has no text';
+      const instead = new PyroError(`the exception can't be sent: ${why}`);
+      return encodeException(describeException(instead), this.config.PYRO_PICKLE_FORMAT);
+    }
   }
 
   private servantOf(object: object): Servant {

@@ -1,7 +1,6 @@
-import { inspect } from 'node:util';
 import * as errors from '../errors.js';
 import type { ExceptionDescription } from '../wire/index.js';
-import { RemoteError } from './remote-error.js';
+import { describeArgument, RemoteError } from './remote-error.js';
 
 /** Pyro's exception classes, by the names that they have in `Pyro.errors`. */
 const PYRO_ERRORS: ReadonlyMap<string, typeof errors.PyroError> = new Map([
@@ -35,7 +34,7 @@ const withTraceback = (
   args,
   attributes,
   // Python clients print the remote traceback line by line. Ours is the error's own line: stacks stay at home.
-  traceback: [`${className}: ${args.map(String).join('; ')}\n`],
+  traceback: [`${className}: ${args.map(describeArgument).join('; ')}\n`],
 });
 
 /**
@@ -63,7 +62,7 @@ export function errorOf(exception: ExceptionDescription): Error {
     error.remoteTraceback = traceback;
     return error;
   }
-  const [message = '', ...details] = args.map((arg) => (typeof arg === 'string' ? arg : inspect(arg, { depth: 2 })));
+  const [message = '', ...details] = args.map(describeArgument);
   const error = new pyroClass(message, ...details);
   error.remoteTraceback = traceback;
   return error;

@@ -68,6 +68,10 @@ class Calculator {
         throw new NamingError('name not found', ':x');
       case 'python':
         throw new RemoteError('exceptions', 'KeyError', ['no', 1], new Map([['extra', 7]]));
+      case 'bytes':
+        throw new RemoteError('exceptions', 'ValueError', [Buffer.from('café')]);
+      case 'tuple':
+        throw new RemoteError('exceptions', 'KeyError', [tuple(1, 'two')]);
       case 'range':
         throw new RangeError('out of range');
       default:
@@ -184,6 +188,13 @@ describe('a proxy', () => {
     const python = await proxy.fail('python').catch((error: unknown) => error);
     expect(python).toBeInstanceOf(RemoteError);
     expect(python).toMatchObject({ name: 'KeyError', args: ['no', 1], attributes: new Map([['extra', 7]]) });
+    // Of a str that isn't ASCII: the message is for people, the arguments are as they came.
+    await expect(proxy.fail('bytes')).rejects.toMatchObject({
+      message: 'café',
+      args: [Buffer.from('café')],
+      remoteTraceback: [expect.stringContaining('café')],
+    });
+    await expect(proxy.fail('tuple')).rejects.toMatchObject({ message: expect.stringContaining("[ 1, 'two' ]") });
     await expect(proxy.fail('range')).rejects.toMatchObject({ className: 'ValueError', message: 'out of range' });
     await expect(proxy.fail('else')).rejects.toMatchObject({ module: 'exceptions', className: 'Exception' });
     await expect(proxy._invokePYRO('nothing')).rejects.toMatchObject({ className: 'AttributeError' });

@@ -1,4 +1,5 @@
-import type { PythonValue } from '../pickle/index.js';
+import { inspect } from 'node:util';
+import { readableText, type PythonValue } from '../pickle/index.js';
 
 /**
  * An exception of Python's, or of a program's own, by its module and class: thrown by proxies for what the remote
@@ -11,7 +12,7 @@ export class RemoteError extends Error {
 
   /**
    * @param module Python's module of the class: `exceptions` for Python 2's own
-   * @param args what Python has as the exception's `args`; the first one, where it is text, is the message here
+   * @param args what Python has as the exception's `args`; the first one, where it is text, is the message here, and else all
    * @param attributes what else the exception carries
    */
   constructor(
@@ -20,10 +21,14 @@ export class RemoteError extends Error {
     readonly args: readonly PythonValue[],
     readonly attributes: ReadonlyMap<string, PythonValue> = new Map(),
   ) {
-    const [first] = args;
-    super(typeof first === 'string' ? first : args.map(String).join(', '));
+    super(readableText(args[0]) ?? args.map(describeArgument).join(', '));
     this.name = className;
   }
+}
+
+/** An argument of an exception, for people: text as it is. */
+export function describeArgument(value: PythonValue): string {
+  return readableText(value) ?? inspect(value, { depth: 2, breakLength: Infinity });
 }
 
 /** What Python raises where an object has no method or attribute of that name. */

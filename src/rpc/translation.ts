@@ -9,6 +9,7 @@ import {
   PythonPersistentID,
   PythonTuple,
   PythonUnicode,
+  textOf,
   tuple,
   type PythonValue,
   type PythonWritable,
@@ -276,11 +277,6 @@ function kindOf(cls: PythonValue): ProxyKind | undefined {
 
 function isProxyKind(name: string): name is ProxyKind {
   return Object.hasOwn(PROXY_MODULES, name);
-}
-
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
 }
 
 /** A str, of a text each of whose characters is a byte. */

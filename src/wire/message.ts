@@ -6,7 +6,8 @@ import {
   PythonClass,
   PythonInstance,
   PythonTuple,
-  PythonUnicode,
+  readableText,
+  textOf,
   tuple,
   type PickleReadOptions,
   type PythonValue,
@@ -59,7 +60,7 @@ export function isOneway(request: Pick<CallRequest, 'flags'>): boolean {
 export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): CallRequest {
   const request = unpickle(body, limits, 'invalid request data format');
   if (!(request instanceof PythonTuple) || request.length !== 4) throw invalidRequest();
-  // By index: an iterator would take longer than all the rest.
+  // By index: an iterator would take longer than all the rest. Jython and IronPython send unicode where CPython sends str.
   const id = textOf(request.items[0]);
   const name = textOf(request.items[1]);
   const flags = request.items[2];
@@ -135,7 +136,7 @@ function describe(raised: PythonValue | undefined, traceback: readonly string[] 
 /** A capsule's `args`: a list of texts, or one text where it comes from a callback object. */
 function linesOf(traceback: PythonValue | undefined): readonly string[] | undefined {
   const lines = Array.isArray(traceback) ? traceback : [traceback];
-  const texts = lines.map(textOf).filter((line) => line !== undefined);
+  const texts = lines.map(readableText).filter((line) => line !== undefined);
   return texts.length > 0 ? texts : undefined;
 }
 
@@ -158,12 +159,6 @@ function keywordsOf(value: PythonValue | undefined): ReadonlyMap<string, PythonV
     keywords.set(name, argument);
   }
   return keywords;
-}
-
-/** The text of a str or a unicode: Jython and IronPython send unicode where CPython sends str. */
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
 }
 
 const invalidRequest = (): ProtocolError => new ProtocolError('invalid request data format');

@@ -10,14 +10,7 @@ import {
   type NodeType,
   type SystemMeta,
 } from '../../namespace/index.js';
-import {
-  PythonClass,
-  PythonInstance,
-  PythonTuple,
-  PythonUnicode,
-  tuple,
-  type PythonValue,
-} from '../../pickle/index.js';
+import { PythonClass, PythonInstance, PythonTuple, textOf, tuple, type PythonValue } from '../../pickle/index.js';
 import { RemoteError, uriFromPython, uriToPython } from '../../rpc/index.js';
 
 /** Servers without a database give a tree of objects, persistent ones give lists: neither understands the other. */
@@ -222,9 +215,4 @@ const newSystemMeta = (type: NodeType): SystemMeta => ({ type, timestamp: Date.n
 
 function newObject(cls: PythonClass, attributes: Readonly<Record<string, PythonValue>>): PythonInstance {
   return new PythonInstance('newobj', cls, tuple(), new Map<PythonValue, PythonValue>(Object.entries(attributes)));
-}
-
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
 }

@@ -8,7 +8,7 @@ import {
   type Namespace,
   type NamespaceEntry,
 } from '../../namespace/index.js';
-import { PythonUnicode, type PythonValue, type PythonWritable } from '../../pickle/index.js';
+import { textOf, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 import { mungeIdentification, RequestFlag } from '../../wire/index.js';
 import {
   proxyFromPython,
@@ -313,9 +313,4 @@ function withOwnEntry(entries: readonly NamespaceEntry[], uri: PyroURI): Namespa
   const hasGroup = entries.some(({ name }) => name.equals(OWN_ENTRY.parent));
   const others = entries.filter(({ name }) => !name.equals(OWN_ENTRY));
   return [...others, ...(hasGroup ? [] : [group(OWN_ENTRY.parent)]), { ...group(OWN_ENTRY), uri }];
-}
-
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  return value instanceof PythonUnicode ? value.value : undefined;
 }
