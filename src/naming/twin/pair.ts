@@ -107,6 +107,7 @@ export class Pair {
 
   async stop(): Promise<void> {
     this.stopping.abort();
+    this.wake();
     this.peer?.close();
     await this.running;
   }
@@ -236,15 +237,18 @@ export class Pair {
       this.failures = 0;
       this.outbox.attach(peer, received);
       if (this.inbox) this.tellReceived(this.inbox);
+      void peer.closed.then(() => {
+        if (this.peer === peer) this.wake();
+      });
       log.msg('NameServer', 'twin: connected to', peer.uri);
-      while (peer.isOpen) {
+      for (;;) {
         await this.catchUp(peer);
+        if (!peer.isOpen || this.stopping.signal.aborted) throw new ProtocolError('connection lost');
         this.state = 'connected';
-        await this.sleep(HEARTBEAT, peer.closed);
+        await this.sleep(HEARTBEAT);
         await isOurs(peer, HEARTBEAT_TIMEOUT);
         if (this.outbox.isStalled) throw new ProtocolError('it does not confirm our changes');
       }
-      throw new ProtocolError('connection lost');
     } finally {
       this.outbox.detach();
       this.peer = undefined;
@@ -300,11 +304,12 @@ export class Pair {
     this.hurry = false;
   }
 
-  private async sleep(milliseconds: number, unless?: Promise<void>): Promise<void> {
+  /** Waits, or until it is woken. Nothing that lasts is waited for, since it would remember each time: see `wake`. */
+  private async sleep(milliseconds: number): Promise<void> {
     const waking = new AbortController();
-    const signal = AbortSignal.any([this.stopping.signal, waking.signal]);
+    const { signal } = waking;
     const woken = [once(this.events, 'wake', { signal }), delay(milliseconds, undefined, { signal, ref: false })];
-    await Promise.race([...woken.map((waited) => waited.catch(() => undefined)), ...(unless ? [unless] : [])]);
+    await Promise.race(woken.map((waited) => waited.catch(() => undefined)));
     waking.abort();
   }
 
