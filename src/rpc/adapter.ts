@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
-import { ProtocolError, TimeoutError } from '../errors.js';
+import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
+import { PendingConnection } from './pending-connection.js';
 import { DefaultConnValidator } from './validators.js';
 
 /** What the client's side is set up with; without them, the process's own configuration and log. */
@@ -60,7 +61,7 @@ export class PYROAdapter {
   timeout: number | null = null;
   private validator = new DefaultConnValidator();
   #identification: Buffer = Buffer.alloc(0);
-  private binding: Promise<ClientConnection> | undefined;
+  private pending: PendingConnection | undefined;
   private connection: ClientConnection | undefined;
 
   /**
@@ -128,26 +129,30 @@ export class PYROAdapter {
    * @throws TimeoutError `connection lost` when all tries have failed; the signal's reason
    */
   async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
     await this.release();
     for (let failed = 0; failed < tries;) {
-      signal?.throwIfAborted();
       try {
-        await this.bindToURI();
+        await this.bind(signal);
         return;
       } catch (error) {
+        signal?.throwIfAborted();
         if (!(error instanceof ProtocolError)) throw error;
       }
-      if (++failed < tries) await delay(wait * 1000, undefined, { signal });
+      if (++failed < tries) await delay(wait * 1000, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
     throw new TimeoutError('connection lost');
   }
 
-  /** Closes the connection. The next call makes a new one. */
+  /**
+   * Closes the connection; one that is still being opened is given up, and calls that wait for it get a
+   * ConnectionClosedError. The next call makes a new one.
+   */
   async release(): Promise<void> {
-    const { binding } = this;
-    this.binding = undefined;
+    const { pending, connection } = this;
+    this.pending = undefined;
     this.connection = undefined;
-    const connection = await binding?.catch(() => undefined);
+    pending?.giveUp(new ConnectionClosedError('connection lost'));
     if (connection === undefined) return;
     this.log.msg('PYROAdapter', 'releasing connection');
     await connection.close();
@@ -169,14 +174,16 @@ export class PYROAdapter {
   ): Promise<PythonValue> {
     signal?.throwIfAborted();
     const oneway = this.onewayMethods.has(method) ? RequestFlag.Oneway : 0;
-    const connection = this.openConnection ?? (await (signal ? orAborted(this.bind(), signal) : this.bind()));
-    const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
-    const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
-    if (oneway) {
+    const call = (connection: ClientConnection): Promise<Buffer> | undefined => {
+      const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
+      const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
+      if (!oneway) return connection.call(body, { timeout: (timeout ?? 0) * 1000, signal });
       connection.send(body);
-      return null;
-    }
-    const replied = await connection.call(body, { timeout: (timeout ?? 0) * 1000, signal });
+      return undefined;
+    };
+    const open = this.openConnection;
+    const replied = await (open === undefined ? this.whenOpen(call, timeout, signal) : call(open));
+    if (replied === undefined) return null;
     const reply = decodeReply(replied, this.options.exactValues === true ? EXACT : PLAIN);
     if ('exception' in reply) throw errorOf(reply.exception);
     return reply.value;
@@ -197,27 +204,43 @@ export class PYROAdapter {
     return this.connection?.isOpen === true ? this.connection : undefined;
   }
 
-  /** One and the same promise for all calls that wait for the connection, so that they are made in their order. */
-  private bind(): Promise<ClientConnection> {
-    if (this.connection?.isOpen === false) {
-      this.binding = undefined;
-      this.connection = undefined;
-    }
-    if (this.binding !== undefined) return this.binding;
-    const binding = this.connect();
-    this.binding = binding;
-    binding.then(
-      (connection) => {
-        if (this.binding === binding) this.connection = connection;
-      },
-      () => {
-        if (this.binding === binding) this.binding = undefined;
-      },
-    );
-    return binding;
+  private bind(signal?: AbortSignal): Promise<void> {
+    if (this.openConnection !== undefined) return Promise.resolve();
+    return this.whenOpen(() => undefined, this.timeout, signal);
   }
 
-  private async connect(): Promise<ClientConnection> {
+  /** Makes a call by a new connection, for which all calls wait that are made meanwhile. */
+  private whenOpen<T>(
+    call: (connection: ClientConnection) => T | Promise<T>,
+    timeout: number | null,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    if (this.pending === undefined || this.pending.isGivenUp) this.pending = this.open(timeout);
+    return this.pending.whenOpen(call, (timeout ?? 0) * 1000, signal);
+  }
+
+  /** Begins to connect. @param timeout of the call that needs the connection; others may have longer, or shorter ones */
+  private open(timeout: number | null): PendingConnection {
+    const patience = this.config.PYRO_HANDSHAKE_TIMEOUT;
+    const handshakeTimeout = Math.max(this.timeout ?? patience, timeout ?? patience) * 1000;
+    const pending = new PendingConnection((signal) => this.connect(handshakeTimeout, signal));
+    pending.opened.then(
+      (connection) => {
+        if (this.pending !== pending) {
+          void connection.close();
+          return;
+        }
+        this.pending = undefined;
+        this.connection = connection;
+      },
+      () => {
+        if (this.pending === pending) this.pending = undefined;
+      },
+    );
+    return pending;
+  }
+
+  private async connect(handshakeTimeout: number, signal: AbortSignal): Promise<ClientConnection> {
     const { config, validator } = this;
     const uri = (await this.locate?.()) ?? this.uri;
     const protocol = protocolOf(uri);
@@ -227,19 +250,25 @@ export class PYROAdapter {
       checksum: config.PYRO_CHECKSUM,
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
-      handshakeTimeout: (this.timeout ?? config.PYRO_HANDSHAKE_TIMEOUT) * 1000,
+      handshakeTimeout,
+      signal,
       tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
     });
     forgotten.register(this, connection, connection);
     void connection.closed.then(() => forgotten.unregister(connection));
     this.log.msg('PYROAdapter', 'connected to', uri);
-    this.uri = uri.protocol === protocol ? uri : await this.resolvePYROLOC(connection, uri, protocol);
+    this.uri = uri.protocol === protocol ? uri : await this.resolvePYROLOC(connection, uri, protocol, signal);
     return connection;
   }
 
   /** Asks the daemon for the object that it knows by the name in the URI. */
-  private async resolvePYROLOC(connection: ClientConnection, uri: PyroURI, protocol: ObjectProtocol): Promise<PyroURI> {
+  private async resolvePYROLOC(
+    connection: ClientConnection,
+    uri: PyroURI,
+    protocol: ObjectProtocol,
+    signal: AbortSignal,
+  ): Promise<PyroURI> {
     this.log.msg('PYROAdapter', 'resolving PYROLOC name:', uri.objectID);
     try {
       const body = encodeRequest({
@@ -249,7 +278,8 @@ export class PYROAdapter {
         args: [uri.objectID],
         keywords: NO_KEYWORDS,
       });
-      const reply = decodeReply(await connection.call(body, { timeout: (this.timeout ?? 0) * 1000 }), PLAIN);
+      const replied = await connection.call(body, { timeout: (this.timeout ?? 0) * 1000, signal });
+      const reply = decodeReply(replied, PLAIN);
       if ('exception' in reply) throw errorOf(reply.exception);
       if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
       return new PyroURI(protocol, uri.address, uri.port, reply.value);
@@ -269,19 +299,4 @@ function protocolOf({ protocol }: PyroURI): ObjectProtocol {
   const found = PROTOCOLS.get(protocol);
   if (found === undefined) throw new ProtocolError('unsupported protocol', protocol);
   return found;
-}
-
-/** The promise's outcome, or the signal's reason where that comes first. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    // A signal's reason may be anything.
-    const fail: (reason: unknown) => void = reject;
-    const onAbort = (): void => {
-      fail(signal.reason);
-    };
-    signal.addEventListener('abort', onAbort);
-    void promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  });
 }

@@ -1,9 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
-import { ConnectionDeniedError, NamingError, ProtocolError, TimeoutError, URIError } from '../errors.js';
+import {
+  ConnectionClosedError,
+  ConnectionDeniedError,
+  NamingError,
+  ProtocolError,
+  TimeoutError,
+  URIError,
+} from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import { dumps, PickleError, PythonFloat, PythonUnicode, tuple } from '../pickle/index.js';
 import { mungeIdentification } from '../wire/index.js';
@@ -121,6 +130,31 @@ function attrProxyOf(of: PyroURI | string = uri): AttrProxy<Calculator> {
   return proxy;
 }
 
+/** The same object by a way on which nothing is said until `letGo` is called; `sockets` are those of its clients. */
+async function heldUp(): Promise<{ uri: PyroURI; sockets: Socket[]; connected: Promise<unknown>; letGo: () => void }> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket.on('error', () => undefined));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanUp.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('not listening');
+  const letGo = (): void => {
+    for (const socket of sockets) socket.pipe(connect(daemon.port, '127.0.0.1')).pipe(socket);
+  };
+  return {
+    uri: new PyroURI('PYRO', '127.0.0.1', address.port, uri.objectID),
+    sockets,
+    connected: once(server, 'connection'),
+    letGo,
+  };
+}
+
 beforeEach(async () => {
   config = loadConfig({ environment: {}, currentDirectory: '/' });
   daemon = await startDaemon();
@@ -167,6 +201,23 @@ describe('a proxy', () => {
     expect(await Promise.all([proxy.note(3), proxy.same(4)])).toEqual([null, 4]);
     expect(noted).toBeInstanceOf(Array);
     expect(await attrProxyOf().noted).toEqual([1, 2, 3]);
+  });
+
+  test('makes calls in their order, too, where signals and timeouts may end some of them', async () => {
+    const proxy = proxyOf();
+    const other = proxyOf();
+    const { signal } = new AbortController();
+    const afterBinding = proxy.adapter.bindToURI().then(() => proxy.note('bound'));
+    await Promise.all([
+      proxy._with({ signal }).note(1),
+      proxy.note(2),
+      proxy._with({ signal, timeout: 60 }).note(3),
+      proxy._with({ timeout: 60 }).note(4),
+      proxy._with({ signal }).note(5),
+      afterBinding,
+    ]);
+    await Promise.all(Array.from({ length: 50 }, (_, index) => other._with({ signal }).note(index)));
+    expect(await attrProxyOf().noted).toEqual([1, 2, 3, 4, 5, 'bound', ...Array(50).keys()]);
   });
 
   test('sends arguments as they are when it is called', async () => {
@@ -298,8 +349,57 @@ describe('a connection', () => {
     await expect(adapter.rebindURI(2, 0.01)).rejects.toThrow(new TimeoutError('connection lost'));
     const controller = new AbortController();
     const rebinding = adapter.rebindURI(Infinity, 60, controller.signal);
-    controller.abort();
-    await expect(rebinding).rejects.toHaveProperty('name', 'AbortError');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    controller.abort(new Error('never mind'));
+    await expect(rebinding).rejects.toThrow('never mind');
+    await expect(adapter.rebindURI(1, 60, controller.signal)).rejects.toThrow('never mind');
+  });
+
+  test('is given up where a signal ends the last call that waits for it', async () => {
+    const { uri: silent, sockets, connected } = await heldUp();
+    const proxy = proxyOf(silent);
+    const controllers = [new AbortController(), new AbortController()] as const;
+    const calls = controllers.map(({ signal }) => proxy._with({ signal }).add(1, 2));
+    const rebinding = proxyOf(silent).adapter.rebindURI(Infinity, 60, controllers[1].signal);
+    await connected;
+    while (sockets.length < 2) await new Promise(setImmediate);
+    controllers[0].abort(new Error('first'));
+    await expect(calls[0]).rejects.toThrow('first');
+    expect(sockets.map(({ closed }) => closed)).toEqual([false, false]);
+    controllers[1].abort(new Error('second'));
+    const next = proxy.add(1, 2);
+    await expect(calls[1]).rejects.toThrow('second');
+    await expect(rebinding).rejects.toThrow('second');
+    for (const socket of sockets.slice(0, 2)) if (!socket.closed) await once(socket.resume(), 'close');
+    // A call that is made afterwards is no part of that.
+    while (sockets.length < 3) await new Promise(setImmediate);
+    await proxy._release();
+    await expect(next).rejects.toThrow(new ConnectionClosedError('connection lost'));
+  });
+
+  test('goes on being opened where one of the calls that wait for it has no more time', async () => {
+    const { uri: silent, sockets, letGo } = await heldUp();
+    const proxy = proxyOf(silent);
+    const hasty = proxy._with({ timeout: 0.05 }).add(1, 2);
+    const patient = proxy.add(3, 4);
+    await expect(hasty).rejects.toThrow(new TimeoutError('connection timeout'));
+    letGo();
+    expect(await patient).toBe(7);
+    expect(sockets).toHaveLength(1);
+    await proxy._release();
+    proxy._setTimeout(0.05);
+    await expect(proxy.add(1, 2)).rejects.toThrow(new TimeoutError('connection timeout'));
+  });
+
+  test('is given up where it is released before it is open', async () => {
+    const { uri: silent, connected, sockets } = await heldUp();
+    const proxy = proxyOf(silent);
+    const waiting = proxy.add(1, 2).catch((error: unknown) => error);
+    await connected;
+    await proxy._release();
+    expect(await waiting).toEqual(new ConnectionClosedError('connection lost'));
+    for (const socket of sockets) if (!socket.closed) await once(socket.resume(), 'close');
+    expect(proxy.adapter.connected()).toBe(false);
   });
 
   test('is closed where a call takes too long', async () => {

@@ -1,4 +1,5 @@
 /** The wire protocol: frames, the handshake, the shapes of requests, replies and errors, and a connection's two ends. */
+export { onAbort } from './abort.js';
 export { ClientConnection, defaultClientConnectionOptions } from './client-connection.js';
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
 export { Connection, defaultConnectionOptions } from './connection.js';
