@@ -153,7 +153,7 @@ const OWN_ITEMS = {
   PYRO_MAX_PICKLE_OBJECTS: item(
     integer(1),
     10_000_000,
-    'How many containers, memo entries, and members of one tuple a message may hold.',
+    'How many containers, longs, memo entries, and members of one tuple a message may hold; and ten times as many opcodes.',
   ),
   PYRO_NS_MAX_PICKLE_OBJECTS: item(integer(1), 100_000, 'The same of a message to the name server.'),
   PYRO_MAX_ONEWAY_CALLS: item(

@@ -13,9 +13,12 @@ export interface PickleLimits {
   readonly depth: number;
   /**
    * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
-   * 40 (a list) to 200 bytes (a dict) of memory.
+   * 40 (a list) to 200 bytes (a dict) of memory. Longs too, and values that are written as
+   * lines of text: each takes ten times as long to read as another.
    */
   readonly objects: number;
+  /** Opcodes: all that a pickle makes takes some, and so does what it makes and drops. Ten times `objects` by default. */
+  readonly opcodes: number;
   /** Values on the stack at one time: the members of one tuple, of a list or dict written without batches. */
   readonly stack: number;
   /** Entries of the memo. */
@@ -30,17 +33,21 @@ export interface PickleLimits {
 export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
   depth: 500,
   objects: 5_000_000,
+  opcodes: 50_000_000,
   stack: 10_000_000,
   memo: 10_000_000,
   stringBytes: 256 * 1024 * 1024,
   longDigits: 20_000,
 };
 
+const OPCODES_PER_OBJECT = 10;
+
 /** The limits, with the defaults for those that are not given. Field by field: a spread takes as long as a short pickle. */
 export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {
   return {
     depth: limits.depth ?? DEFAULT_PICKLE_LIMITS.depth,
     objects: limits.objects ?? DEFAULT_PICKLE_LIMITS.objects,
+    opcodes: limits.opcodes ?? OPCODES_PER_OBJECT * (limits.objects ?? DEFAULT_PICKLE_LIMITS.objects),
     stack: limits.stack ?? DEFAULT_PICKLE_LIMITS.stack,
     memo: limits.memo ?? DEFAULT_PICKLE_LIMITS.memo,
     stringBytes: limits.stringBytes ?? DEFAULT_PICKLE_LIMITS.stringBytes,
@@ -67,6 +74,7 @@ export class PickleMachine {
   /** How many objects were made. */
   protected objects = 0;
   private opcodeOffset = 0;
+  private opcodes = 0;
 
   /** @param position where in the bytes the pickle begins */
   constructor(
@@ -77,6 +85,7 @@ export class PickleMachine {
 
   nextOpcode(): number {
     this.opcodeOffset = this.position;
+    if (++this.opcodes > this.limits.opcodes) throw this.limited('opcodes');
     return this.uint8();
   }
 
@@ -130,8 +139,12 @@ export class PickleMachine {
 
   /** Pushes a value that counts as an object. */
   pushObject(value: PythonValue): void {
-    if (++this.objects > this.limits.objects) throw this.limited('objects');
+    this.countObject();
     this.push(value);
+  }
+
+  countObject(): void {
+    if (++this.objects > this.limits.objects) throw this.limited('objects');
   }
 
   pop(): PythonValue {

@@ -299,6 +299,10 @@ describe('reading for JavaScript', () => {
 
 describe('limits', () => {
   test.each<[string, PickleReadOptions, string]>([
+    ['(1(1(1N.', { opcodes: 6 }, 'NONE at byte 6: more than the limit of 6 (opcodes)'],
+    ['NNN.', { objects: 0 }, 'NONE at byte 0: more than the limit of 0 (opcodes)'],
+    ['\x8a\x01a\x8a\x01a.', { objects: 1 }, 'LONG1 at byte 3: more than the limit of 1 (objects)'],
+    ['I1\nL1L\nF1\nV1\nS""\ng0\n.', { objects: 3 }, 'UNICODE at byte 10: more than the limit of 3 (objects)'],
     [']]].', { objects: 2 }, 'EMPTY_LIST at byte 2: more than the limit of 2 (objects)'],
     ['U\x01\xe90U\x01\xe9.', { objects: 1 }, 'SHORT_BINSTRING at byte 4: more than the limit of 1 (objects)'],
     ['NNN.', { stack: 2 }, 'NONE at byte 2: more than the limit of 2 (stack)'],

@@ -111,15 +111,15 @@ class PickleReader extends PickleMachine {
   pushUnicodeLine(): void {
     const text = decodeRawUnicodeEscape(this.line());
     if (text === undefined) throw this.error('expected text with valid escapes');
-    this.push(this.plainUnicode || !/^[\0-\x7f]*$/.test(text) ? text : new PythonUnicode(text));
+    this.pushObject(this.plainUnicode || !/^[\0-\x7f]*$/.test(text) ? text : new PythonUnicode(text));
   }
 
   /** An int, which outside the range of Python's 64 bits is a long. */
   pushInteger(digits: string): void {
     const integer = this.parseLong(digits);
     const value = Number(integer);
-    if (Number.isSafeInteger(value)) this.push(value);
-    else this.push(BigInt.asIntN(64, integer) === integer ? new PythonInteger(integer) : integer);
+    if (Number.isSafeInteger(value)) this.pushObject(value);
+    else this.pushObject(BigInt.asIntN(64, integer) === integer ? new PythonInteger(integer) : integer);
   }
 
   parseLong(digits: string): bigint {
@@ -134,7 +134,7 @@ class PickleReader extends PickleMachine {
     const start = this.skip(length);
     const highestFirst = Buffer.from(this.bytes.subarray(start, start + length)).reverse();
     const magnitude = length === 0 ? 0n : BigInt(`0x${highestFirst.toString('hex')}`);
-    this.push(BigInt.asIntN(length * 8, magnitude));
+    this.pushObject(BigInt.asIntN(length * 8, magnitude));
   }
 
   /** The number of a memo entry in text. */
@@ -259,7 +259,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     reader.memoize(reader.int32() >>> 0);
   },
   GET: (reader) => {
-    reader.push(reader.recall(reader.memoIndex()));
+    reader.pushObject(reader.recall(reader.memoIndex()));
   },
   BINGET: (reader) => {
     reader.push(reader.recall(reader.uint8()));
@@ -281,7 +281,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
   INT: (reader) => {
     const digits = reader.textLine();
     // Protocols 0 and 1 have no opcode for a bool.
-    if (digits === '00' || digits === '01') reader.push(digits === '01');
+    if (digits === '00' || digits === '01') reader.pushObject(digits === '01');
     else reader.pushInteger(digits);
   },
   BININT: (reader) => {
@@ -294,7 +294,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     reader.push(reader.uint16());
   },
   LONG: (reader) => {
-    reader.push(reader.parseLong(reader.textLine().replace(/L$/, '')));
+    reader.pushObject(reader.parseLong(reader.textLine().replace(/L$/, '')));
   },
   LONG1: (reader) => {
     reader.pushLong(reader.uint8());
@@ -303,6 +303,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     reader.pushLong(reader.int32());
   },
   FLOAT: (reader) => {
+    reader.countObject();
     reader.pushFloat(parseFloatLine(reader));
   },
   BINFLOAT: (reader) => {
@@ -316,6 +317,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
     const isQuoted = literal.length > 1 && (quote === 0x22 || quote === 0x27) && literal.at(-1) === quote;
     const bytes = isQuoted ? decodeStringEscape(literal.subarray(1, -1)) : undefined;
     if (bytes === undefined) throw reader.error('expected a quoted string with valid escapes');
+    reader.countObject();
     reader.pushStringOf(bytes, 0, bytes.length);
   },
   SHORT_BINSTRING: (reader) => {
