@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { PyroURI } from '../names/index.js';
 import { Daemon } from '../rpc/index.js';
 import { NameServerLocator } from './locator.js';
+import { NameServerProxy } from './name-server-proxy.js';
 import { getAttrProxyForURI, getProxyForURI } from './proxies.js';
 import { NameServerStarter } from './starter.js';
 import { watch } from './watch.js';
@@ -179,6 +180,24 @@ describe('the proxy', () => {
 });
 
 describe('watch', () => {
+  test.each(['tells of changes by itself', 'has to be asked for all names'])(
+    'ends with the reason of its signal, where the name server %s',
+    async (kind) => {
+      await using daemon = await Daemon.start({ config, log: silentLog, host: '127.0.0.1', port: 0 });
+      const asked = jest.fn(() => []);
+      const where = kind.startsWith('tells') ? uri : await daemon.connect({ flatlist: asked });
+      await using nameServer = new NameServerProxy(where, { config, log: silentLog });
+      const controller = new AbortController();
+      const { signal } = controller;
+      const next = watch(nameServer, { interval: 60, signal }).next();
+      const position = jest.spyOn(nameServer, '_changes');
+      while (position.mock.calls.length === 0 && asked.mock.calls.length === 0) await new Promise(setImmediate);
+      controller.abort();
+      await expect(next).rejects.toBe(signal.reason);
+      await expect(watch(nameServer, { signal }).next()).rejects.toMatchObject({ name: 'AbortError' });
+    },
+  );
+
   test('tells of each change as it happens', async () => {
     const where = { host: '127.0.0.1', port: uri.port };
     await using watched = await locator().getNS(where);

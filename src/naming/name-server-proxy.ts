@@ -3,7 +3,8 @@ import { ProtocolError } from '../errors.js';
 import { Name, type PyroURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
 import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import { PYROAdapter, uriFromPython, uriToPython, type AdapterOptions, type NameServerObject } from '../rpc/index.js';
+import { PYROAdapter, uriFromPython, uriToPython } from '../rpc/index.js';
+import type { AdapterOptions, InvocationOptions, NameServerObject } from '../rpc/index.js';
 import type { ChangesSince, NameChange } from './change-feed.js';
 import type { NameServerStatus } from './status.js';
 
@@ -70,60 +71,64 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
   }
 
   async register(name: string, uri: PyroURI | string): Promise<void> {
-    await this.call('register', this.fullName(name), typeof uri === 'string' ? uri : uriToPython(uri));
+    await this.call('register', [this.fullName(name), typeof uri === 'string' ? uri : uriToPython(uri)]);
   }
 
   async unregister(name: string): Promise<void> {
-    await this.call('unregister', this.fullName(name));
+    await this.call('unregister', [this.fullName(name)]);
   }
 
   async resolve(name: string): Promise<PyroURI> {
-    return requireURI(await this.call('resolve', this.fullName(name)));
+    return requireURI(await this.call('resolve', [this.fullName(name)]));
   }
 
   /** All objects: absolute names and URIs. */
-  async flatlist(): Promise<[name: string, uri: PyroURI][]> {
-    return requirePairs(await this.call('flatlist')).map(([name, uri]) => [textOf(name), requireURI(uri)]);
+  async flatlist(invocation?: InvocationOptions): Promise<[name: string, uri: PyroURI][]> {
+    return requirePairs(await this.call('flatlist', [], invocation)).map(([name, uri]) => [
+      textOf(name),
+      requireURI(uri),
+    ]);
   }
 
   /** The members of a group; without a name, of the default group. */
   async list(group?: string | null): Promise<ListEntry[]> {
-    const entries = requirePairs(await this.call('list', this.fullName(group ?? '')));
+    const entries = requirePairs(await this.call('list', [this.fullName(group ?? '')]));
     return entries.map(([part, type]) => ({ part: textOf(part), type: type === 0 ? 0 : 1 }));
   }
 
   async createGroup(group: string): Promise<void> {
-    await this.call('createGroup', this.fullName(group));
+    await this.call('createGroup', [this.fullName(group)]);
   }
 
   async deleteGroup(group: string): Promise<void> {
-    await this.call('deleteGroup', this.fullName(group));
+    await this.call('deleteGroup', [this.fullName(group)]);
   }
 
   async getMeta(name: string): Promise<PythonValue> {
-    return this.call('getMeta', this.fullName(name));
+    return this.call('getMeta', [this.fullName(name)]);
   }
 
   async setMeta(name: string, meta: PythonWritable): Promise<void> {
-    await this.call('setMeta', this.fullName(name), meta);
+    await this.call('setMeta', [this.fullName(name), meta]);
   }
 
   async _getSystemMeta(name: string): Promise<SystemMeta> {
-    const meta = systemMetaFromPython(await this.call('_getSystemMeta', this.fullName(name)));
+    const meta = systemMetaFromPython(await this.call('_getSystemMeta', [this.fullName(name)]));
     if (meta === undefined) throw unexpected();
     return meta;
   }
 
   async _setSystemMeta(name: string, meta: SystemMeta): Promise<void> {
-    await this.call('_setSystemMeta', this.fullName(name), systemMetaToPython(meta));
+    await this.call('_setSystemMeta', [this.fullName(name), systemMetaToPython(meta)]);
   }
 
   /**
    * Asks one of our own name servers for changes: see `watch`. Pyro 3's own has no such method.
    * @param since the position that the last answer told; without it, the answer tells the present one
+   * @throws the signal's reason
    */
-  async _changes(since: number | undefined): Promise<ChangesSince> {
-    const answer = await this.call('_changes', since);
+  async _changes(since: number | undefined, invocation?: InvocationOptions): Promise<ChangesSince> {
+    const answer = await this.call('_changes', [since], invocation);
     const [position, changes] = answer instanceof PythonTuple ? answer.items : [];
     if (typeof position !== 'number' && typeof position !== 'bigint') throw unexpected();
     if (changes === null || changes === undefined) return { position: Number(position), changes: undefined };
@@ -154,10 +159,14 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
   }
 
   /** Makes a call; where the connection fails, finds the name server again and makes it once more. */
-  private async call(method: string, ...args: PythonWritable[]): Promise<PythonValue> {
+  private async call(
+    method: string,
+    args: readonly PythonWritable[] = [],
+    invocation?: InvocationOptions,
+  ): Promise<PythonValue> {
     const { adapter } = this;
     try {
-      return await adapter.remoteInvocation(method, 0, args);
+      return await adapter.remoteInvocation(method, 0, args, undefined, invocation);
     } catch (error) {
       const { find, log = defaultLog() } = this.options;
       if (find === undefined || !(error instanceof ProtocolError)) throw error;
@@ -166,7 +175,7 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
       // Of several calls that failed together, only one looks for the name server.
       if (this.adapter === adapter) this.adapter = this.adapterOf(await find());
       log.msg('NameServerProxy', 'found NS at', this.URI, '.... retry call');
-      return this.adapter.remoteInvocation(method, 0, args);
+      return this.adapter.remoteInvocation(method, 0, args, undefined, invocation);
     }
   }
 
