@@ -174,6 +174,25 @@ describe('a fault', () => {
     },
   );
 
+  (lacksRoot('faults of permissions') ? it.skip : it)(
+    'of a database that may not be read fails a listing',
+    async () => {
+      const [uid, gid] = [65534, 65534];
+      chmodSync(directory, 0o755);
+      mkdirSync(`${root}/G`, { recursive: true });
+      writeFileSync(`${root}/G/x`, URI);
+      for (const path of [root, `${root}/G`]) chownSync(path, uid, gid);
+      const child = start(root, [], { uid, gid });
+      expect(await child.opened()).toBeUndefined();
+      chmodSync(root, 0);
+      expect(await child.ask('count')).toBe('no permission in the database');
+      chmodSync(root, 0o755);
+      chmodSync(`${root}/G`, 0);
+      expect(await child.ask('count')).toEqual({ groups: 1, objects: 0 });
+      expect(child.log).toContain('out of a listing');
+    },
+  );
+
   it('of too many open files is told, and over when there are fewer', async () => {
     const child = start(root, withLimit(60));
     await child.opened();

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   realpathSync,
+  renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -367,10 +368,36 @@ describe('DirectoryNamespace', () => {
       await expectRefusal(namespace.createGroup(named(':x')), 'the database is missing', ':x');
       await expectRefusal(namespace.resolve(named(':x')), 'the database is missing', ':x');
       await expectRefusal(namespace.list(Name.root), 'the database is missing', ':');
+      await expectRefusal(namespace.getMeta(Name.root), 'the database is missing', ':');
+      await expectRefusal(namespace.count(), 'the database is missing', ':');
+      await expectRefusal(collect(namespace.flatlist()), 'the database is missing', ':');
+      await expectRefusal(collect(namespace.export()), 'the database is missing', ':');
       expect(existsSync(root)).toBe(false);
       mkdirSync(root);
       await namespace.register(named(':x'), uri);
       expect((await namespace.resolve(named(':x'))).equals(uri)).toBe(true);
+    });
+  });
+
+  describe('a listing of everything', () => {
+    it.each(['flatlist', 'export'] as const)(
+      'by %s fails where the database is moved away meanwhile',
+      async (method) => {
+        for (const part of ['x', 'y']) await namespace.register(named(`:G.${part}`), uri);
+        const listing = namespace[method]();
+        await listing.next();
+        renameSync(root, `${root}.away`);
+        await expectRefusal(collect<unknown>(listing), 'the database is missing', ':');
+        renameSync(`${root}.away`, root);
+      },
+    );
+
+    it('leaves out a group that vanishes meanwhile', async () => {
+      await namespace.register(named(':x'), uri);
+      const listing = namespace.flatlist();
+      await listing.next();
+      rmSync(`${root}/G`, { recursive: true });
+      expect(await collect(listing)).toEqual([]);
     });
   });
 

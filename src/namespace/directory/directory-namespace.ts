@@ -1,5 +1,6 @@
 import type { Stats } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
@@ -408,7 +409,7 @@ export class DirectoryNamespace implements Namespace {
     try {
       yield* this.tree.members(directory);
     } catch (error) {
-      this.skip(directory, error);
+      await this.skip(directory, error);
     }
   }
 
@@ -416,26 +417,42 @@ export class DirectoryNamespace implements Namespace {
   private async readMember(path: string): Promise<PyroURI | undefined> {
     try {
       const reading = await this.reader.read(path, MAX_URI_FILE_SIZE);
+      if (reading === undefined) await this.requireDatabase();
       return reading?.kind === 'file' ? readURIFile(reading.content) : undefined;
     } catch (error) {
-      this.skip(path, error);
+      await this.skip(path, error);
       return undefined;
     }
   }
 
   private async exported({ name, path, type }: NamedMember): Promise<NamespaceEntry | undefined> {
-    const stats = await this.reader.inspect(path);
-    const uri = type === OBJECT ? await this.readMember(path) : undefined;
-    if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
-    const { system, user } = await this.readMetadata(metaPathOf(path, name), stats);
-    return { name, uri, systemMeta: system, userMeta: user };
+    try {
+      const stats = await this.reader.inspect(path);
+      if (stats === undefined) await this.requireDatabase();
+      const uri = type === OBJECT ? await this.readMember(path) : undefined;
+      if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
+      const { system, user } = await this.readMetadata(metaPathOf(path, name), stats);
+      return { name, uri, systemMeta: system, userMeta: user };
+    } catch (error) {
+      await this.skip(path, error);
+      return undefined;
+    }
   }
 
   /** A listing leaves out what is gone by now or may not be read; any other error ends it, as it would be incomplete. */
-  private skip(path: string, error: unknown): void {
-    if (saysAbsent(error)) return;
-    if (codeOf(error) !== 'EACCES') throw this.faults.refusalOf(error, Name.root);
+  private async skip(path: string, error: unknown): Promise<void> {
+    const isAbsent = saysAbsent(error);
+    if (!isAbsent && codeOf(error) !== 'EACCES') throw this.faults.refusalOf(error, Name.root);
+    await this.requireDatabase();
+    if (isAbsent) return;
     this.faults.report(`left ${path} out of a listing:`, error, 'Let the user that this server runs as read it.');
+  }
+
+  /** Where something in it is out of reach: it may be all of the database, and a listing would end early, as if it were whole. */
+  private async requireDatabase(): Promise<void> {
+    await access(`${this.tree.root}/.`, constants.R_OK | constants.X_OK).catch((error: unknown) => {
+      throw this.faults.refusalOf(error, Name.root);
+    });
   }
 }
 

@@ -44,7 +44,8 @@ export class Tree {
 
   /** What has a name; undefined where nothing has, or what is no name. @throws the system's error where it can't be told */
   async find(name: Name): Promise<Found | undefined> {
-    if (name.isRoot) return foundAt(this.root, await this.reader.inspect(this.root));
+    // Without its directory, a database isn't empty but missing.
+    if (name.isRoot) return foundAt(this.root, await lstat(this.root));
     const directory = await this.directoryOf(name.parent);
     return directory && (await this.findMember(directory, name));
   }
