@@ -22,7 +22,7 @@ export interface AdapterOptions {
 
 /** How a call may end early. */
 export interface InvocationOptions {
-  /** How long to wait, in seconds; null for ever. */
+  /** How long to wait, in seconds; null or 0 for ever. */
   readonly timeout?: number | null | undefined;
   /** Stops waiting for the reply; the call itself can't be taken back. */
   readonly signal?: AbortSignal | undefined;
@@ -57,8 +57,7 @@ export class PYROAdapter {
   readonly onewayMethods = new Set<string>();
   private readonly config: Config;
   private uri: PyroURI;
-  /** How long connecting, and any one call, may take, in seconds; null for ever. */
-  timeout: number | null = null;
+  #timeout: number | null = null;
   private validator = new DefaultConnValidator();
   #identification: Buffer = Buffer.alloc(0);
   private pending: PendingConnection | undefined;
@@ -86,6 +85,20 @@ export class PYROAdapter {
   /** False where it is still to be found out where the object is. */
   get isLocated(): boolean {
     return PROTOCOLS.has(this.uri.protocol);
+  }
+
+  /**
+   * How long connecting, and any one call, may take, in seconds. Null or 0, as with Pyro 3, for ever: then connecting may
+   * take PYRO_HANDSHAKE_TIMEOUT. As good as for ever is what Node's timers can't wait, more than 24 days.
+   * @throws RangeError where it is set to no such time
+   */
+  get timeout(): number | null {
+    return this.#timeout;
+  }
+
+  set timeout(timeout: number | null) {
+    requireTimeout(timeout);
+    this.#timeout = timeout;
   }
 
   /** The passphrase that servers are told of (never itself); null for none. For the next connection. */
@@ -129,6 +142,7 @@ export class PYROAdapter {
    * @throws TimeoutError `connection lost` when all tries have failed; the signal's reason
    */
   async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
+    const pause = Math.min(wait * 1000, LONGEST_TIMEOUT_MILLISECONDS);
     signal?.throwIfAborted();
     await this.release();
     for (let failed = 0; failed < tries;) {
@@ -139,7 +153,7 @@ export class PYROAdapter {
         signal?.throwIfAborted();
         if (!(error instanceof ProtocolError)) throw error;
       }
-      if (++failed < tries) await delay(wait * 1000, undefined, { signal }).catch(() => signal?.throwIfAborted());
+      if (++failed < tries) await delay(pause, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
     throw new TimeoutError('connection lost');
   }
@@ -177,7 +191,7 @@ export class PYROAdapter {
     const call = (connection: ClientConnection): Promise<Buffer> | undefined => {
       const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
       const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
-      if (!oneway) return connection.call(body, { timeout: (timeout ?? 0) * 1000, signal });
+      if (!oneway) return connection.call(body, { timeout: milliseconds(timeout), signal });
       connection.send(body);
       return undefined;
     };
@@ -216,13 +230,13 @@ export class PYROAdapter {
     signal: AbortSignal | undefined,
   ): Promise<T> {
     if (this.pending === undefined || this.pending.isGivenUp) this.pending = this.open(timeout);
-    return this.pending.whenOpen(call, (timeout ?? 0) * 1000, signal);
+    return this.pending.whenOpen(call, milliseconds(timeout), signal);
   }
 
   /** Begins to connect. @param timeout of the call that needs the connection; others may have longer, or shorter ones */
   private open(timeout: number | null): PendingConnection {
-    const patience = this.config.PYRO_HANDSHAKE_TIMEOUT;
-    const handshakeTimeout = Math.max(this.timeout ?? patience, timeout ?? patience) * 1000;
+    const patience = this.config.PYRO_HANDSHAKE_TIMEOUT * 1000;
+    const handshakeTimeout = Math.max(milliseconds(this.timeout) || patience, milliseconds(timeout) || patience);
     const pending = new PendingConnection((signal) => this.connect(handshakeTimeout, signal));
     pending.opened.then(
       (connection) => {
@@ -278,7 +292,7 @@ export class PYROAdapter {
         args: [uri.objectID],
         keywords: NO_KEYWORDS,
       });
-      const replied = await connection.call(body, { timeout: (this.timeout ?? 0) * 1000, signal });
+      const replied = await connection.call(body, { timeout: milliseconds(this.timeout), signal });
       const reply = decodeReply(replied, PLAIN);
       if ('exception' in reply) throw errorOf(reply.exception);
       if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
@@ -292,6 +306,21 @@ export class PYROAdapter {
   private get log(): Log {
     return this.options.log ?? defaultLog();
   }
+}
+
+/** The longest that Node's timers wait; they end a longer time at once. */
+const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
+
+/** A timeout in seconds, null or 0 for ever, as connections have it: in milliseconds, 0 for ever. */
+function milliseconds(timeout: number | null): number {
+  const time = (timeout ?? 0) * 1000;
+  return time > 0 && time <= LONGEST_TIMEOUT_MILLISECONDS ? time : 0;
+}
+
+/** @throws RangeError where this is no timeout, such as the time left until a moment that is past */
+export function requireTimeout(timeout: number | null): void {
+  if (timeout === null || timeout >= 0) return;
+  throw new RangeError(`a timeout is a number of seconds, or null for ever, and not ${timeout}`);
 }
 
 /** How the object is called that a URI leads to. @throws ProtocolError `unsupported protocol` */

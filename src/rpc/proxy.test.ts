@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
@@ -389,6 +389,32 @@ describe('a connection', () => {
     await proxy._release();
     proxy._setTimeout(0.05);
     await expect(proxy.add(1, 2)).rejects.toThrow(new TimeoutError('connection timeout'));
+  });
+
+  test.each([0, null, 3e6, Infinity])('is waited for without end with a timeout of %p', async (timeout) => {
+    const warned = jest.spyOn(process, 'emitWarning');
+    const { uri: silent, letGo, connected } = await heldUp();
+    const proxy = proxyOf(silent);
+    proxy._setTimeout(timeout);
+    const waiting = [proxy.later(1, 20), proxy._with({ timeout }).later(2, 20)];
+    await connected;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    letGo();
+    expect(await Promise.all(waiting)).toEqual([1, 2]);
+    expect(await proxy.later(3, 20)).toBe(3);
+    expect(warned).not.toHaveBeenCalled();
+    warned.mockRestore();
+  });
+
+  test('can not be waited for until a time that is past', () => {
+    const proxy = proxyOf();
+    for (const timeout of [-1, NaN]) {
+      const problem = new RangeError(`a timeout is a number of seconds, or null for ever, and not ${timeout}`);
+      expect(() => proxy._with({ timeout })).toThrow(problem);
+      expect(() => {
+        proxy._setTimeout(timeout);
+      }).toThrow(problem);
+    }
   });
 
   test('is given up where it is released before it is open', async () => {

@@ -3,7 +3,7 @@ import { ProtocolError } from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import type { PythonInstance } from '../pickle/index.js';
 import { RequestFlag } from '../wire/index.js';
-import { PYROAdapter, type AdapterOptions, type InvocationOptions, type Locate } from './adapter.js';
+import { PYROAdapter, requireTimeout, type AdapterOptions, type InvocationOptions, type Locate } from './adapter.js';
 import { RemoteError } from './remote-error.js';
 import {
   allToPython,
@@ -124,7 +124,7 @@ export class DynamicProxy implements Translatable, AsyncDisposable {
     this.adapter.setIdentification(ident);
   }
 
-  /** How long connecting, and any one call, may take, in seconds; null for ever. */
+  /** How long connecting, and any one call, may take, in seconds; null or 0 for ever. @throws RangeError */
   _setTimeout(timeout: number | null): void {
     this.adapter.timeout = timeout;
   }
@@ -150,9 +150,13 @@ export class DynamicProxy implements Translatable, AsyncDisposable {
     return remote(this._derive(this.adapter.copy(), this._invocation));
   }
 
-  /** The same proxy, by the same connection, whose calls end early: `proxy._with({ signal, timeout: 2 }).method()`. */
+  /**
+   * The same proxy, by the same connection, whose calls end early: `proxy._with({ signal, timeout: 2 }).method()`.
+   * @throws RangeError where the timeout is none
+   */
   _with(invocation: InvocationOptions): this;
   _with(invocation: InvocationOptions): DynamicProxy {
+    requireTimeout(invocation.timeout ?? null);
     return remote(this._derive(this.adapter, { ...this._invocation, ...invocation }));
   }
 

@@ -95,6 +95,11 @@ describe('proxies', () => {
     expect(comparable(proxyFromPython(read))).toEqual(comparable(description));
   });
 
+  test.each([-1, NaN])('have no timeout where it is %p', (timeout) => {
+    const read = loads(dumps(proxyToPython({ ...described, timeout })));
+    expect(proxyFromPython(read)?.timeout).toBeNull();
+  });
+
   test('that are none are none', () => {
     const instance = (name: string, state: Map<string, PythonInstance>): PythonInstance =>
       new PythonInstance('newobj', new PythonClass('Pyro.core', name), tuple(), new Map(state));

@@ -112,7 +112,7 @@ export function proxyFromPython(value: PythonValue | undefined): ProxyDescriptio
     kind,
     uri,
     identification: bytesOf(adapter.attribute('ident')),
-    timeout: numberOf(adapter.attribute('timeout')),
+    timeout: timeoutOf(adapter.attribute('timeout')),
     onewayMethods: Array.isArray(onewayMethods)
       ? onewayMethods.map(textOf).filter((method) => method !== undefined)
       : [],
@@ -290,7 +290,8 @@ function bytesOf(value: PythonValue | undefined): Uint8Array {
   return Buffer.from(textOf(value) ?? '', 'latin1');
 }
 
-function numberOf(value: PythonValue | undefined): number | null {
-  if (value instanceof PythonFloat) return value.value;
-  return typeof value === 'number' ? value : null;
+/** Seconds; what can be no time to wait counts as none. */
+function timeoutOf(value: PythonValue | undefined): number | null {
+  const seconds = value instanceof PythonFloat ? value.value : value;
+  return typeof seconds === 'number' && seconds >= 0 ? seconds : null;
 }
