@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { NamingError } from '../errors.js';
@@ -179,6 +180,44 @@ describe('objects', () => {
     }
     expect(await call(uri, 'secret')).toMatchObject({ exception: { className: 'AttributeError' } });
     expect(await call(uri, 'hello')).toEqual({ value: 'hello' });
+  });
+
+  test('may have methods of any public name, whatever ObjBase is made of', async () => {
+    class Inbox extends ObjBase {
+      receive(letter: string): string {
+        return `got ${letter}`;
+      }
+      findMethod(): string {
+        return 'found';
+      }
+    }
+    const extended = await daemon.connect(new Inbox());
+    expect(await call(extended, 'receive', ['x'])).toEqual({ value: 'got x' });
+    expect(await call(extended, 'findMethod')).toEqual({ value: 'found' });
+    const delegating = await daemon.connect(new ObjBase({ invoke: () => 'invoked', delegateTo: () => 'elsewhere' }));
+    expect(await call(delegating, 'invoke')).toEqual({ value: 'invoked' });
+    expect(await call(delegating, 'delegateTo')).toEqual({ value: 'elsewhere' });
+  });
+
+  test('may be of no class, and answer by promises of any kind', async () => {
+    const bare = { foreign: (): unknown => runInNewContext('Promise.resolve(5)') };
+    Object.setPrototypeOf(bare, null);
+    const uri = await daemon.connect(bare);
+    expect(await call(uri, 'foreign')).toEqual({ value: 5 });
+    expect(await call(uri, 'nothing')).toMatchObject({
+      exception: { className: 'AttributeError', args: ["'object' object has no attribute 'nothing'"] },
+    });
+  });
+
+  test('say so where an attribute can not be set', async () => {
+    const computed = Object.defineProperty({}, 'degrees', { get: () => 20.5 });
+    for (const object of [computed, Object.freeze({ degrees: 20.5 })]) {
+      const uri = await daemon.connect(object);
+      expect(await call(uri, '_r_sa', ['degrees', 3])).toMatchObject({
+        exception: { className: 'AttributeError', args: ["can't set attribute"] },
+      });
+      expect(await call(uri, '_r_ga', ['degrees'])).toEqual({ value: 20.5 });
+    }
   });
 
   test('may say what is remote', async () => {

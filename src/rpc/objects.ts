@@ -5,7 +5,7 @@ import { PythonUnicode, type PythonValue } from '../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
 import { DaemonError } from '../errors.js';
 import type { AdapterOptions } from './adapter.js';
-import { noSuchAttribute } from './remote-error.js';
+import { noSuchAttribute, RemoteError } from './remote-error.js';
 import { getAttrProxyForURI, getProxyForURI, receivedProxy, type AttrProxy, type Proxy } from './proxy.js';
 import type { Answer, Servant } from './servant.js';
 import { fromPython, toPython } from './translation.js';
@@ -48,7 +48,8 @@ export function getCaller(): ServerConnection | undefined {
  * arrive as one plain object behind the positional ones.
  */
 export class ObjBase implements Servant {
-  // Truly private: what is only private to TypeScript could be read and written by attribute proxies, where classes extend this.
+  // Truly private, as all below: what is only private to TypeScript is in reach of attribute proxies, and in the way of
+  // methods of the same name, where classes extend this.
   #guid: string | undefined;
   #daemon: ConnectedDaemon | undefined;
   #target: object;
@@ -113,55 +114,63 @@ export class ObjBase implements Servant {
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     this.#lastUsed = Date.now();
-    const args = call.args.map((arg) => this.receive(arg));
+    const args = call.args.map((arg) => this.#receive(arg));
     switch (call.method) {
       case '_r_ha':
-        return this.findMethod(attributeName(args[0])) === undefined ? ATTRIBUTE : METHOD;
+        return this.#findMethod(attributeName(args[0])) === undefined ? ATTRIBUTE : METHOD;
       case '_r_ga':
-        return toPython(this.readAttribute(attributeName(args[0])));
+        return toPython(this.#readAttribute(attributeName(args[0])));
       case '_r_sa':
-        this.writeAttribute(attributeName(args[0]), args[1]);
+        this.#writeAttribute(attributeName(args[0]), args[1]);
         return null;
       default:
-        return this.callMethod(call, args, caller);
+        return this.#callMethod(call, args, caller);
     }
   }
 
-  private callMethod(call: CallRequest, args: unknown[], caller: ServerConnection): Answer | Promise<Answer> {
-    const method = this.findMethod(call.method);
-    if (method === undefined) throw noSuchAttribute(this.#target.constructor.name, call.method);
+  #callMethod(call: CallRequest, args: unknown[], caller: ServerConnection): Answer | Promise<Answer> {
+    const method = this.#findMethod(call.method);
+    if (method === undefined) throw noSuchAttribute(classNameOf(this.#target), call.method);
     if (call.keywords.size > 0) {
-      args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.receive(value)])));
+      args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.#receive(value)])));
     }
     const result: unknown = callers.run(caller, () => Reflect.apply(method, this.#target, args));
-    return result instanceof Promise ? result.then(toPython) : toPython(result);
+    return isThenable(result) ? Promise.resolve(result).then(toPython) : toPython(result);
   }
 
   /** What a peer sent, as the object gets it. */
-  private receive(value: PythonValue): unknown {
+  #receive(value: PythonValue): unknown {
     return fromPython(value, (description) => receivedProxy(description, this.#daemon?.proxyOptions));
   }
 
-  private findMethod(name: string): Callable | undefined {
-    if (!isPublic(name) || this.#access.methods?.includes(name) === false) return undefined;
+  #findMethod(name: string): Callable | undefined {
+    if (!this.#isPublic(name) || this.#access.methods?.includes(name) === false) return undefined;
     const found: unknown = Reflect.get(this.#target, name);
     return isCallable(found) ? found : undefined;
   }
 
-  private readAttribute(name: string): unknown {
-    this.requireAttribute(name);
+  #readAttribute(name: string): unknown {
+    this.#requireAttribute(name);
     return Reflect.get(this.#target, name);
   }
 
-  private writeAttribute(name: string, value: unknown): void {
-    this.requireAttribute(name);
-    Reflect.set(this.#target, name, value);
+  #writeAttribute(name: string, value: unknown): void {
+    this.#requireAttribute(name);
+    if (!Reflect.set(this.#target, name, value)) {
+      throw new RemoteError('exceptions', 'AttributeError', ["can't set attribute"]);
+    }
   }
 
-  private requireAttribute(name: string): void {
+  /** False for what is private by Pyro's convention, or what every object has: never to be reached from outside. */
+  #isPublic(name: string): boolean {
+    if (name.startsWith('_') || name in Object.prototype) return false;
+    return !(this.#target instanceof ObjBase && name in ObjBase.prototype);
+  }
+
+  #requireAttribute(name: string): void {
     const isListed = this.#access.attributes?.includes(name) !== false;
-    if (!isListed || !isPublic(name) || !(name in this.#target) || isCallable(Reflect.get(this.#target, name))) {
-      throw noSuchAttribute(this.#target.constructor.name, name);
+    if (!isListed || !this.#isPublic(name) || !(name in this.#target) || isCallable(Reflect.get(this.#target, name))) {
+      throw noSuchAttribute(classNameOf(this.#target), name);
     }
   }
 }
@@ -185,11 +194,17 @@ function attributeName(value: unknown): string {
 
 type Callable = (...args: unknown[]) => unknown;
 
+/** A promise, or what can be awaited as one: a program may have promises of its own, or of another realm. */
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+
 const isCallable = (value: unknown): value is Callable => typeof value === 'function';
 
-/** Private by Pyro's convention, or what every object has: never to be reached from outside. */
-const isPublic = (name: string): boolean =>
-  !name.startsWith('_') && !(name in Object.prototype) && !(name in ObjBase.prototype);
+/** The name of an object's class, for people. */
+function classNameOf(object: object): string {
+  const constructor: unknown = Reflect.get(object, 'constructor');
+  return typeof constructor === 'function' ? constructor.name : 'object';
+}
 
 /** This machine's first IPv4 address that is not loopback, for object ids. */
 function ownAddress(): string {
