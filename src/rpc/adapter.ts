@@ -43,9 +43,10 @@ export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
   ['PYROLOCSSL', 'PYROSSL'],
 ]);
 
-// The connection of an adapter that nobody has any more is closed, as when Python forgets a proxy.
+// The connection of an adapter that nobody has any more is closed, as when Python forgets a proxy: not before one-way
+// calls are sent, for which nobody waits.
 const forgotten = new FinalizationRegistry<ClientConnection>((connection) => {
-  connection.destroy();
+  void connection.close();
 });
 
 /**

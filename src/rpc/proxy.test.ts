@@ -155,6 +155,16 @@ async function heldUp(): Promise<{ uri: PyroURI; sockets: Socket[]; connected: P
   };
 }
 
+/** Waits until all proxies that nobody has any more are collected, and their connections closed. */
+async function collectProxies(): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collect = (): unknown => runInNewContext('gc()');
+  while (daemon.connectionCount > 0) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
 beforeEach(async () => {
   config = loadConfig({ environment: {}, currentDirectory: '/' });
   daemon = await startDaemon();
@@ -469,14 +479,22 @@ describe('a connection', () => {
   });
 
   test('is closed when nobody has the proxy any more', async () => {
-    setFlagsFromString('--expose-gc');
-    const collect = (): unknown => runInNewContext('gc()');
     await getProxyForURI<Calculator>(uri, options()).add(1, 2);
     expect(daemon.connectionCount).toBe(1);
-    while (daemon.connectionCount > 0) {
-      collect();
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    await collectProxies();
+  });
+
+  test('sends one-way calls before it is closed because nobody has the proxy any more', async () => {
+    const calculator = new Calculator();
+    const other = await daemon.connect(calculator);
+    const noteAndForget = async (): Promise<void> => {
+      const proxy = getProxyForURI<Calculator>(other, options());
+      proxy._setOneway('note');
+      await proxy.note(Buffer.alloc(30 << 20));
+    };
+    await noteAndForget();
+    await collectProxies();
+    expect(calculator.noted).toHaveLength(1);
   });
 });
 
