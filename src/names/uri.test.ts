@@ -66,6 +66,10 @@ describe('PyroURI', () => {
     'PYRO://:1/id',
     'PYRO://host:65536/id',
     'PYRO://h:x/id',
+    'PYRO://\x1b]0;owned\x07:9090/x',
+    'PYRO://host\x9b2J:9090/x',
+    'PYRO://host\x7f:9090/x',
+    'P\x1bc://host:9090/x',
   ])('%j is refused', (text) => {
     expect(() => PyroURI.parse(text)).toThrow(URIError);
   });

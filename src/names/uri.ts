@@ -10,6 +10,9 @@ export type ObjectProtocol = 'PYRO' | 'PYROSSL';
 // at. Pyro's `:?(\d+)?` tries each way to share digits between host and port, which takes time by the square of their number.
 const URI = /^([^\s:/]+):\/\/([^\s:]+)(?::(\d*))?\/(\S*)/;
 
+// Pyro takes control characters for part of a host name or protocol. They are none, and could command a terminal that prints it.
+const PROTOCOL_OR_HOST = /^[^\s:/\p{Cc}]+$/u;
+
 // To Python an id is a str: bytes, each of which is a character here.
 const OBJECT_ID = /^[^\s\u0100-\uffff]*$/;
 
@@ -32,8 +35,8 @@ export class PyroURI {
     readonly port: number,
     readonly objectID: string,
   ) {
-    if (!/^[^\s:/]+$/.test(protocol)) throw new URIError('invalid URI format');
-    if (!/^[^\s:/]+$/.test(address)) throw new URIError('malformed hostname');
+    if (!PROTOCOL_OR_HOST.test(protocol)) throw new URIError('invalid URI format');
+    if (!PROTOCOL_OR_HOST.test(address)) throw new URIError('malformed hostname');
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new URIError('invalid port in URI');
     if (!OBJECT_ID.test(objectID)) throw new URIError('invalid URI format');
   }

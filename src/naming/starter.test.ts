@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -62,6 +62,17 @@ test('starts under a published name that only others know', async () => {
   config.PYRO_PUBLISHHOST = 'behind-the-router.invalid';
   const uri = await starter.start({ ...QUIET, bcaddr: '127.0.0.1', bcport: 0 });
   expect(uri.address).toBe('behind-the-router.invalid');
+});
+
+test('prints no control characters of an entry that it takes its object id from', async () => {
+  const { port } = await starter.start({ ...QUIET, persistent: true });
+  await starter.shutdown();
+  const entry = join(directory, 'Pyro_NS_database', 'Pyro', 'NameServer');
+  writeFileSync(entry, `PYRO://127.0.0.1:${port}/\x1b[2J\n`);
+  starter = newStarter();
+  const { objectID } = await starter.start({ ...QUIET, nsport: port, persistent: true });
+  expect(objectID).toBe('\x1b[2J');
+  expect(lines.at(-3)).toBe(`URI is: PYRO://127.0.0.1:${port}/\\x1b[2J`);
 });
 
 test('stops when it is told to: the port is free, and who waits knows', async () => {

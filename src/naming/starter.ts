@@ -2,7 +2,7 @@ import type { Socket } from 'node:dgram';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import writeFileAtomic from 'write-file-atomic';
-import { defaultConfig, defaultLog, VERSION, type Config, type Log } from '../config/index.js';
+import { defaultConfig, defaultLog, printable, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
@@ -408,7 +408,8 @@ export class NameServerStarter implements AsyncDisposable {
 
   private async publish(uri: PyroURI): Promise<void> {
     const { config, log, print } = this.options;
-    print(`URI is: ${uri.toString()}`);
+    // The object id is that of the database, where clients may have put another.
+    print(`URI is: ${printable(uri.toString())}`);
     try {
       await writeFileAtomic(config.PYRO_NS_URIFILE, `${uri.toString()}\n`);
       print(`URI written to: ${config.PYRO_NS_URIFILE}`);

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
-import type { Config, Log } from '../../config/index.js';
+import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../../errors.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
@@ -86,7 +86,7 @@ export class TwinFinder {
       log.msg('NameServerStarter', 'Found twin NS at', peer.uri);
     } catch (error) {
       if (error instanceof ConnectionDeniedError || !isExpected(error)) throw error;
-      print(`WARNING: Cannot find twin NS yet:  ${error.message}`);
+      print(`WARNING: Cannot find twin NS yet:  ${printable(error.message)}`);
       log.msg('NameServerStarter', 'Cannot find twin NS yet:', error.message);
     }
   }

@@ -1,4 +1,4 @@
-import type { Config, Log } from '../../config/index.js';
+import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
@@ -178,7 +178,7 @@ export class Twin {
       await this.pyro3.copyFrom(peer);
     } catch (error) {
       if (error instanceof ConnectionDeniedError || !(error instanceof ProtocolError)) throw error;
-      this.options.print(`WARNING: Cannot resync with twin NS:  ${error.message}`);
+      this.options.print(`WARNING: Cannot resync with twin NS:  ${printable(error.message)}`);
       this.options.log.warn('NameServer', 'twin: lost while its names were copied:', error);
     }
   }
