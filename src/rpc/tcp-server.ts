@@ -30,7 +30,7 @@ export interface TCPServerOptions {
 
 /** How many connections a daemon has and had. */
 export interface ConnectionCounts {
-  /** Open now, those among them that are just being judged. */
+  /** Open now, those among them that are just being judged, or agree on TLS still. */
   readonly open: number;
   /** Since the start. */
   readonly accepted: number;
@@ -45,6 +45,8 @@ export class TCPServer implements GuardedDaemon {
   /** Judges new connections. */
   validator: DefaultConnValidator;
   readonly server: Server;
+  /** Of all that have connected, those among them that agree on TLS still. */
+  private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
   private readonly config: Config;
   private readonly log: Log;
@@ -58,11 +60,14 @@ export class TCPServer implements GuardedDaemon {
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
     const accept = (socket: Socket): void => void this.accept(socket);
     this.server = options.certificates
-      ? createTLSServer(options.certificates, accept)
+      ? createTLSServer(options.certificates, accept, this.config.PYRO_HANDSHAKE_TIMEOUT * 1000)
       : createServer({ noDelay: true }, accept);
-    this.server.on('tlsClientError', (error: Error, { remoteAddress = 'who has gone' }: Socket) => {
-      this.log.warn('TCPServer', 'TLS connection refused:', remoteAddress, failureReason(error));
+    // Before `accept`, whose validator asks how many there are.
+    this.server.prependListener('connection', (socket: Socket) => {
+      this.sockets.add(socket);
+      socket.once('close', () => this.sockets.delete(socket));
     });
+    if (options.certificates) this.limitTLSHandshakes();
   }
 
   /** Where the server listens. @throws DaemonError where it does not */
@@ -72,11 +77,11 @@ export class TCPServer implements GuardedDaemon {
   }
 
   get connectionCount(): number {
-    return this.connections.size;
+    return this.sockets.size;
   }
 
   get connectionCounts(): ConnectionCounts {
-    return { open: this.connections.size, accepted: this.accepted, refused: this.refused };
+    return { open: this.sockets.size, accepted: this.accepted, refused: this.refused };
   }
 
   get maxConnections(): number {
@@ -109,7 +114,27 @@ export class TCPServer implements GuardedDaemon {
       });
     });
     await Promise.all([...this.connections].map((connection) => connection.end()));
+    // What is left agrees on TLS still, or has just done so.
+    for (const socket of this.sockets) socket.destroy();
     await closed;
+  }
+
+  /** Hangs up on clients while as many as there may be connections have not even agreed on TLS. */
+  private limitTLSHandshakes(): void {
+    this.server.on('connection', (socket: Socket) => {
+      if (this.sockets.size - this.connections.size > this.maxConnections) socket.destroy();
+    });
+    this.server.on('tlsClientError', (error: Error, socket: Socket) => {
+      this.refused += 1;
+      this.log.warn(
+        'TCPServer',
+        'TLS connection refused:',
+        socket.remoteAddress ?? 'who has gone',
+        failureReason(error),
+      );
+      // Node says so where the time is over, and leaves it at that.
+      socket.destroy();
+    });
   }
 
   private listenOn(host: string, port: number): Promise<AddressInfo> {

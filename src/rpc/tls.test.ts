@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect as connectTCP, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -155,6 +157,54 @@ describe('a daemon that speaks TLS', () => {
     daemon.setNewConnectionValidator(new OnlyElsewhere());
     expect(await greet(uri, host('elsewhere'))).toBe('hello');
     await expect(greet(uri, host('host'))).rejects.toThrow('security reasons');
+  });
+});
+
+describe('clients that never agree on TLS', () => {
+  /** Connects without a word. */
+  async function connectSilently(port: number, count: number): Promise<Socket[]> {
+    const silent = Array.from({ length: count }, () =>
+      connectTCP(port, '127.0.0.1')
+        .on('error', () => undefined)
+        .resume(),
+    );
+    await Promise.all(silent.map((socket) => once(socket, 'connect')));
+    return silent;
+  }
+
+  async function closedOf(sockets: readonly Socket[]): Promise<void> {
+    for (const socket of sockets) if (!socket.closed) await once(socket, 'close');
+  }
+
+  test('are counted and limited as all others are, and have PYRO_HANDSHAKE_TIMEOUT', async () => {
+    const config = host('host', { PYRO_HANDSHAKE_TIMEOUT: '1', PYRO_MAXCONNECTIONS: '5' });
+    await using daemon = await startDaemon(config);
+    const uri = await daemon.connect({ hello: () => 'hello' });
+    const silent = await connectSilently(daemon.port, 20);
+    while (silent.filter((socket) => socket.closed).length < 15) await new Promise(setImmediate);
+    expect(daemon.connectionCount).toBe(5);
+    await expect(greet(uri, config)).rejects.toMatchObject({ message: 'connection failed' });
+    await closedOf(silent);
+    expect(await greet(uri, config)).toBe('hello');
+    expect(daemon.connectionCounts).toMatchObject({ accepted: 1, refused: 21 });
+  });
+
+  test('do not keep a daemon from its end', async () => {
+    const daemon = await startDaemon(host('host'));
+    const silent = await connectSilently(daemon.port, 3);
+    while (daemon.connectionCount < 3) await new Promise(setImmediate);
+    await daemon.shutdown();
+    await closedOf(silent);
+  });
+
+  test('leave to the others that they hear that the server is busy', async () => {
+    const config = host('host', { PYRO_MAXCONNECTIONS: '1' });
+    await using daemon = await startDaemon(config);
+    const uri = await daemon.connect({ hello: () => 'hello' });
+    const proxy = getProxyForURI(uri, { config, log: silentLog });
+    expect(await proxy['hello']?.()).toBe('hello');
+    await expect(greet(uri, config)).rejects.toThrow('server too busy');
+    await proxy._release();
   });
 });
 

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns';
 import type { Socket } from 'node:net';
 import { connect, createServer, TLSSocket, type Server } from 'node:tls';
+import { defaultConnectionOptions } from './connection.js';
 
 /** What either side of a TLS connection shows and asks for, all in PEM. */
 export interface Certificates {
@@ -35,9 +36,15 @@ export function connectTLS(host: string, port: number, { checkHost, ...certifica
 /**
  * A server that asks clients for a certificate of the authority. `accept` gets those without a good one, too: it must ask
  * `certificateProblem`, and can tell such a client that it is refused. (Node would just hang up, which tells neither side why.)
+ * @param handshakeTimeout how long a client may take to agree on TLS, in milliseconds
  */
-export function createTLSServer(certificates: Certificates, accept: (socket: Socket) => void): Server {
-  return createServer({ ...certificates, requestCert: true, rejectUnauthorized: false, noDelay: true }, accept);
+export function createTLSServer(
+  certificates: Certificates,
+  accept: (socket: Socket) => void,
+  handshakeTimeout = defaultConnectionOptions.handshakeTimeout,
+): Server {
+  const options = { requestCert: true, rejectUnauthorized: false, noDelay: true, handshakeTimeout };
+  return createServer({ ...certificates, ...options }, accept);
 }
 
 /**
