@@ -159,10 +159,10 @@ export class Tree {
     const unusual = new Map<string, string>();
     let hasMetadata = false;
     for await (const entries of this.reader.entries(directory)) {
-      for (const { name } of entries) {
-        hasMetadata ||= isMetadataOfMember(name);
-        const part = partOf(name);
-        if (part !== undefined && !isUsualSpelling(name, part)) unusual.set(part, name);
+      for (const entry of entries) {
+        hasMetadata ||= isMetadataOfMember(entry.name);
+        const part = memberOf(directory, entry)?.part;
+        if (part !== undefined && !isUsualSpelling(entry.name, part)) unusual.set(part, entry.name);
       }
     }
     return { unusual, hasMetadata };
