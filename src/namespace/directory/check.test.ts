@@ -271,6 +271,20 @@ describe('damage', () => {
     expect((await check()).findings).toEqual([]);
   });
 
+  test('by what is too deep for a path is told, and left', async () => {
+    const script = 'cd "$1"; for i in $(seq "$2"); do mkdir "$3"; cd -P "$3"; done; echo x > "$3"';
+    const makeDeep = (count: number, part: string) =>
+      execFileSync('bash', ['-ec', script, 'bash', root, String(count), part]);
+    makeDeep(16, 'd'.repeat(255));
+    makeDeep(80, 'e'.repeat(52));
+    const { findings } = await check();
+    expect(findings.length).toBeGreaterThanOrEqual(2);
+    const repaired = (await check(true)).findings;
+    expect(kinds(repaired)).toEqual(kinds(findings));
+    expect(await served()).toMatchObject({ ':sound': URI });
+    execFileSync('rm', ['-r', root]);
+  });
+
   test('is not done by what differs in case only, which is told and left', async () => {
     write('G/SOUND');
     const { findings } = await check(true);

@@ -301,9 +301,15 @@ class Check {
       return;
     }
     const target = `${this.root}/${this.aside}/${place.prefix}`;
-    await mkdir(target, { recursive: true });
-    this.isAsideMade = true;
-    await rename(joined(place.path, name), joined(target, name));
+    try {
+      await mkdir(target, { recursive: true });
+      this.isAsideMade = true;
+      await rename(joined(place.path, name), joined(target, name));
+    } catch (error) {
+      if (codeOf(error) !== 'ENAMETOOLONG') throw error;
+      this.tell(path, { ...problem, explanation: `${problem.explanation} Its path is too long to move it.` });
+      return;
+    }
     const metadata = Buffer.concat([name, Buffer.from(META_SUFFIX)]);
     await rename(joined(place.path, metadata), joined(target, metadata)).catch((error: unknown) => {
       if (codeOf(error) !== 'ENOENT' && codeOf(error) !== 'ENAMETOOLONG') throw error;
@@ -384,6 +390,9 @@ async function problemOfMetadata(path: string): Promise<Problem | undefined> {
 
 /** @throws the error where it says something else */
 function unreadable(error: unknown): Problem {
+  if (codeOf(error) === 'ENAMETOOLONG') {
+    return { kind: 'unreadable', explanation: 'Its path is too long to look at what is in it: nobody is shown that.' };
+  }
   if (codeOf(error) !== 'EACCES' && codeOf(error) !== 'EIO') throw error;
   return {
     kind: 'unreadable',

@@ -26,6 +26,14 @@ import { LOCK_FILES } from './lock.js';
 
 const uri = PyroURI.parse('PYRO://127.0.0.1:7766/7f00000100a1b2c3');
 const named = (text: string) => Name.parse(text);
+
+/** Makes directories, each in the one before, and a file in the last: too deep for a path. */
+function makeDeep(path: string, directories: readonly string[], file: string): void {
+  const script = 'cd "$1"; shift; for d; do mkdir "$d"; cd -P "$d"; done; echo "$URI" > "$FILE"';
+  const env = { ...process.env, URI: uri.toString(), FILE: file };
+  execFileSync('bash', ['-ec', script, 'bash', path, ...directories], { env });
+}
+
 const openAt = (path: string) => DirectoryNamespace.open(path, { log: silentLog, sync: false });
 
 namespaceSuite('DirectoryNamespace', async () => {
@@ -116,6 +124,15 @@ describe('DirectoryNamespace', () => {
       writeFileSync(`${root}/G/\\61bc`, 'PYRO://127.0.0.1:1/other');
       expect(await namespace.list(named(':G'))).toEqual([{ part: 'abc', type: OBJECT }]);
       expect((await namespace.resolve(named(':G.abc'))).equals(uri)).toBe(true);
+    });
+
+    it('lets no link count as a spelling', async () => {
+      writeFileSync(`${root}/G/\\61bc`, uri.toString());
+      for (const spelling of ['a\\62c', 'ab\\63', '\\61\\62c', 'a\\62\\63']) symlinkSync('x', `${root}/G/${spelling}`);
+      expect(await namespace.list(named(':G'))).toEqual([{ part: 'abc', type: OBJECT }]);
+      expect((await namespace.resolve(named(':G.abc'))).equals(uri)).toBe(true);
+      await namespace.unregister(named(':G.abc'));
+      expect(await namespace.list(named(':G'))).toEqual([]);
     });
 
     it.each([
@@ -218,6 +235,19 @@ describe('DirectoryNamespace', () => {
       namespace = await openAt(`${directory}/link`);
       await namespace.register(named(':G.x'), uri);
       expect((await namespace.resolve(named(':G.x'))).equals(uri)).toBe(true);
+    });
+
+    it('leaves out what is so deep that its name would be too long', async () => {
+      await namespace.register(named(':G.x'), uri);
+      const [deep, below, file] = ['d'.repeat(255), 'e'.repeat(200), 'f'.repeat(100)];
+      makeDeep(root, [...Array.from({ length: 15 }, () => deep), below], file);
+      const group = named(`:${Array.from({ length: 15 }, () => deep).join('.')}`);
+      expect((await collect(namespace.flatlist())).flat().map(String)).toEqual([`:G.x,${uri.toString()}`]);
+      expect(await namespace.count()).toEqual({ groups: 17, objects: 1 });
+      expect(await collect(namespace.export())).toHaveLength(19);
+      expect(await namespace.list(group)).toEqual([{ part: below, type: GROUP }]);
+      expect(await namespace.list(named(`${group.toString()}.${below}`))).toEqual([]);
+      execFileSync('rm', ['-r', `${root}/${deep}`]);
     });
 
     it('refuses names that the file system can not hold', async () => {

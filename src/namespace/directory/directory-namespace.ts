@@ -4,7 +4,7 @@ import { access, mkdir } from 'node:fs/promises';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
-import { Name } from '../../names/index.js';
+import { MAX_NAME_LENGTH, Name } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
 import type { DirectoryStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
@@ -296,7 +296,7 @@ export class DirectoryNamespace implements Namespace {
       throw (await this.tree.find(group)) ? refusals.isNoGroup(group) : refusals.groupNotFound(group);
     const value: ListEntry[] = [];
     for await (const members of this.tree.members(directory.path)) {
-      for (const { part, type } of members) value.push({ part, type });
+      for (const { part, type } of this.askable(group, members)) value.push({ part, type });
     }
     return { value, ground: directory.ground };
   }
@@ -396,13 +396,25 @@ export class DirectoryNamespace implements Namespace {
     for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
       const { name, path } = group;
       for await (const batch of this.readableMembers(path)) {
-        const members = batch.map((member) => ({ ...member, name: name.child(member.part) }));
+        const members = this.askable(name, batch).map((member) => ({ ...member, name: name.child(member.part) }));
         groups.push(...members.filter(({ type }) => type === GROUP));
         for (let start = 0; start < members.length; start += READ_AHEAD) {
           yield members.slice(start, start + READ_AHEAD);
         }
       }
     }
+  }
+
+  /** Those members of a group that have names: nobody can ask for what is so deep that its name would be too long. */
+  private askable(group: Name, members: readonly Member[]): readonly Member[] {
+    const room = MAX_NAME_LENGTH - (group.isRoot ? group : `${group.toString()}.`).toString().length;
+    const askable = members.filter(({ part }) => part.length <= room);
+    const tooDeep = members.find(({ part }) => part.length > room);
+    if (tooDeep !== undefined) {
+      const what = `left out of listings what has no name, as that would be longer than ${MAX_NAME_LENGTH} characters:`;
+      this.faults.report(what, tooDeep.path, 'Move it up, or remove it.');
+    }
+    return askable;
   }
 
   private async *readableMembers(directory: string): AsyncGenerator<readonly Member[]> {
