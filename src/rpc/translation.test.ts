@@ -95,7 +95,7 @@ describe('proxies', () => {
     expect(comparable(proxyFromPython(read))).toEqual(comparable(description));
   });
 
-  test.each([-1, NaN])('have no timeout where it is %p', (timeout) => {
+  test.each([-1, NaN, Infinity])('have no timeout where it is %p', (timeout) => {
     const read = loads(dumps(proxyToPython({ ...described, timeout })));
     expect(proxyFromPython(read)?.timeout).toBeNull();
   });

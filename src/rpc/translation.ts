@@ -82,7 +82,8 @@ export function proxyToPython(description: ProxyDescription): PythonInstance {
   const uri = uriToPython(description.uri);
   const adapter = newObject(description.uri.protocol.endsWith('SSL') ? PYROSSL_ADAPTER : PYRO_ADAPTER, {
     ident: identification,
-    timeout,
+    // Python's sockets can't wait for an infinite time, but without a limit.
+    timeout: timeout === Infinity ? null : timeout,
     onewayMethods: [...onewayMethods],
     newConnValidator: newObject(CONN_VALIDATOR, { allowedIDs: ['all'] }),
     // A name server's proxy does not bind itself: it calls by the URI that its adapter has.
