@@ -369,6 +369,8 @@ describe('ports', () => {
     const { port } = daemon;
     await using next = await startDaemon({ port, norange: false });
     expect(next.port).toBeGreaterThan(port);
+    const [server] = next.getServerSockets();
+    expect([server?.listenerCount('error'), server?.listenerCount('listening')]).toEqual([1, 0]);
     await expect(startDaemon({ port })).rejects.toThrow("Couldn't start Pyro daemon");
   });
 

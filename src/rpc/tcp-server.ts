@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
@@ -104,6 +105,9 @@ export class TCPServer implements GuardedDaemon {
         throw new DaemonError(`Couldn't start Pyro daemon: ${reason}`);
       }
     }
+    this.server.on('error', (error) => {
+      this.log.error('TCPServer', 'accepting a connection failed:', error);
+    });
   }
 
   /** No new connections; requests under way are answered; then connections are closed, and the port is free. */
@@ -137,19 +141,13 @@ export class TCPServer implements GuardedDaemon {
     });
   }
 
-  private listenOn(host: string, port: number): Promise<AddressInfo> {
-    const { server, log } = this;
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, backlog: this.config.PYRO_TCP_LISTEN_BACKLOG }, () => {
-        server.off('error', reject).on('error', (error) => {
-          log.error('TCPServer', 'accepting a connection failed:', error);
-        });
-        const address = server.address();
-        if (address === null || typeof address === 'string') reject(new DaemonError('not listening on a TCP port'));
-        else resolve(address);
-      });
-    });
+  private async listenOn(host: string, port: number): Promise<AddressInfo> {
+    const { server } = this;
+    server.listen({ host, port, backlog: this.config.PYRO_TCP_LISTEN_BACKLOG });
+    await once(server, 'listening');
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new DaemonError('not listening on a TCP port');
+    return address;
   }
 
   private async accept(socket: Socket): Promise<void> {
@@ -195,7 +193,6 @@ function connectionOptions(config: Config, limits: FrameLimits, log: Log): Parti
     keepAlive: config.PYRO_SOCK_KEEPALIVE,
     limits,
     handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
-    stallTimeout: config.PYRO_STALL_TIMEOUT * 1000,
     idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
     maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
     onError: (error, connection) => {
