@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { ConfigError } from '../errors.js';
 import type { Config, ConfigItemName } from '../config/index.js';
 import type { Certificates, ClientTLSOptions } from '../wire/index.js';
@@ -10,12 +10,13 @@ import type { Certificates, ClientTLSOptions } from '../wire/index.js';
  */
 export async function readCertificates(config: Config): Promise<Certificates> {
   const read = async (item: ConfigItemName, file: string): Promise<Buffer> => {
+    const path = resolve(config.PYROSSL_CERTDIR, file);
     try {
-      return await readFile(join(config.PYROSSL_CERTDIR, file));
+      return await readFile(path);
     } catch (error) {
       const isSystemError = typeof error === 'object' && error !== null && 'code' in error;
       const reason = isSystemError ? String(error.code) : String(error);
-      throw new ConfigError(`${item}: the file ${file} in ${config.PYROSSL_CERTDIR} can't be read: ${reason}`);
+      throw new ConfigError(`${item}: the file ${basename(path)} in ${dirname(path)} can't be read: ${reason}`);
     }
   };
   const cert = await read('PYROSSL_CERT', config.PYROSSL_CERT);

@@ -239,3 +239,14 @@ test('a certificate that is not there is named', async () => {
   await expect(startDaemon(host('missing'))).rejects.toThrow(ConfigError);
   await expect(startDaemon(host('missing'))).rejects.toThrow(/^PYROSSL_CERT: the file missing\.pem in .* ENOENT$/);
 });
+
+test('a certificate may be elsewhere than the others', async () => {
+  const certificate = join(directory, 'host.pem');
+  const config = host('host', { PYRO_STORAGE: directory, PYROSSL_CERT: '$STORAGE/host.pem', PYROSSL_KEY: certificate });
+  await using daemon = await startDaemon({
+    ...config,
+    PYROSSL_CERTDIR: tmpdir(),
+    PYROSSL_CA_CERT: join(directory, 'ca.pem'),
+  });
+  expect(daemon.protocol).toBe('PYROSSL');
+});
