@@ -199,6 +199,33 @@ describe('the handshake of a server', () => {
     await other.closed;
   });
 
+  test('takes in little while it is thought about the host, and all of it when the host is let in', async () => {
+    let letIn: () => void = () => undefined;
+    const acceptHost = (): Promise<undefined> =>
+      new Promise((resolve) => {
+        letIn = () => {
+          resolve(undefined);
+        };
+      });
+    const accepted: Socket[] = [];
+    const port = await listen((socket) => {
+      accepted.push(socket);
+      const connection = new ServerConnection(socket, { maxBufferedInput: 100_000 });
+      void connection.open({ ...LETTING_IN, acceptHost }).then(() => {
+        connection.serve((body) => body.subarray(0, 1));
+      });
+    });
+    const peer = await RawPeer.connect(port);
+    peer.socket.write(frame('CONNECT' + 'x'.repeat(16)));
+    for (let count = 0; count < 100; count++) peer.socket.write(frame(Buffer.alloc(200_000, '2')));
+    while (accepted[0]?.isPaused() !== true) await delay(5);
+    expect(accepted[0].bytesRead).toBeLessThan(300_000);
+    letIn();
+    expect(await peer.bodies(1)).toEqual([CHALLENGE]);
+    expect(String(await peer.raw(7))).toBe('GRANTED');
+    expect(texts(await peer.bodies(100)).join('')).toBe('2'.repeat(100));
+  });
+
   test('reports a gatekeeper that fails, and lets nobody in', async () => {
     const onError = jest.fn();
     const acceptHost = (): never => {

@@ -41,8 +41,8 @@ export abstract class Connection {
   protected readonly reader: FrameReader;
   /** Looks at what has arrived; called whenever there is more, and at its end. */
   protected consume: () => void = () => undefined;
-  /** True while what arrives can't be looked at. */
-  protected blocked = false;
+  /** True while what arrives can't be looked at: from the start, until somebody waits for it. */
+  protected blocked = true;
   protected inputEnded = false;
   /** True once the last word is said. */
   protected finishing = false;
@@ -153,6 +153,7 @@ export abstract class Connection {
    */
   protected async receive<T>(take: (reader: FrameReader) => T | undefined): Promise<T> {
     this.blocked = false;
+    this.holdInput();
     try {
       for (;;) {
         const taken = take(this.reader);
