@@ -141,6 +141,50 @@ describe('a fault', () => {
       expect(await child.ask('deleteGroup', ':G')).toBeNull();
     });
 
+    it.each([
+      ['another file system', ['-t', 'tmpfs', 'none']],
+      ['a directory of the same', ['--bind', 'ELSEWHERE']],
+    ])('that %s is mounted in is read there, and not changed', async (_, what) => {
+      const mounted = `${root}/G/M`;
+      for (const path of [mounted, `${root}/.elsewhere`]) mkdirSync(path);
+      const args = what.map((arg) => arg.replace('ELSEWHERE', `${root}/.elsewhere`));
+      mount(...args, mounted);
+      try {
+        mkdirSync(`${mounted}/inner`);
+        writeFileSync(`${mounted}/y`, URI);
+        expect(await child.ask('resolve', ':G.M.y')).toBe(URI);
+        const text = 'the database spans file systems';
+        expect(await child.ask('register', ':G.M.z', URI)).toBe(text);
+        expect(await child.ask('unregister', ':G.M.y')).toBe(text);
+        expect(await child.ask('createGroup', ':G.M.z')).toBe(text);
+        expect(await child.ask('createGroup', ':G.M.inner.z')).toBe(text);
+        for (const group of [':G.M.inner', ':G.M', ':G']) expect(await child.ask('deleteGroup', group)).toBe(text);
+        expect(readdirSync(mounted).sort()).toEqual(['inner', 'y']);
+        expect(readdirSync(`${root}/G`).sort()).toEqual(['M', 'x']);
+        expect(child.log).toContain('unmount what is mounted in it');
+      } finally {
+        spawnSync('umount', [mounted]);
+      }
+      expect(await child.ask('deleteGroup', ':G')).toBeNull();
+    });
+
+    it('of which something was taken away with what is mounted in it keeps that', async () => {
+      const mounted = `${root}/.pyro-ns.ns_meta/1-1.ns_meta/M`;
+      await child.close();
+      for (const path of [mounted, `${root}/.elsewhere`]) mkdirSync(path, { recursive: true });
+      writeFileSync(`${root}/.elsewhere/kept`, '');
+      mount('--bind', `${root}/.elsewhere`, mounted);
+      try {
+        child = start(root);
+        await child.opened();
+        await child.close();
+        expect(child.log).toContain(`mounted on ${mounted}`);
+        expect(readdirSync(`${root}/.elsewhere`)).toEqual(['kept']);
+      } finally {
+        spawnSync('umount', [mounted]);
+      }
+    });
+
     it('that something is mounted over is seen', async () => {
       mount('-t', 'tmpfs', 'none', root);
       const start = performance.now();
@@ -210,6 +254,20 @@ describe('a fault', () => {
     await child.close();
     expect(readdirSync(`${root}/G`)).toHaveLength(200);
   });
+
+  (lacksProgram('strace', 'faults without hard links') ? it.skip : it)(
+    'of the disk leaves no empty file where there are no hard links',
+    async () => {
+      mkdirSync(`${root}/G`, { recursive: true });
+      const faults = ['link,linkat:error=EPERM', 'rename,renameat,renameat2:error=EIO'];
+      const inject = faults.flatMap((fault) => ['-e', `inject=${fault}`]);
+      const trace = ['-e', 'trace=link,linkat,rename,renameat,renameat2'];
+      const child = start(root, ['strace', '-f', '-qq', '-o', '/dev/null', ...trace, ...inject]);
+      await child.opened();
+      expect(await child.ask('register', ':G.y', URI)).toBe('input/output error in the database');
+      expect(readdirSync(`${root}/G`)).toEqual([]);
+    },
+  );
 
   (lacksProgram('strace', 'faults of the disk') ? it.skip : it)(
     'of the disk undoes what could not be made durable',

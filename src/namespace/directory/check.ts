@@ -9,6 +9,7 @@ import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { MAX_NAME_LENGTH } from '../../names/index.js';
 import { DirectorySync } from './directory-sync.js';
+import { Faults } from './faults.js';
 import { codeOf, readFileAt, type Reading } from './files.js';
 import { isUsualSpelling, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, partOf, readURIFile } from './layout.js';
 import { Haste, WARY_OF_CHANGES } from './haste.js';
@@ -169,7 +170,8 @@ class Check {
   private async finishReplacement(): Promise<void> {
     const { log, repair, onFinding } = this.options;
     if (repair === true) {
-      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, new Haste(false, WARY_OF_CHANGES));
+      const haste = new Haste(false, WARY_OF_CHANGES);
+      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, haste, new Faults(log, this.root));
       await new Replacement(this.root, staging, this.directories, log).finish();
       await staging.close();
     }

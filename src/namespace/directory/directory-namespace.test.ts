@@ -56,11 +56,13 @@ namespaceSuite('DirectoryNamespace', async () => {
 describe('DirectoryNamespace', () => {
   let directory: string;
   let root: string;
+  let own: string;
   let namespace: DirectoryNamespace;
 
   beforeEach(async () => {
     directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-`));
     root = `${directory}/database`;
+    own = `${root}/${OWN_DIRECTORY}`;
     namespace = await openAt(root);
     await namespace.createGroup(named(':G'));
   });
@@ -247,7 +249,8 @@ describe('DirectoryNamespace', () => {
       expect(await collect(namespace.export())).toHaveLength(19);
       expect(await namespace.list(group)).toEqual([{ part: below, type: GROUP }]);
       expect(await namespace.list(named(`${group.toString()}.${below}`))).toEqual([]);
-      execFileSync('rm', ['-r', `${root}/${deep}`]);
+      await namespace.deleteGroup(named(`:${deep}`));
+      while (readdirSync(own).some((file) => !LOCK_FILES.has(file))) await new Promise(setImmediate);
     });
 
     it('refuses names that the file system can not hold', async () => {
@@ -374,7 +377,6 @@ describe('DirectoryNamespace', () => {
 
     it('take in what an earlier server left half done', async () => {
       await namespace.close();
-      const own = `${root}/${OWN_DIRECTORY}`;
       mkdirSync(`${own}/1-2.ns_meta/sub`, { recursive: true });
       writeFileSync(`${own}/1-1.ns_meta`, 'PYRO://127');
       writeFileSync(`${own}/1-2.ns_meta/sub/x`, uri.toString());

@@ -19,6 +19,7 @@ import { Haste, WARY_OF_CHANGES, WARY_OF_READING } from './haste.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
+import { requireNoMountAbove, requireNoMountIn } from './mounts.js';
 import { Reader } from './reader.js';
 import { Replacement, REPLACEMENT_STATES } from './replacement.js';
 import { Staging } from './staging.js';
@@ -89,7 +90,7 @@ export class DirectoryNamespace implements Namespace {
     const mayBlock = watchMode === 'native';
     this.reader = new Reader(new Haste(mayBlock, WARY_OF_READING));
     this.tree = new Tree(root, this.reader, this.watches, this.cache);
-    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync, new Haste(mayBlock, WARY_OF_CHANGES));
+    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync, new Haste(mayBlock, WARY_OF_CHANGES), this.faults);
     this.directories = new DirectorySync(sync);
     this.changes = new Changes(this.reader, this.staging, this.directories, this.faults);
     this.replacement = new Replacement(root, this.staging, this.directories, log);
@@ -190,6 +191,7 @@ export class DirectoryNamespace implements Namespace {
     return this.change(group, refusals.parentNotFound, async () => {
       const parent = await this.tree.parentOf(group);
       const path = await this.freePath(parent, group, refusals.groupExists);
+      requireNoMountAbove(parent.path, this.tree.root);
       await this.changes.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(group, refusals.groupExists));
     });
   }
@@ -200,6 +202,7 @@ export class DirectoryNamespace implements Namespace {
       const found = await this.tree.find(group);
       if (found === undefined) throw refusals.groupNotFound(group);
       if (found.type === OBJECT) throw refusals.isNoGroup(group);
+      requireNoMountIn(found.path);
       try {
         await this.changes.remove(found.path, metaPathOf(found.path, group));
       } finally {

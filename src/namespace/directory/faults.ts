@@ -30,6 +30,11 @@ const BUSY: Fault = {
   advice: 'Raise the limit of open files (ulimit -n), or have fewer connections.',
 };
 
+const DIVIDED: Fault = {
+  text: 'the database spans file systems',
+  advice: 'Keep all of the database on one file system: unmount what is mounted in it.',
+};
+
 const FAULTS: ReadonlyMap<string | undefined, Fault> = new Map([
   ['ENOSPC', FULL],
   ['EDQUOT', FULL],
@@ -41,7 +46,8 @@ const FAULTS: ReadonlyMap<string | undefined, Fault> = new Map([
   ['EMFILE', BUSY],
   ['ENFILE', BUSY],
   ['ENOENT', { text: 'the database is missing', advice: 'The database directory is gone: put it back.' }],
-  ['EXDEV', { text: 'the database spans file systems', advice: 'Keep all of the database on one file system.' }],
+  ['EXDEV', DIVIDED],
+  ['EBUSY', DIVIDED],
 ]);
 
 const OTHER: Fault = { text: 'error in the database', advice: 'Look at the error, and at the database directory.' };

@@ -1,16 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync, unlinkSync } from 'node:fs';
-import { link, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
-import { codeOf, writeNewFile } from './files.js';
+import type { Faults } from './faults.js';
+import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
 import type { Haste } from './haste.js';
 import { META_SUFFIX } from './layout.js';
+import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
 const MAX_WRITES = 64;
 
 /** How long a server that closes goes on removing a large group: what is left of it Pyro 3's `flatlist` trips over. */
 const CLOSE_PATIENCE_MS = 5000;
+
+/** Up to how many bytes of a path what is removed is looked for there: a group may be too deep for the longest path of a system. */
+const MAX_PATH_SIZE = 2048;
 
 /** A file system without hard links says one of these. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
@@ -31,11 +36,13 @@ export class Staging {
    * @param directory on the database's file system; made where it is missing
    * @param sync whether files are to be on the disk before they get their names
    * @param haste whether they may be written at once
+   * @param faults is told of what can't be removed
    */
   constructor(
     readonly directory: string,
     private readonly sync: boolean,
     private readonly haste: Haste,
+    private readonly faults: Faults,
   ) {}
 
   /** Writes a file, whole and on the disk, and gives its path. @throws the system's error, with nothing left behind */
@@ -80,7 +87,11 @@ export class Staging {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
       // For a moment there is an empty file: where there are no hard links, nothing else keeps a name from others.
       await writeNewFile(path, new Uint8Array(), { sync: false, haste: this.haste });
-      await rename(staged, path);
+      await rename(staged, path).catch(async (reason: unknown) => {
+        // Unless somebody has put something else there meanwhile.
+        if ((await inspect(path))?.size === 0) await unlink(path);
+        throw reason;
+      });
     }
   }
 
@@ -94,8 +105,10 @@ export class Staging {
   /** Removes a file, or a directory with all its contents, in its own time. */
   discard(path: string): void {
     const vanishing = this.remove(path)
-      // What can't be removed now is removed at the next start.
-      .catch(() => undefined)
+      .catch((error: unknown) => {
+        const advice = 'It is tried again at the next start.';
+        this.faults.report(`what was removed from the database is still in ${this.directory}:`, error, advice);
+      })
       .finally(() => this.vanishing.delete(vanishing));
     this.vanishing.add(vanishing);
   }
@@ -114,7 +127,7 @@ export class Staging {
     const impatience = setTimeout(() => {
       this.closed = true;
     }, CLOSE_PATIENCE_MS);
-    await Promise.all(this.vanishing);
+    while (this.vanishing.size > 0) await Promise.all(this.vanishing);
     clearTimeout(impatience);
   }
 
@@ -150,15 +163,26 @@ export class Staging {
       // Linux says EISDIR of a directory, others EPERM.
       if (codeOf(error) !== 'EISDIR' && codeOf(error) !== 'EPERM') throw error;
     }
+    requireNoMountIn(path);
+    const { dev } = await lstat(path);
     const directories = [path];
     for (const directory of directories) {
+      const stats = await inspect(directory);
+      if (stats === undefined) continue;
+      if (stats.dev !== dev) throw new SpansFileSystemsError(directory);
       for await (const entry of await opendir(directory)) {
         if (this.closed) return;
         const member = `${directory}/${entry.name}`;
-        if (entry.isDirectory()) directories.push(member);
-        else await unlink(member);
+        if (!entry.isDirectory()) await unlink(member).catch(unlessAbsent);
+        else if (Buffer.byteLength(member) <= MAX_PATH_SIZE) directories.push(member);
+        else this.discard(await this.take(member));
       }
     }
+    // The rest: directories, and what has a name that is no text and so was not found above.
     await rm(path, { recursive: true, force: true });
   }
+}
+
+function unlessAbsent(error: unknown): void {
+  if (!saysAbsent(error)) throw error;
 }
