@@ -43,6 +43,8 @@ describe('a module with security plugins', () => {
     'module.cjs': `
       const { BCReqValidator, DefaultConnValidator } = require('pyro-ns');
       module.exports = { NSGuard: () => new DefaultConnValidator(), BCGuard: () => new BCReqValidator() };`,
+    'methods.cjs': `
+      module.exports = { NSGuard() { return null; }, BCGuard() { return null; } };`,
     'none.mjs': 'export const NSGuard = () => null; export const BCGuard = () => undefined;',
     'node_modules/package/index.js': `
       exports.NSGuard = () => null;
@@ -97,6 +99,7 @@ describe('a module with security plugins', () => {
     ['module.mjs', ['DefaultConnValidator', 'BCReqValidator']],
     ['module.ts', ['Guard', 'BCReqValidator']],
     ['module.cjs', ['DefaultConnValidator', 'BCReqValidator']],
+    ['methods.cjs', [null, null]],
     ['none.mjs', [null, null]],
     ['package', [null, null]],
   ])('%s is loaded', (module, guards) => {

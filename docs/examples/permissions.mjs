@@ -13,7 +13,17 @@ const users = lines.map((line) => {
 });
 
 /** What changes nothing. */
-const READING = new Set(['ping', 'resolve', 'list', 'flatlist', 'getMeta', '_getSystemMeta', '_r_ha', '_changes']);
+const READING = new Set([
+  'ping',
+  'resolve',
+  'list',
+  'flatlist',
+  'getMeta',
+  '_getSystemMeta',
+  '_r_ha',
+  '_changes',
+  '_status',
+]);
 
 class Permissions extends DefaultConnValidator {
   #users = new WeakMap();

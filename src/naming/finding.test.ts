@@ -94,6 +94,21 @@ describe('the locator', () => {
     expect(await locator('s3cret').detectNS(where)).toEqual(uri);
   });
 
+  test('who is not let in is not led to another name server', async () => {
+    const other = uri.port;
+    await using second = starter;
+    await start(0, 's3cret');
+    config = newConfig({ PYRO_NS_PORT: String(uri.port), PYRO_NS2_PORT: String(other) });
+    for (const ask of [
+      () => locator('wrong').getNS('127.0.0.1'),
+      () => locator('wrong').sendSysCommand('shutdown', { host: '127.0.0.1' }),
+    ]) {
+      await expect(ask()).rejects.toMatchObject({ name: 'ConnectionDeniedError' });
+    }
+    expect(await locator().detectNS({ host: '127.0.0.1', port: other })).toMatchObject({ port: other });
+    expect(second).not.toBe(starter);
+  });
+
   test('resolves PYRONAME', async () => {
     await using nameServer = await locator().getNS({ host: '127.0.0.1', port: uri.port });
     await nameServer.register('a', uri);

@@ -115,7 +115,8 @@ async function importModule(module: string, directory: string): Promise<object> 
   if (typeof exported !== 'object' || exported === null) throw new TypeError('it exports nothing');
   // What a CommonJS module exports is the default export, where Node can't tell the names.
   const inner = 'default' in exported ? exported.default : undefined;
-  return typeof inner === 'object' && inner !== null && !('NSGuard' in exported) ? inner : exported;
+  const isWhole = 'NSGuard' in exported && 'BCGuard' in exported;
+  return typeof inner === 'object' && inner !== null && !isWhole ? inner : exported;
 }
 
 function callExport(exported: object, name: 'NSGuard' | 'BCGuard'): unknown {

@@ -2,7 +2,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { defaultConfig, defaultLog, printable, type Config, type Log } from '../config/index.js';
-import { ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
+import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { resolveAddress } from '../rpc/index.js';
 import type { SystemCommand } from './broadcast.js';
@@ -126,7 +126,7 @@ export class NameServerLocator {
     try {
       return await this.ask(command, where, PRIMARY);
     } catch (error) {
-      if (!(error instanceof PyroError) || where.port !== undefined) throw error;
+      if (!meansAbsence(error) || where.port !== undefined) throw error;
       return this.askSecond(command, where, error);
     }
   }
@@ -140,11 +140,10 @@ export class NameServerLocator {
       this.swapServers();
       return answer;
     } catch (error) {
-      if (!(error instanceof PyroError)) throw error;
-      // Somebody is there, and says why not: that is more to the point.
-      if (first instanceof ConnectionDeniedError) throw first;
+      if (!meansAbsence(error)) throw error;
       if (where.host === undefined) return this.askThisMachine(command, where);
-      throw new NamingError(`could not find NameServer on host ${where.host}`);
+      // What was wrong with a certificate would not be told else.
+      throw where.ssl === true ? first : new NamingError(`could not find NameServer on host ${where.host}`);
     }
   }
 
@@ -157,7 +156,7 @@ export class NameServerLocator {
         this.config.PYRO_NS_HOSTNAME = host;
         return answer;
       } catch (error) {
-        if (error instanceof ConnectionDeniedError || !(error instanceof PyroError)) throw error;
+        if (!meansAbsence(error)) throw error;
       }
     }
     throw new NamingError('could not find NameServer');
@@ -307,4 +306,14 @@ export function readPYRONAME(
   const [, ssl, host, port, name] = PYRONAME.exec(uri) ?? [];
   if (name === undefined) throw new URIError('invalid URI format');
   return { host, port: port === undefined ? undefined : Number(port), ssl: ssl !== undefined, name };
+}
+
+/**
+ * True where an error says that nobody is there: then somebody may be elsewhere. Whoever denies the connection or refuses what
+ * is asked is the name server that was meant, and another one must not be asked in its place.
+ */
+function meansAbsence(error: unknown): error is PyroError {
+  if (error instanceof ConnectionDeniedError || error instanceof NamingError || error instanceof ConfigError)
+    return false;
+  return error instanceof PyroError;
 }

@@ -2,6 +2,7 @@ import { printable } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { GROUP, type ListEntry } from '../../namespace/index.js';
 import type { NameServerProxy } from '../../naming/index.js';
+import type { PythonValue } from '../../pickle/index.js';
 import type { Output } from './output.js';
 import { pythonFloat, pythonText } from './python-text.js';
 
@@ -80,11 +81,14 @@ const register: Command = async ({ nameServer, output }, [name = '', uri = '']) 
   output.result({ name: nameServer.fullName(name), uri: registered }, `registered ${name}  -->  ${registered}`);
 };
 
+/** As `pythonText`; a script must tell None from the text `None`. */
+const textOrNull = (value: PythonValue): string | null => (value === null ? null : pythonText(value));
+
 const showMeta = forEachName("can't get metadata of", async ({ nameServer, output }, name, fullName) => {
   const { type, timestamp, owner } = await nameServer._getSystemMeta(name);
   const meta = await nameServer.getMeta(name);
   output.result(
-    { name: fullName, type: kindOf({ type }), timestamp, owner: pythonText(owner), meta: pythonText(meta) },
+    { name: fullName, type: kindOf({ type }), timestamp, owner: textOrNull(owner), meta: textOrNull(meta) },
     `META INFO OF ${fullName}\n` +
       `system meta info : [type=${type} timestamp=${pythonFloat(timestamp)} owner=${pythonText(owner)}]\n` +
       `  user meta info : ${pythonText(meta)}`,
