@@ -157,12 +157,15 @@ export class ClientConnection extends Connection {
     this.compressing = sent;
   }
 
-  /** Sends what is still to be sent, and closes. Calls that wait for a reply get a ConnectionClosedError. */
+  /**
+   * Sends what is still to be sent, if the server takes it within `endTimeout`, and closes. Calls that wait for a reply get
+   * a ConnectionClosedError.
+   */
   async close(): Promise<void> {
     await this.compressing;
     this.flush();
     this.socket.destroySoon();
-    await this.closed;
+    await this.endInTime();
   }
 
   private established(): Promise<void> {

@@ -531,6 +531,15 @@ describe('a client', () => {
     }).toThrow(ConnectionClosedError);
   });
 
+  test('does not wait for ever for a server that does not take what was sent', async () => {
+    const { port, opened } = await serve(echo);
+    const client = await open(port, { endTimeout: 50 });
+    (await opened).socket.pause();
+    client.send(Buffer.alloc(20_000_000));
+    await client.close();
+    expect(client.isOpen).toBe(false);
+  });
+
   test('gives up a call in time, and the connection with it', async () => {
     const { port } = await serve((body) => (String(body) === 'slow' ? delay(10_000, body, { ref: false }) : body));
     const client = await open(port);

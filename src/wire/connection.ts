@@ -11,6 +11,8 @@ export interface ConnectionOptions extends FrameOptions {
   readonly handshakeTimeout: number;
   /** How long a peer may leave a message half sent, or what was sent to it unread. */
   readonly stallTimeout: number;
+  /** How long closing may take: an answer that is under way, and what the peer has not taken yet. */
+  readonly endTimeout: number;
   /** How much may lie here that has arrived and can't be looked at yet; the socket is not read beyond it. */
   readonly maxBufferedInput: number;
 }
@@ -22,6 +24,7 @@ export const defaultConnectionOptions: ConnectionOptions = {
   keepAlive: true,
   handshakeTimeout: 10_000,
   stallTimeout: 60_000,
+  endTimeout: 10_000,
   maxBufferedInput: 0x40000,
 };
 
@@ -197,6 +200,15 @@ export abstract class Connection {
         clearTimeout(timer);
       });
     });
+  }
+
+  /** Waits for the end of a connection that is being closed, and forces it when it takes too long. */
+  protected async endInTime(): Promise<void> {
+    const deadline = setTimeout(() => {
+      this.socket.destroy();
+    }, this.commonOptions.endTimeout);
+    await this.closed;
+    clearTimeout(deadline);
   }
 
   private ended(): void {

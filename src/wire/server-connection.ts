@@ -11,8 +11,6 @@ export interface ServerConnectionOptions extends ConnectionOptions {
   readonly maxUnsentReplies: number;
   /** How long a client may do nothing; 0 for ever, because programs keep their proxies for days. */
   readonly idleTimeout: number;
-  /** How long `end` waits for an answer that is under way. */
-  readonly endTimeout: number;
   /** How large a client's frame may be while the client is not known yet. */
   readonly maxHandshakeBody: number;
   /** The pickle protocol of the errors that the connection itself answers. */
@@ -25,7 +23,6 @@ export const defaultServerConnectionOptions: ServerConnectionOptions = {
   ...defaultConnectionOptions,
   maxUnsentReplies: 0x100000,
   idleTimeout: 0,
-  endTimeout: 10_000,
   maxHandshakeBody: 1024,
   pickleProtocol: 2,
   onError: () => undefined,
@@ -125,11 +122,7 @@ export class ServerConnection extends Connection {
     this.ending = true;
     this.flush();
     if (!this.answering) this.socket.destroySoon();
-    const deadline = setTimeout(() => {
-      this.socket.destroy();
-    }, this.options.endTimeout);
-    await this.closed;
-    clearTimeout(deadline);
+    await this.endInTime();
   }
 
   private async identify(gatekeeper: Gatekeeper): Promise<DeniedReason | undefined> {
