@@ -298,7 +298,7 @@ export class Daemon implements AsyncDisposable {
 
   /** Answers the body of a request; without a promise where the object answers without one. */
   private answer(body: Buffer, connection: ServerConnection): Reply | Promise<Reply> {
-    const call = this.read(body);
+    const call = decodeRequest(body, this.reading);
     const implementation = this.implementations.get(call.objectID);
     if (implementation === undefined) throw new ProtocolError('unknown object ID');
     try {
@@ -321,15 +321,6 @@ export class Daemon implements AsyncDisposable {
       this.onewayCalls.set(connection, calls);
     }
     return calls.begin(call, this.config.PYRO_MAX_ONEWAY_CALLS);
-  }
-
-  private read(body: Buffer): CallRequest {
-    try {
-      return decodeRequest(body, this.reading);
-    } catch (error) {
-      if (error instanceof PickleError) throw new ProtocolError(`invalid request data format: ${error.message}`);
-      throw error;
-    }
   }
 
   private encode(answer: Answer): Reply {

@@ -13,7 +13,6 @@ import { encodePlainFrame, FrameReader } from './frame.js';
 import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, tokensEqual } from './handshake.js';
 import { decodeReply } from './message.js';
 import {
-  closeAfter,
   ServerConnection,
   type Gatekeeper,
   type Reply,
@@ -295,18 +294,6 @@ describe('a server', () => {
     const peer = await RawPeer.letIn(port);
     peer.socket.end(Buffer.concat(['1', '2', 'half'].map(frame)).subarray(0, -1));
     expect(texts(await peer.bodies(Infinity))).toEqual(['1', '2']);
-    await closed;
-  });
-
-  test('closes after a reply that asks for it, and looks at nothing more', async () => {
-    const handler = jest.fn((body: Buffer) => (String(body) === 'bye' ? closeAfter(body) : body));
-    const { port, closed } = await serve(handler);
-    const peer = await RawPeer.letIn(port);
-    peer.socket.write(Buffer.concat(['1', 'bye', '3'].map(frame)));
-    expect(texts(await peer.bodies(Infinity))).toEqual(['1', 'bye']);
-    expect(handler).toHaveBeenCalledTimes(2);
-    // What is sent meanwhile does not reset the connection.
-    peer.socket.end(frame('4'));
     await closed;
   });
 

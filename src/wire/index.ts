@@ -25,7 +25,7 @@ export {
   RequestFlag,
 } from './message.js';
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
-export { closeAfter, ClosingReply, defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
+export { defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
 export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
-import { encodeFrame, encodePlainFrame, type Body, type Frame } from './frame.js';
+import { encodeFrame, encodePlainFrame, type Body } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
@@ -42,21 +42,11 @@ export interface Gatekeeper {
   ): DeniedReason | undefined | Promise<DeniedReason | undefined>;
 }
 
-/** A reply after which the connection is closed. */
-export class ClosingReply {
-  constructor(readonly body: Body) {}
-}
-
 /** What a handler answers: a pickled reply; undefined where there is none to be sent (one-way calls). */
-export type Reply = Body | ClosingReply | undefined;
+export type Reply = Body | undefined;
 
 /** Answers the body of a request. A ProtocolError it throws is answered, and ends the connection. */
 export type RequestHandler = (body: Buffer, connection: ServerConnection) => Reply | Promise<Reply>;
-
-/** Asks for the connection to be closed after this reply. */
-export function closeAfter(body: Body): ClosingReply {
-  return new ClosingReply(body);
-}
 
 /**
  * The server's end of a connection: first the handshake, then requests, strictly one after another, each answered
@@ -165,18 +155,13 @@ export class ServerConnection extends Connection {
   private reply(reply: Reply | Promise<Reply>): Promise<void> | undefined {
     if (reply === undefined) return undefined;
     if ('then' in reply) return reply.then((settled) => this.reply(settled));
-    const frame = encodeFrame(reply instanceof ClosingReply ? reply.body : reply, this.options);
+    const frame = encodeFrame(reply, this.options);
     if (frame instanceof Promise)
       return frame.then((pieces) => {
-        this.send(pieces, reply);
+        this.write(pieces);
       });
-    this.send(frame, reply);
-    return undefined;
-  }
-
-  private send(frame: Frame, reply: Reply): void {
     this.write(frame);
-    if (reply instanceof ClosingReply) this.finish();
+    return undefined;
   }
 
   private answerLater(waiting: Promise<void>): void {
