@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { PyroURI } from '../names/index.js';
 import { Daemon } from '../rpc/index.js';
@@ -66,6 +68,19 @@ describe('the locator', () => {
     expect(config.PYRO_NS_HOSTNAME).toBeDefined();
     expect(lines.slice(0, 2)).toEqual(['Locator: searching Pyro Name Server...', 'Locator: retry 1']);
     expect(lines.at(-1)).toBe('Locator: contacting Pyro Name Server...');
+  });
+
+  test('looks no longer than its signal lets it', async () => {
+    config = newConfig({ PYRO_BC_TIMEOUT: '-1' });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const looking = new NameServerLocator({ config, log: silentLog, signal }).getNS();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    controller.abort(new Error('never mind'));
+    await expect(looking).rejects.toThrow('never mind');
+    await expect(new NameServerLocator({ config, log: silentLog, signal }).getNS('localhost')).rejects.toThrow(
+      'never mind',
+    );
   });
 
   test('says that there is none', async () => {
@@ -147,6 +162,24 @@ describe('a proxy by PYRONAME', () => {
     expect(greeter.URI.port).toBe(second.port);
     await nameServer.unregister('greeter');
     await expect(greeter._copy().greet()).rejects.toThrow('name not found');
+  });
+
+  test('asks a silent name server no longer than somebody waits', async () => {
+    config = newConfig({ PYRO_HANDSHAKE_TIMEOUT: '600' });
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => sockets.push(socket.resume())).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const address = silent.address();
+    if (address === null || typeof address === 'string') throw new Error('not listening');
+    const proxy = getProxyForURI(`PYRONAME://127.0.0.1:${address.port}/a`, { config, log: silentLog });
+    const controller = new AbortController();
+    const call = proxy._with({ signal: controller.signal })._invokePYRO('hello');
+    await once(silent, 'connection');
+    controller.abort(new Error('never mind'));
+    await expect(call).rejects.toThrow('never mind');
+    // Where the connection is not closed, neither is the server.
+    await new Promise((resolve) => silent.close(resolve));
+    expect(sockets).toHaveLength(1);
   });
 
   test('reads attributes, and may lead nowhere', async () => {

@@ -5,6 +5,7 @@ import { defaultConfig, defaultLog, printable, type Config, type Log } from '../
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { resolveAddress } from '../rpc/index.js';
+import { onAbort } from '../wire/index.js';
 import type { SystemCommand } from './broadcast.js';
 import { NameServerProxy } from './name-server-proxy.js';
 
@@ -25,6 +26,8 @@ export interface LocatorOptions {
   readonly log?: Log | undefined;
   /** The passphrase that the name server wants. */
   readonly identification?: string | undefined;
+  /** Ends the looking and asking, with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Where to look for a name server; without anything, as the configuration says. */
@@ -75,8 +78,10 @@ export class NameServerLocator {
   private readonly config: Config;
   private readonly log: Log;
   private readonly identification: string | undefined;
+  private readonly signal: AbortSignal | undefined;
 
-  constructor({ config = defaultConfig(), log = defaultLog(), identification }: LocatorOptions = {}) {
+  constructor({ config = defaultConfig(), log = defaultLog(), identification, signal }: LocatorOptions = {}) {
+    this.signal = signal;
     this.config = config;
     this.log = log;
     this.identification = identification;
@@ -92,7 +97,7 @@ export class NameServerLocator {
     this.log.msg('NameServerLocator', 'Name Server found:', uri);
     const { config, log, identification } = this;
     const proxy = new NameServerProxy(uri, { config, log, identification, find: () => this.detectNS(where) });
-    await proxy.connect();
+    await this.unlessAborted(proxy, () => proxy.connect());
     return proxy;
   }
 
@@ -113,7 +118,7 @@ export class NameServerLocator {
   async resolvePYRONAME(uri: string): Promise<PyroURI> {
     const { name, ...where } = readPYRONAME(uri);
     await using nameServer = await this.getNS(where);
-    return await nameServer.resolve(name);
+    return await this.unlessAborted(nameServer, () => nameServer.resolve(name));
   }
 
   /**
@@ -172,6 +177,7 @@ export class NameServerLocator {
   }
 
   private async ask(command: SystemCommand, where: Whereabouts, role: Role): Promise<string> {
+    this.signal?.throwIfAborted();
     const host = where.host ?? this.config[role.hostname];
     if (host !== undefined) {
       where.trace?.('Locator: contacting Pyro Name Server...');
@@ -192,13 +198,34 @@ export class NameServerLocator {
     const address = config.PYRO_DNS_URI ? host : await resolveAddress(host);
     const uri = new PyroURI(ssl ? 'PYROLOCSSL' : 'PYROLOC', address, port, NAMESERVER_NAME);
     await using proxy = new NameServerProxy(uri, { config, log, identification });
-    if (command === 'shutdown') return await proxy._shutdown();
-    await proxy.ping();
-    return proxy.URI.toString();
+    return await this.unlessAborted(proxy, async () => {
+      if (command === 'shutdown') return await proxy._shutdown();
+      await proxy.ping();
+      return proxy.URI.toString();
+    });
+  }
+
+  /** Asks a name server, and closes the connection to it where the signal says so meanwhile. */
+  private async unlessAborted<T>(proxy: NameServerProxy, ask: () => Promise<T>): Promise<T> {
+    const { signal } = this;
+    signal?.throwIfAborted();
+    const forget =
+      signal &&
+      onAbort(signal, () => {
+        void proxy._release();
+      });
+    try {
+      return await ask();
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      forget?.();
+    }
   }
 
   private async askByBroadcast(command: SystemCommand, { port, bcaddr, trace }: Whereabouts): Promise<string> {
-    const { config, log } = this;
+    const { config, log, signal } = this;
     const destinations = [PRIMARY, SECONDARY].map((role) => ({
       host: bcaddr ?? config[role.bcaddr] ?? BROADCAST_ADDRESS,
       port: port ?? config[role.bcport],
@@ -215,7 +242,8 @@ export class NameServerLocator {
     const retries = config.PYRO_BC_RETRIES < 0 ? Infinity : config.PYRO_BC_RETRIES;
     for (let attempt = 0; attempt <= retries; attempt++) {
       if (attempt > 0) trace?.(`Locator: retry ${attempt}`);
-      const answer = await question.ask(command, distinct(destinations), config.PYRO_BC_TIMEOUT);
+      const answer = await question.ask(command, distinct(destinations), config.PYRO_BC_TIMEOUT, signal);
+      signal?.throwIfAborted();
       if (answer !== undefined) return answer;
     }
     log.warn('NameServerLocator', 'Name Server not responding to broadcast');
@@ -240,14 +268,26 @@ class BroadcastQuestion implements AsyncDisposable {
 
   /**
    * @param timeout in seconds; negative for ever
-   * @returns undefined where no answer comes in time
+   * @returns undefined where no answer comes in time, or the signal ends the waiting
    * @throws ProtocolError `network error` where it can't be sent
    */
-  async ask(text: string, destinations: readonly Destination[], timeout: number): Promise<string | undefined> {
+  async ask(
+    text: string,
+    destinations: readonly Destination[],
+    timeout: number,
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
     const { socket } = this;
     let timer: NodeJS.Timeout | undefined;
+    let forget: (() => void) | undefined;
     try {
+      signal?.throwIfAborted();
       return await new Promise<string | undefined>((resolve, reject) => {
+        if (signal) {
+          forget = onAbort(signal, () => {
+            resolve(undefined);
+          });
+        }
         const fail = (error: Error): void => {
           reject(new ProtocolError('network error', error.message));
         };
@@ -265,6 +305,7 @@ class BroadcastQuestion implements AsyncDisposable {
       });
     } finally {
       clearTimeout(timer);
+      forget?.();
       socket.removeAllListeners('error').removeAllListeners('message');
     }
   }

@@ -36,5 +36,5 @@ function targetOf(uri: PyroURI | string, options: AdapterOptions = {}): [uri: Py
   const { host = ANY_HOST, port, ssl, name } = readPYRONAME(text);
   const { config = defaultConfig() } = options;
   const target = new PyroURI(ssl ? 'PYRONAMESSL' : 'PYRONAME', host, port ?? config.PYRO_NS_PORT, name);
-  return [target, () => new NameServerLocator(options).resolvePYRONAME(text)];
+  return [target, (signal) => new NameServerLocator({ ...options, signal }).resolvePYRONAME(text)];
 }

@@ -32,8 +32,8 @@ const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
 const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number', views: true };
 const EXACT: PickleReadOptions = { views: true };
 
-/** Finds out where an object is: asked for each new connection. */
-export type Locate = () => Promise<PyroURI>;
+/** Finds out where an object is: asked for each new connection. The signal says that nobody wants to know any more. */
+export type Locate = (signal: AbortSignal) => Promise<PyroURI>;
 
 /** The protocols that lead to an object that can be called, by what they become once it is found. */
 export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
@@ -257,7 +257,7 @@ export class PYROAdapter {
 
   private async connect(handshakeTimeout: number, signal: AbortSignal): Promise<ClientConnection> {
     const { config, validator } = this;
-    const uri = (await this.locate?.()) ?? this.uri;
+    const uri = (await this.locate?.(signal)) ?? this.uri;
     const protocol = protocolOf(uri);
     const identification = this.#identification;
     const connection = await ClientConnection.open(uri.address, uri.port, {
