@@ -11,6 +11,8 @@ import type { Answer, Servant } from './servant.js';
 export interface RegisteredObjects {
   /** The objects' names by their ids; undefined for one without a name. */
   getRegistered(): ReadonlyMap<string, string | undefined>;
+  /** Resolves when no object is on its way any more; undefined where none is. */
+  readonly objectsSettled: Promise<void> | undefined;
 }
 
 /**
@@ -28,7 +30,7 @@ export class DaemonServant implements Servant {
     throw new NamingError('the id of the internal daemon object is fixed');
   }
 
-  invoke(call: CallRequest): Answer {
+  invoke(call: CallRequest): Answer | Promise<Answer> {
     if (call.method === 'getRegistered') {
       bindArguments(call, []);
       return this.registered();
@@ -44,9 +46,20 @@ export class DaemonServant implements Servant {
     return new Map([...this.daemon.getRegistered()].map(([guid, name]) => [guid, name ?? null]));
   }
 
-  private resolve(name: PythonValue): string {
+  private resolve(name: PythonValue): string | Promise<string> {
     const wanted = name instanceof PythonUnicode ? name.value : name;
-    for (const [guid, registered] of this.daemon.getRegistered()) if (registered === wanted) return guid;
+    const settled = this.find(wanted) === undefined ? this.daemon.objectsSettled : undefined;
+    return settled ? settled.then(() => this.require(wanted)) : this.require(wanted);
+  }
+
+  private find(name: PythonValue): string | undefined {
+    for (const [guid, registered] of this.daemon.getRegistered()) if (registered === name) return guid;
+    return undefined;
+  }
+
+  private require(wanted: PythonValue): string {
+    const guid = this.find(wanted);
+    if (guid !== undefined) return guid;
     throw new NamingError(
       'no object found by this name',
       typeof wanted === 'string' ? wanted : inspect(wanted, { depth: 0 }),

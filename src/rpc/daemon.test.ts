@@ -291,6 +291,35 @@ describe('objects', () => {
   });
 });
 
+describe('a daemon that has just started', () => {
+  const idle: NameServerObject = {
+    register: () => Promise.resolve(),
+    resolve: () => Promise.reject(new NamingError('name not found')),
+    unregister: () => Promise.resolve(),
+  };
+
+  test('lets calls wait for objects that are still to be connected', async () => {
+    const [first, second] = [new ObjBase({ hello: () => 1 }), new ObjBase({ hello: () => 2 })];
+    const calls = [first, second].map((object) => call(daemon.uriOf(object), 'hello'));
+    const resolved = call(new PyroURI('PYRO', '127.0.0.1', daemon.port, INTERNAL_DAEMON_GUID), 'ResolvePYROLOC', ['b']);
+    await connect();
+    daemon.useNameServer({ ...idle, register: () => new Promise((resolve) => setTimeout(resolve, 20)) });
+    await daemon.connectPersistent(first, 'a');
+    await daemon.connectPersistent(second, 'b');
+    expect(await Promise.all(calls)).toEqual([{ value: 1 }, { value: 2 }]);
+    expect(await resolved).toEqual({ value: second.GUID() });
+  });
+
+  test('lets calls wait no longer once all are connected, or could not be', async () => {
+    daemon.useNameServer({ ...idle, register: () => Promise.reject(new NamingError('name already exists')) });
+    const object = new ObjBase({ hello: () => 1 });
+    const called = call(daemon.uriOf(object), 'hello');
+    await expect(daemon.connect(object, 'a')).rejects.toThrow('name already exists');
+    expect(await called).toMatchObject({ exception: { args: ['unknown object ID'] } });
+    expect(await call(daemon.uriOf(object), 'hello')).toMatchObject({ exception: { args: ['unknown object ID'] } });
+  });
+});
+
 describe('the internal object', () => {
   const internal = (): PyroURI => new PyroURI('PYRO', '127.0.0.1', daemon.port, INTERNAL_DAEMON_GUID);
 
@@ -306,6 +335,7 @@ describe('the internal object', () => {
   });
 
   test('has nothing else, and does not know other names', async () => {
+    await daemon.connect(new Thermometer(), 'thermometer');
     expect(await call(internal(), 'shutdown')).toMatchObject({ exception: { className: 'AttributeError' } });
     expect(await call(internal(), 'ResolvePYROLOC', ['x'])).toMatchObject({
       exception: { className: 'NamingError', args: ['no object found by this name', 'x'] },
@@ -313,6 +343,7 @@ describe('the internal object', () => {
   });
 
   test('is not what an unknown id leads to', async () => {
+    await daemon.connect(new Thermometer());
     const connection = await connect();
     const unknown = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'unknown');
     expect(await call(unknown, 'ping', [], { connection })).toMatchObject({

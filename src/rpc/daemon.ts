@@ -18,6 +18,7 @@ import {
 } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { resolveAddress } from './address.js';
+import { Arrivals } from './arrivals.js';
 import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
@@ -97,6 +98,7 @@ export class Daemon implements AsyncDisposable {
   /** What was made of plain objects, to find it again when they are disconnected. */
   private readonly wrappers = new WeakMap<object, ObjBase>();
   private readonly onewayCalls = new WeakMap<ServerConnection, OnewayCalls>();
+  private readonly arrivals = new Arrivals();
   private readonly reading: PickleReadOptions;
   private nameServer: NameServerObject | undefined;
   private reaper: NodeJS.Timeout | undefined;
@@ -209,10 +211,15 @@ export class Daemon implements AsyncDisposable {
 
   /**
    * Serves an object: a Servant such as an ObjBase, or any other, around which an ObjBase is put. Registers it with the
-   * name server if it has a name and there is a name server; without a name it is transient.
+   * name server if it has a name and there is a name server; without a name it is transient. Calls of objects that aren't
+   * there wait while others are being connected, and until the first one is, 10 seconds at most.
    * @throws NamingError where the name is taken or not valid
    */
-  async connect(object: object, name?: string): Promise<PyroURI> {
+  connect(object: object, name?: string): Promise<PyroURI> {
+    return this.arrivals.track(this.register(object, name));
+  }
+
+  private async register(object: object, name: string | undefined): Promise<PyroURI> {
     const servant = this.servantOf(object);
     const uri = this.uriOf(servant);
     if (name !== undefined) {
@@ -228,7 +235,11 @@ export class Daemon implements AsyncDisposable {
    * survives a restart. A registration that leads elsewhere is replaced.
    * @throws NamingError where the name is not valid
    */
-  async connectPersistent(object: object, name?: string): Promise<PyroURI> {
+  connectPersistent(object: object, name?: string): Promise<PyroURI> {
+    return this.arrivals.track(this.reclaim(object, name));
+  }
+
+  private async reclaim(object: object, name: string | undefined): Promise<PyroURI> {
     const servant = this.servantOf(object);
     const registered = name === undefined ? undefined : await this.registeredURI(name);
     if (name !== undefined && registered !== undefined) {
@@ -240,7 +251,7 @@ export class Daemon implements AsyncDisposable {
       }
       await this.unregister(name);
     }
-    const uri = await this.connect(servant, name);
+    const uri = await this.register(servant, name);
     this.persistentIDs.add(uri.objectID);
     return uri;
   }
@@ -257,6 +268,11 @@ export class Daemon implements AsyncDisposable {
   /** The names of the objects served, by their ids; undefined for transient ones. */
   getRegistered(): ReadonlyMap<string, string | undefined> {
     return new Map([...this.implementations].map(([guid, { name }]) => [guid, name]));
+  }
+
+  /** Resolves when no object is on its way any more; undefined where none is. @internal */
+  get objectsSettled(): Promise<void> | undefined {
+    return this.arrivals.settled;
   }
 
   /** The object served under an id; what was given to `connect` is its delegate, where it was no Servant itself. */
@@ -300,9 +316,23 @@ export class Daemon implements AsyncDisposable {
   private answer(body: Buffer, connection: ServerConnection): Reply | Promise<Reply> {
     const call = decodeRequest(body, this.reading);
     const implementation = this.implementations.get(call.objectID);
-    if (implementation === undefined) throw new ProtocolError('unknown object ID');
+    if (implementation !== undefined) return this.answerBy(implementation, call, connection);
+    const { settled } = this.arrivals;
+    if (settled === undefined) throw unknownObject();
+    return settled.then(() => {
+      const arrived = this.implementations.get(call.objectID);
+      if (arrived === undefined) throw unknownObject();
+      return this.answerBy(arrived, call, connection);
+    });
+  }
+
+  private answerBy(
+    { servant }: Implementation,
+    call: CallRequest,
+    connection: ServerConnection,
+  ): Reply | Promise<Reply> {
     try {
-      const answer = implementation.servant.invoke(call, connection);
+      const answer = servant.invoke(call, connection);
       if (!(answer instanceof Promise)) return isOneway(call) ? undefined : this.encode(answer);
       const reply = answer
         .then((value) => (isOneway(call) ? undefined : this.encode(value)))
@@ -405,6 +435,8 @@ export class Daemon implements AsyncDisposable {
     }
   }
 }
+
+const unknownObject = (): ProtocolError => new ProtocolError('unknown object ID');
 
 async function addressOf(host: string): Promise<string> {
   try {
