@@ -1,4 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { loadConfig, silentLog, type Config } from '../src/config/index.js';
 import * as pyro from '../src/index.js';
 import { NodeProgram } from './support/node-program.js';
@@ -6,6 +11,7 @@ import { NodeProgram } from './support/node-program.js';
 // The square of clients and servers, Node and Python: here its third side, with the server in a process of its own.
 
 const SERVER = new URL('programs/thing-server.mjs', import.meta.url);
+const IMPATIENT_CLIENT = new URL('programs/impatient-client.mjs', import.meta.url);
 const IDENTIFICATION = 's3same';
 const LARGE = 50 << 20;
 
@@ -154,6 +160,20 @@ describe('a Node program calls another', () => {
     expect(await proxy._with({ timeout: 20 }).sleep(0.01)).toBe(0.01);
     const reason = new Error('no longer wanted');
     expect(await thrownBy(proxy._with({ signal: AbortSignal.abort(reason) }).sleep(10))).toBe(reason);
+  });
+
+  test('and ends, though calls that it waits for no longer have not been answered', async () => {
+    const silent = createServer((socket) => socket.on('error', () => undefined).resume()).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const address = silent.address();
+    if (address === null || typeof address === 'string') throw new Error('not listening');
+    const uris = [server.uri, `PYRO://127.0.0.1:${address.port}/silent`];
+    const ending = promisify(execFile)(process.execPath, [fileURLToPath(IMPATIENT_CLIENT), ...uris]);
+    released.push(
+      () => Promise.resolve(ending.child.kill()),
+      () => new Promise((resolve) => silent.close(resolve)),
+    );
+    expect(await ending).toEqual({ stdout: 'true\n', stderr: '' });
   });
 
   test('over connections that get lost', async () => {
