@@ -3,7 +3,7 @@ import { readFileSync, watch } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Log } from '../../config/index.js';
-import type { Name } from '../../names/index.js';
+import { Name } from '../../names/index.js';
 import type { Ground } from './cache.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
 import { fileNameOf } from './layout.js';
@@ -53,6 +53,9 @@ export class WatchedGroup implements Ground {
   /** Resolves when it is known that this is a directory, and no link to one; it isn't trusted otherwise. */
   ready: Promise<void> = Promise.resolve();
   readonly fileName: string;
+  /** When it was looked at last that this is the directory at its path, and which one it was. */
+  verifiedAt = performance.now();
+  private stats: Stats | undefined;
 
   constructor(
     readonly name: Name,
@@ -61,6 +64,15 @@ export class WatchedGroup implements Ground {
     readonly watcher: FSWatcher,
   ) {
     this.fileName = basename(path);
+  }
+
+  /** True if what is at its path now is a directory, and the same as ever. */
+  async isAsWatched(): Promise<boolean> {
+    this.verifiedAt = performance.now();
+    const stats = await inspect(this.path).catch(() => undefined);
+    if (stats?.isDirectory() !== true) return false;
+    this.stats ??= stats;
+    return stats.dev === this.stats.dev && stats.ino === this.stats.ino;
   }
 }
 
@@ -83,7 +95,6 @@ export class Watches {
   private eventsThisTurn = 0;
   private polled = { trusted: true, believedMs: BELIEVED_WHILE_POLLING_MS };
   private retryAt = 0;
-  private rootStats: Stats | undefined;
 
   /** @param root the real path of the database */
   constructor(
@@ -102,6 +113,9 @@ export class Watches {
   async get(group: Name): Promise<WatchedGroup | undefined> {
     if (this.options.mode === 'polling' || performance.now() < this.retryAt) return undefined;
     const watched = this.groups.get(group.toString()) ?? (await this.begin(group));
+    if (watched !== undefined && performance.now() - watched.verifiedAt >= BELIEVED_WHILE_WATCHED_MS) {
+      watched.ready = this.verifyAgain(watched);
+    }
     await watched?.ready;
     if (watched?.trusted !== true) return undefined;
     this.touch(watched);
@@ -159,13 +173,16 @@ export class Watches {
 
   /** A watch follows links, so it is looked afterwards at what is watched: had it been another then, its parent would tell. */
   private async verify(group: WatchedGroup): Promise<void> {
-    const stats = await inspect(group.path).catch(() => undefined);
-    if (stats?.isDirectory() !== true) this.end(group);
-    else if (group.parent === undefined) this.rootStats = stats;
+    if (!(await group.isAsWatched())) this.end(group);
+  }
+
+  /** What is mounted over a directory hides it, and no event tells of that: the groups above may be hidden, too. */
+  private async verifyAgain(group: WatchedGroup): Promise<void> {
+    if (!(await group.isAsWatched())) this.endAll();
   }
 
   private changed(group: WatchedGroup, cameOrWent: boolean, fileName: string | Buffer | null): void {
-    if (this.isSuspicious()) return;
+    if (this.isSuspicious() || !group.trusted) return;
     // What happens to a directory itself is told under its own name.
     const isUnclear = typeof fileName !== 'string' || fileName === group.fileName || this.options.ignoresCase;
     if (isUnclear) {
@@ -196,11 +213,18 @@ export class Watches {
     const ending = [group];
     for (let next = ending.pop(); next !== undefined; next = ending.pop()) {
       next.trusted = false;
-      next.watcher.close();
+      this.closeLater(next.watcher);
       this.groups.delete(next.name.toString());
       ending.push(...next.members.values());
     }
     this.options.listener.doubted();
+  }
+
+  /** Not before this turn is over: the events that have come for it tell how many came for all, of which some may be lost. */
+  private closeLater(watcher: FSWatcher): void {
+    setImmediate(() => {
+      watcher.close();
+    });
   }
 
   /** The least recently used groups are in front; a group is never in front of one that is below it. */
@@ -216,10 +240,8 @@ export class Watches {
   }
 
   private async checkRoot(): Promise<void> {
-    if (this.rootStats === undefined || this.groups.size === 0) return;
-    const { dev, ino } = this.rootStats;
-    const stats = await inspect(this.root).catch(() => undefined);
-    if (stats?.dev !== dev || stats.ino !== ino) this.endAll();
+    const watched = this.groups.get(Name.root.toString());
+    if (watched !== undefined && !(await watched.isAsWatched())) this.endAll();
   }
 
   private endAll(): void {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { linkSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { silentLog } from '../../config/index.js';
 import { Name, PyroURI } from '../../names/index.js';
-import { lacksProgram } from '../../../test/support/lacks.js';
+import { lacksProgram, lacksRoot } from '../../../test/support/lacks.js';
 import { DirectoryNamespace } from './directory-namespace.js';
 
 /** An edit is to be seen within 100 ms; the machine that runs the tests may be busy with others. */
@@ -233,6 +233,56 @@ describe('a database watched by the native way', () => {
     }
     expect(uri.toString()).toBe(after.toString());
   });
+
+  it('does not believe what it knows when events may have been lost of a group that it no longer watches', async () => {
+    mkdirSync(`${root}/H`);
+    writeFileSync(`${root}/H/x`, before.toString());
+    for (const text of [':G.x', ':H.x']) await namespace.resolve(named(text));
+    // The first event ends the watch of the group that all but the last, which is lost, are of.
+    execFileSync('sh', [
+      '-ec',
+      `touch ${root}/G; cd ${root}/G; yes y z | head -n 17000 | xargs touch; echo ${after.toString()} > ../H/x`,
+    ]);
+    const start = performance.now();
+    let uri = await namespace.resolve(named(':H.x'));
+    while (!uri.equals(after) && performance.now() - start < SOON_MS) {
+      await delay(1);
+      uri = await namespace.resolve(named(':H.x'));
+    }
+    expect(uri.toString()).toBe(after.toString());
+  });
+
+  (lacksRoot('edits of what is mounted in a database') ? it.skip : it)(
+    'sees edits of what was mounted over a group after a minute, and each at once from then on',
+    async () => {
+      mkdirSync(`${root}/G/inner`);
+      writeFileSync(`${root}/G/inner/x`, before.toString());
+      await namespace.resolve(named(':G.inner.x'));
+      execFileSync('mount', ['-t', 'tmpfs', 'none', `${root}/G`]);
+      const clock = jest.spyOn(performance, 'now');
+      try {
+        mkdirSync(`${root}/G/inner`);
+        const inPast = performance.now() + 60_000;
+        clock.mockImplementation(() => inPast + process.uptime() * 1000);
+        for (const round of [1, 2, 3]) {
+          const edited = PyroURI.parse(`PYRO://127.0.0.1:7766/${round}`).toString();
+          writeFileSync(`${root}/G/inner/x`, edited);
+          const start = process.uptime();
+          let uri = String(await namespace.resolve(named(':G.inner.x')));
+          while (uri !== edited && process.uptime() - start < SOON_MS / 1000) {
+            await delay(1);
+            uri = String(await namespace.resolve(named(':G.inner.x')));
+          }
+          expect(uri).toBe(edited);
+          // So that it is remembered, now that the group is watched anew.
+          await namespace.resolve(named(':G.inner.x'));
+        }
+      } finally {
+        clock.mockRestore();
+        execFileSync('umount', [`${root}/G`]);
+      }
+    },
+  );
 
   it('forgets the least used names, and reads them again', async () => {
     await namespace.close();
