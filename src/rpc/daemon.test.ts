@@ -291,6 +291,20 @@ describe('objects', () => {
   });
 });
 
+test('a remote method may shut its daemon down, and is answered', async () => {
+  const uri = await daemon.connect({
+    async stop() {
+      await daemon.shutdown(true);
+      return 'bye';
+    },
+  });
+  const other = await connect();
+  const connection = await connect();
+  expect(await call(uri, 'stop', [], { connection })).toEqual({ value: 'bye' });
+  await Promise.all([connection.closed, other.closed]);
+  await expect(connect()).rejects.toThrow('connection failed');
+});
+
 describe('a daemon that has just started', () => {
   const idle: NameServerObject = {
     register: () => Promise.resolve(),

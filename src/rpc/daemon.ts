@@ -22,7 +22,7 @@ import { Arrivals } from './arrivals.js';
 import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
-import { ObjBase } from './objects.js';
+import { getCaller, ObjBase } from './objects.js';
 import { OnewayCalls } from './oneway-calls.js';
 import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
@@ -295,13 +295,14 @@ export class Daemon implements AsyncDisposable {
   }
 
   /**
-   * Stops: no new connections, requests under way are answered, then connections are closed and the port is free.
+   * Stops: no new connections, requests under way are answered, then connections are closed and the port is free. A remote method
+   * may ask for it: its own caller is answered before the last connection is closed.
    * @param disconnect unregister the objects too, but for those connected persistently
    */
   async shutdown(disconnect = false): Promise<void> {
     clearInterval(this.reaper);
     if (disconnect) await this.disconnectObjects();
-    await this.tcpServer.close();
+    await this.tcpServer.close(getCaller());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

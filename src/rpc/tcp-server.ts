@@ -110,16 +110,25 @@ export class TCPServer implements GuardedDaemon {
     });
   }
 
-  /** No new connections; requests under way are answered; then connections are closed, and the port is free. */
-  async close(): Promise<void> {
+  /**
+   * No new connections; requests under way are answered; then connections are closed, and the port is free.
+   * @param caller whose call asks for this, and would wait for itself: its connection is closed when it is answered
+   */
+  async close(caller: ServerConnection | undefined): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.server.close(() => {
         resolve();
       });
     });
-    await Promise.all([...this.connections].map((connection) => connection.end()));
-    // What is left agrees on TLS still, or has just done so.
-    for (const socket of this.sockets) socket.destroy();
+    const isWithinCall = caller !== undefined && this.connections.has(caller);
+    const others = [...this.connections].filter((connection) => connection !== caller);
+    await Promise.all(others.map((connection) => connection.end()));
+    const ended = (isWithinCall ? caller.end() : Promise.resolve()).then(() => {
+      // What is left agrees on TLS still, or has just done so.
+      for (const socket of this.sockets) socket.destroy();
+    });
+    if (isWithinCall) return;
+    await ended;
     await closed;
   }
 
