@@ -148,6 +148,11 @@ const OWN_ITEMS = {
   PYRO_MAX_MESSAGE_SIZE: item(bytes, 256 * MiB, 'Largest body of a message, as sent.'),
   PYRO_MAX_INFLATED_SIZE: item(bytes, 512 * MiB, 'Largest body of a message, once decompressed.'),
   PYRO_NS_MAX_MESSAGE_SIZE: item(bytes, 16 * MiB, 'Largest message to the name server, as sent and decompressed.'),
+  PYRO_NS_MAX_LISTS_SIZE: item(
+    bytes,
+    256 * MiB,
+    'Memory of long listings that clients have not taken yet; beyond, others wait until they have, but for one of any size.',
+  ),
   PYRO_NS_TWIN_QUEUE: item(integer(1), 10_000, 'Changes that may wait for the twin; beyond, all names are exchanged.'),
   PYRO_MAX_PICKLE_DEPTH: item(integer(10, 10_000), 500, 'How deep the values in a message may be nested.'),
   PYRO_MAX_PICKLE_OBJECTS: item(

@@ -7,8 +7,7 @@ import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
 import { uriToPython } from '../rpc/index.js';
-import { Pickled } from '../wire/index.js';
-import { ServerConnection } from '../wire/index.js';
+import { Pickled, RequestFlag, ServerConnection } from '../wire/index.js';
 import { ChangeFeed } from './change-feed.js';
 import type { OperationGuard } from './guards.js';
 import { NameServer } from './name-server.js';
@@ -145,6 +144,13 @@ describe('methods', () => {
     await call('register', [':Default.a', uriToPython(uri)]);
     expect(await call('list', [null])).toEqual(expect.arrayContaining([tuple('Pyro', 0), tuple('Default', 0)]));
     expect(await call('flatlist')).toEqual([tuple(':Default.a', uriToPython(uri))]);
+  });
+
+  test('nothing is listed where nobody gets it', async () => {
+    const listed = jest.spyOn(namespace, 'flatlist');
+    const request = { objectID: server.GUID(), method: 'flatlist', args: [], keywords: new Map<string, PythonValue>() };
+    await server.invoke({ ...request, flags: RequestFlag.Oneway }, caller);
+    expect(listed).not.toHaveBeenCalled();
   });
 
   test('system metadata is an object of its class, and only such is taken', async () => {

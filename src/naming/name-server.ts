@@ -6,7 +6,7 @@ import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../nam
 import { dumps, PythonUnicode, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
-import { Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
+import { isOneway, Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
 import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
@@ -40,10 +40,13 @@ export interface NameServerOptions {
 /** What the other name server of a pair asks while this one is still taking over its names. */
 const UNSETTLED_METHODS: ReadonlySet<string> = new Set(['_r_ha', '_status']);
 
+/** Who gets the answer; nobody, where the call is one-way. */
+type Client = ServerConnection | undefined;
+
 interface Method {
   /** The parameters' names, as Pyro 3 has them. */
   readonly parameters: readonly string[];
-  readonly call: (...args: readonly PythonValue[]) => Answer | Promise<Answer>;
+  readonly call: (args: readonly PythonValue[], client: Client) => Answer | Promise<Answer>;
 }
 
 /**
@@ -66,7 +69,7 @@ export class NameServer implements Servant, NameServerObject {
     this.guid = newGUID(options.address, process.pid);
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
     this.changes = options.changes ?? new ChangeFeed();
-    this.lists = new LongLists(options.config.PYRO_PICKLE_FORMAT);
+    this.lists = new LongLists(options.config.PYRO_PICKLE_FORMAT, options.config.PYRO_NS_MAX_LISTS_SIZE);
     this.methods = this.remoteMethods();
   }
 
@@ -94,13 +97,13 @@ export class NameServer implements Servant, NameServerObject {
 
   invoke(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     const { operationGuard, twin } = this.options;
-    if (operationGuard === undefined && twin === undefined) return this.perform(call);
+    if (operationGuard === undefined && twin === undefined) return this.perform(call, caller);
     if (twin?.has(call.method)) return this.invokeTwin(twin, call, caller);
     const unsettled = UNSETTLED_METHODS.has(call.method) ? undefined : twin?.unsettled;
-    if (operationGuard === undefined && unsettled === undefined) return this.perform(call);
+    if (operationGuard === undefined && unsettled === undefined) return this.perform(call, caller);
     const permission = operationGuard && this.requirePermission(operationGuard, call, caller);
     return Promise.all([permission, unsettled]).then(
-      () => this.perform(call),
+      () => this.perform(call, caller),
       (error: unknown) => this.keepToOurselves(error),
     );
   }
@@ -119,16 +122,16 @@ export class NameServer implements Servant, NameServerObject {
     return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
   }
 
-  private perform(call: CallRequest): Answer | Promise<Answer> {
+  private perform(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     try {
-      const answer = this.answer(call);
+      const answer = this.answer(call, caller);
       return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error)) : answer;
     } catch (error) {
       return this.keepToOurselves(error);
     }
   }
 
-  private answer(call: CallRequest): Answer | Promise<Answer> {
+  private answer(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     const [name] = call.args;
     if (call.method === 'resolve' && call.args.length === 1 && call.keywords.size === 0 && typeof name === 'string') {
       return this.answerResolve(this.parseName(name));
@@ -138,7 +141,8 @@ export class NameServer implements Servant, NameServerObject {
       const text = `'${this.options.className}' object has no attribute '${call.method}'`;
       throw new RemoteError('exceptions', 'AttributeError', [text]);
     }
-    return method.call(...bindArguments(call, method.parameters));
+    const client = isOneway(call) ? undefined : caller;
+    return method.call(bindArguments(call, method.parameters), client);
   }
 
   async register(name: string, uri: PyroURI): Promise<void> {
@@ -187,46 +191,46 @@ export class NameServer implements Servant, NameServerObject {
     const { namespace } = this;
     const named = (call: (name: Name) => Promise<Answer>): Method => ({
       parameters: ['name'],
-      call: (name) => call(this.nameOf(name)),
+      call: ([name]) => call(this.nameOf(name)),
     });
     const grouped = (call: (group: Name) => Promise<Answer>): Method => ({
       parameters: ['groupname'],
-      call: (name) => call(this.nameOf(name)),
+      call: ([name]) => call(this.nameOf(name)),
     });
     const methods: Record<string, Method> = {
       ping: { parameters: [], call: () => null },
       register: {
         parameters: ['name', 'URI'],
-        call: (name, uri) => this.answerRegister(this.nameOf(name), uri),
+        call: ([name, uri]) => this.answerRegister(this.nameOf(name), uri),
       },
       unregister: named((name) => this.unregister(name.toString()).then(() => null)),
-      resolve: { parameters: ['name'], call: (name) => this.answerResolve(this.nameOf(name)) },
+      resolve: { parameters: ['name'], call: ([name]) => this.answerResolve(this.nameOf(name)) },
       list: {
         parameters: ['groupname'],
-        call: (name) => this.answerList(this.groupOf(name)),
+        call: ([name], client) => this.answerList(this.groupOf(name), client),
       },
-      flatlist: { parameters: [], call: () => this.answerFlatlist() },
+      flatlist: { parameters: [], call: (_args, client) => this.answerFlatlist(client) },
       createGroup: grouped((group) => this.answerCreateGroup(group)),
       deleteGroup: grouped((group) => this.answerDeleteGroup(group)),
       getMeta: named((name) => namespace.getMeta(name)),
       setMeta: {
         parameters: ['name', 'meta'],
-        call: (name, meta) => this.answerSetMeta(this.nameOf(name), meta ?? null),
+        call: ([name, meta]) => this.answerSetMeta(this.nameOf(name), meta ?? null),
       },
       _getSystemMeta: named(async (name) => systemMetaToPython(await namespace.getSystemMeta(name))),
       _setSystemMeta: {
         parameters: ['name', 'meta'],
-        call: (name, meta) => this.answerSetSystemMeta(this.nameOf(name), meta),
+        call: ([name, meta]) => this.answerSetSystemMeta(this.nameOf(name), meta),
       },
       _r_ha: {
         parameters: ['attr'],
         // Pyro's codes: 1 is a method, 2 an attribute.
-        call: (attribute) => (this.hasMethod(textOf(attribute) ?? '') ? 1 : 2),
+        call: ([attribute]) => (this.hasMethod(textOf(attribute) ?? '') ? 1 : 2),
       },
       resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
       // Not in Pyro 3: see docs/pyro-nsc.md.
-      _changes: { parameters: ['since'], call: (since) => this.answerChanges(since) },
+      _changes: { parameters: ['since'], call: ([since]) => this.answerChanges(since) },
       // Not in Pyro 3: see docs/monitor.md.
       _status: { parameters: [], call: () => this.options.status?.() ?? null },
       _shutdown: { parameters: [], call: () => this.answerShutdown() },
@@ -268,13 +272,14 @@ export class NameServer implements Servant, NameServerObject {
     return null;
   }
 
-  private async answerList(group: Name): Promise<Pickled> {
+  private async answerList(group: Name, client: Client): Promise<Answer> {
     const entries = await this.namespace.list(group);
-    return this.lists.pickle(inBatches(entries), ({ part, type }) => tuple(part, type));
+    return client && this.lists.pickle(inBatches(entries), ({ part, type }) => tuple(part, type), client);
   }
 
-  private answerFlatlist(): Promise<Pickled> {
-    return this.lists.pickle(this.namespace.flatlist(), ([name, uri]) => tuple(name.toString(), uriToPython(uri)));
+  private answerFlatlist(client: Client): Answer | Promise<Answer> {
+    const toPython = ([name, uri]: readonly [Name, PyroURI]) => tuple(name.toString(), uriToPython(uri));
+    return client && this.lists.pickle(this.namespace.flatlist(), toPython, client);
   }
 
   private async answerCreateGroup(group: Name): Promise<null> {

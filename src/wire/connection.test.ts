@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
+import { randomBytes } from 'node:crypto';
 import { getEventListeners, once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -357,6 +358,34 @@ describe('a server', () => {
     expect(connection.socket.writableLength).toBeLessThan(1_200_000);
     expect(await peer.bodies(500)).toHaveLength(500);
     expect(handled).toBe(500);
+  });
+
+  test.each([
+    ['reads', false, false],
+    ['reads what is compressed', true, false],
+    ['goes', false, true],
+  ])('says when a large reply is off its hands: the client %s', async (_what, compression, isGoing) => {
+    const told = jest.fn();
+    const reply = randomBytes(30_000_000);
+    const handler: RequestHandler = (_body, connection) => {
+      void connection.replied().then(told);
+      return Promise.resolve(reply);
+    };
+    const { port, opened } = await serve(handler, { compression });
+    const peer = await RawPeer.letIn(port);
+    peer.socket.pause();
+    // The reply to the second is unread, too, when the first is.
+    peer.socket.write(Buffer.concat([frame('1'), frame('2')]));
+    const connection = await opened;
+    while (connection.socket.writableLength === 0) await delay(5);
+    await delay(20);
+    expect(told).not.toHaveBeenCalled();
+    const received = isGoing ? [] : await peer.bodies(2);
+    peer.socket.destroy();
+    await connection.closed;
+    await new Promise(setImmediate);
+    expect([received.length, told.mock.calls.length]).toEqual(isGoing ? [0, 1] : [2, 2]);
+    await connection.replied();
   });
 
   test('does not take in what it can not look at', async () => {

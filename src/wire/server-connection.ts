@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
-import { encodeFrame, encodePlainFrame, type Body } from './frame.js';
+import { encodeFrame, encodePlainFrame, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
@@ -42,6 +42,8 @@ export interface Gatekeeper {
   ): DeniedReason | undefined | Promise<DeniedReason | undefined>;
 }
 
+const NOTHING = new Uint8Array();
+
 /** What a handler answers: a pickled reply; undefined where there is none to be sent (one-way calls). */
 export type Reply = Body | undefined;
 
@@ -60,6 +62,8 @@ export class ServerConnection extends Connection {
   private answering = false;
   private ending = false;
   private timeout = 0;
+  /** Those who wait for the reply to the request that is being answered. */
+  private whenReplied: (() => void)[] = [];
   protected override readonly onSent = (): void => {
     // Nothing is pending any more, perhaps; and no 'drain' follows where it was little.
     if (this.timeout > 0) this.setTimeout();
@@ -72,6 +76,20 @@ export class ServerConnection extends Connection {
     socket.on('drain', () => {
       this.consume();
       this.holdInput();
+    });
+    socket.once('close', () => {
+      this.tellReplied(this.whenReplied);
+    });
+  }
+
+  /**
+   * Resolves when the system has taken the reply to the request that is being answered, or the connection is closed: then
+   * the reply takes no memory here any more. Not for one-way calls, which have none.
+   */
+  replied(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.socket.destroyed) resolve();
+      else this.whenReplied.push(resolve);
     });
   }
 
@@ -158,10 +176,31 @@ export class ServerConnection extends Connection {
     const frame = encodeFrame(reply, this.options);
     if (frame instanceof Promise)
       return frame.then((pieces) => {
-        this.write(pieces);
+        this.send(pieces);
       });
-    this.write(frame);
+    this.send(frame);
     return undefined;
+  }
+
+  private send(frame: Frame): void {
+    this.write(frame);
+    if (this.whenReplied.length > 0) this.followReply();
+  }
+
+  /** What is written behind the reply has been taken when the reply has. */
+  private followReply(): void {
+    const waiting = this.whenReplied;
+    this.whenReplied = [];
+    this.flush();
+    if (!this.socket.writable) this.tellReplied(waiting);
+    else
+      this.socket.write(NOTHING, () => {
+        this.tellReplied(waiting);
+      });
+  }
+
+  private tellReplied(waiting: readonly (() => void)[]): void {
+    for (const tell of waiting) tell();
   }
 
   private answerLater(waiting: Promise<void>): void {
