@@ -415,6 +415,7 @@ export class NameServerStarter implements AsyncDisposable {
       print(`URI written to: ${config.PYRO_NS_URIFILE}`);
       log.msg('NameServer', 'URI written to', config.PYRO_NS_URIFILE);
     } catch (error) {
+      print(`WARNING: Couldn't write URI to: ${config.PYRO_NS_URIFILE}`);
       log.warn('NameServer', "Couldn't write URI to", config.PYRO_NS_URIFILE, error);
     }
   }

@@ -52,8 +52,9 @@ export function systemdPlan(request: ServiceRequest, machine: Machine): Plan {
 export function systemdUnit(request: ServiceRequest, machine: Machine): string {
   const options = serverOptions(request);
   const command = [machine.node, machine.program, ...options].map((word) => quote(word).replaceAll('$', '$$$$'));
+  const edit = `systemctl ${request.user ? '--user ' : ''}edit ${UNIT}`;
   const lines = [
-    `# Made by pyro-nssvc, which replaces it: put what you change in a drop-in (systemctl edit ${UNIT}).`,
+    `# Made by pyro-nssvc, which replaces it: put what you change in a drop-in (${edit}).`,
     '[Unit]',
     'Description=Pyro Naming Service',
     ...(request.user ? [] : ['Wants=network-online.target', 'After=network-online.target']),
