@@ -6,6 +6,7 @@ import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/i
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
+import { pickleLimits } from './pickle-limits.js';
 import { PendingConnection } from './pending-connection.js';
 import { DefaultConnValidator } from './validators.js';
 
@@ -29,8 +30,6 @@ export interface InvocationOptions {
 }
 
 const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
-const PLAIN: PickleReadOptions = { unicode: 'text', floats: 'number', views: true };
-const EXACT: PickleReadOptions = { views: true };
 
 /** Finds out where an object is: asked for each new connection. The signal says that nobody wants to know any more. */
 export type Locate = (signal: AbortSignal) => Promise<PyroURI>;
@@ -57,6 +56,7 @@ export class PYROAdapter {
   /** The methods that are called without waiting for them, nor for their errors. */
   readonly onewayMethods = new Set<string>();
   private readonly config: Config;
+  private readonly reading: PickleReadOptions;
   private uri: PyroURI;
   #timeout: number | null = null;
   private validator = new DefaultConnValidator();
@@ -75,6 +75,11 @@ export class PYROAdapter {
   ) {
     if (locate === undefined) protocolOf(uri);
     this.config = options.config ?? defaultConfig();
+    this.reading = {
+      ...pickleLimits(this.config),
+      views: true,
+      ...(options.exactValues === true ? {} : { unicode: 'text', floats: 'number' }),
+    };
     this.uri = uri;
   }
 
@@ -199,7 +204,7 @@ export class PYROAdapter {
     const open = this.openConnection;
     const replied = await (open === undefined ? this.whenOpen(call, timeout, signal) : call(open));
     if (replied === undefined) return null;
-    const reply = decodeReply(replied, this.options.exactValues === true ? EXACT : PLAIN);
+    const reply = decodeReply(replied, this.reading);
     if ('exception' in reply) throw errorOf(reply.exception);
     return reply.value;
   }
@@ -294,7 +299,7 @@ export class PYROAdapter {
         keywords: NO_KEYWORDS,
       });
       const replied = await connection.call(body, { timeout: milliseconds(this.timeout), signal });
-      const reply = decodeReply(replied, PLAIN);
+      const reply = decodeReply(replied, { ...this.reading, unicode: 'text' });
       if ('exception' in reply) throw errorOf(reply.exception);
       if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
       return new PyroURI(protocol, uri.address, uri.port, reply.value);

@@ -24,6 +24,7 @@ import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { getCaller, ObjBase } from './objects.js';
 import { OnewayCalls } from './oneway-calls.js';
+import { pickleLimits } from './pickle-limits.js';
 import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
@@ -112,10 +113,7 @@ export class Daemon implements AsyncDisposable {
     this.log = log;
     this.exactValues = exactValues;
     this.reading = {
-      depth: config.PYRO_MAX_PICKLE_DEPTH,
-      objects: maxPickleObjects,
-      memo: maxPickleObjects,
-      stack: maxPickleObjects,
+      ...pickleLimits(config, maxPickleObjects),
       views: true,
       ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
     };

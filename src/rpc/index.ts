@@ -10,6 +10,7 @@ export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
 export { isDead, ObjectInquiry } from './object-status.js';
 export type { ObjectInquiryOptions, ObjectStatus } from './object-status.js';
+export { pickleLimits } from './pickle-limits.js';
 export {
   DynamicProxy,
   DynamicProxyWithAttrs,

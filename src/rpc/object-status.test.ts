@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../config/index.js';
-import { PyroURI } from '../names/index.js';
+import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import { Daemon } from './daemon.js';
 import { ObjectInquiry } from './object-status.js';
 
@@ -82,6 +82,14 @@ describe('an object', () => {
   ])('is not taken for gone where what listens %s', async (_what, onConnection, status) => {
     const port = await startServer(onConnection);
     expect(await ask(`PYRO://127.0.0.1:${port}/id`)).toBe(status);
+  });
+
+  test('is not taken for one that answers where its daemon says more than a name server may be told', async () => {
+    const daemon = await startDaemon();
+    const internal = daemon.getLocalObject(INTERNAL_DAEMON_GUID);
+    const many = Array.from({ length: config.PYRO_NS_MAX_PICKLE_OBJECTS + 1 }, () => []);
+    if (internal !== undefined) internal.invoke = () => new Map([['id', many]]);
+    expect(await ask(new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id'))).toBe('unknown');
   });
 
   test('can not be asked for where the URI leads to no daemon', async () => {

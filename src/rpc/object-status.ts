@@ -43,8 +43,8 @@ export interface ObjectInquiryOptions {
   readonly identificationFor?: ((uri: PyroURI) => string | undefined) | undefined;
 }
 
-/** Which objects a daemon has, by their ids; or what it means that it does not say. */
-type Registered = ReadonlyMap<PythonValue, PythonValue> | ObjectStatus;
+/** The ids of the objects that a daemon has; or what it means that it does not say. */
+type Registered = ReadonlySet<string> | ObjectStatus;
 
 /**
  * Asks daemons whether they have the objects that URIs lead to. No object is called, and within one inquiry each daemon is
@@ -65,7 +65,7 @@ export class ObjectInquiry {
     // PYROLOC names an object instead of giving its id.
     if (protocol !== uri.protocol) return this.limit(() => this.askForName(daemon, uri.objectID)).catch(explain);
     const registered = await this.registeredAt(daemon);
-    if (!isMap(registered)) return registered;
+    if (!isSet(registered)) return registered;
     return registered.has(uri.objectID)
       ? { status: 'answers', explanation: 'The daemon has this object.' }
       : { status: 'gone', explanation: 'The daemon is there, but does not have this object any more.' };
@@ -83,7 +83,9 @@ export class ObjectInquiry {
 
   private async askForObjects(daemon: PyroURI): Promise<Registered> {
     const answer = await this.call(daemon, 'getRegistered');
-    return answer instanceof Map ? answer : { status: 'unknown', explanation: 'What listens there is no daemon.' };
+    if (!(answer instanceof Map)) return { status: 'unknown', explanation: 'What listens there is no daemon.' };
+    // Whatever else the answer holds is not kept.
+    return new Set([...answer.keys()].filter((id) => typeof id === 'string'));
   }
 
   private async askForName(daemon: PyroURI, name: string): Promise<ObjectStatus> {
@@ -97,6 +99,7 @@ export class ObjectInquiry {
     const limits = {
       PYRO_MAX_MESSAGE_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
       PYRO_MAX_INFLATED_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
+      PYRO_MAX_PICKLE_OBJECTS: Math.min(config.PYRO_MAX_PICKLE_OBJECTS, config.PYRO_NS_MAX_PICKLE_OBJECTS),
     };
     const adapter = new PYROAdapter(daemon, { config: { ...config, ...limits }, log: silentLog });
     adapter.setIdentification(identificationFor?.(daemon) ?? null);
@@ -109,8 +112,7 @@ export class ObjectInquiry {
   }
 }
 
-const isMap = (registered: Registered): registered is ReadonlyMap<PythonValue, PythonValue> =>
-  registered instanceof Map;
+const isSet = (registered: Registered): registered is ReadonlySet<string> => registered instanceof Set;
 
 /** What it means that a daemon did not answer as it should. */
 function explain(error: unknown): ObjectStatus {

@@ -202,6 +202,18 @@ describe('a proxy', () => {
     await exact._release();
   });
 
+  test.each([
+    ['objects', { PYRO_MAX_PICKLE_OBJECTS: 100 }, Array.from({ length: 200 }, () => [])],
+    ['depth', { PYRO_MAX_PICKLE_DEPTH: 10 }, [[[[[[[[[[[[]]]]]]]]]]]]],
+  ])('takes no answer beyond the limit of %s', async (limit, changes, value) => {
+    const proxy = getProxyForURI<Calculator>(uri, options(changes));
+    cleanUp.push(() => proxy._release());
+    await expect(proxy.same(value)).rejects.toMatchObject({
+      args: ['incorrect answer received', expect.stringContaining(limit)],
+    });
+    expect(await proxy.add(1, 2)).toBe(3);
+  });
+
   test('makes calls in their order without waiting, whether connected or not', async () => {
     const proxy = proxyOf();
     const calls = Array.from({ length: 100 }, (_, index) => (index % 7 ? proxy.same(index) : proxy.later(index, 1)));

@@ -2,7 +2,7 @@ import type { Config } from '../../config/index.js';
 import { ProtocolError } from '../../errors.js';
 import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME, PyroURI, type ObjectProtocol } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
-import { readClientTLS, RemoteError } from '../../rpc/index.js';
+import { pickleLimits, readClientTLS, RemoteError } from '../../rpc/index.js';
 import { ClientConnection, decodeReply, encodeRequest, mungeIdentification } from '../../wire/index.js';
 
 /** How long a call of the twin may take, in milliseconds. */
@@ -78,9 +78,8 @@ export class Peer {
    * @throws RemoteError what the method raised; ProtocolError and its relatives
    */
   async call(method: string, args: readonly PythonWritable[], timeout = CALL_TIMEOUT): Promise<PythonValue> {
-    const reply = decodeReply(await this.connection.call(this.request(method, 0, args), { timeout }), {
-      objects: this.config.PYRO_MAX_PICKLE_OBJECTS,
-    });
+    const replied = await this.connection.call(this.request(method, 0, args), { timeout });
+    const reply = decodeReply(replied, pickleLimits(this.config));
     if (!('exception' in reply)) return reply.value;
     const { module, className, args: details } = reply.exception;
     throw new RemoteError(module, className, details);
