@@ -202,15 +202,6 @@ export abstract class Connection {
     });
   }
 
-  /** Waits for the end of a connection that is being closed, and forces it when it takes too long. */
-  protected async endInTime(): Promise<void> {
-    const deadline = setTimeout(() => {
-      this.socket.destroy();
-    }, this.commonOptions.endTimeout);
-    await this.closed;
-    clearTimeout(deadline);
-  }
-
   private ended(): void {
     if (this.inputEnded) return;
     this.inputEnded = true;

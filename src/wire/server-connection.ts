@@ -130,7 +130,11 @@ export class ServerConnection extends Connection {
     this.ending = true;
     this.flush();
     if (!this.answering) this.socket.destroySoon();
-    await this.endInTime();
+    const deadline = setTimeout(() => {
+      this.socket.destroy();
+    }, this.options.endTimeout);
+    await this.closed;
+    clearTimeout(deadline);
   }
 
   private async identify(gatekeeper: Gatekeeper): Promise<DeniedReason | undefined> {
