@@ -28,6 +28,7 @@ export {
   type EtcdStatus,
   type Finding,
   type ListEntry,
+  type LockHolder,
   type MemoryStatus,
   type Namespace,
   type NamespaceEntry,
