@@ -78,7 +78,7 @@ describe('the package', () => {
       ...'--strict --target es2022 --module nodenext main.ts'.split(' '),
     );
     expect(await node('main.js')).toEqual({ stdout: '22.5 0\n', stderr: '' });
-  });
+  }, 120_000);
 
   it('has all the programs', async () => {
     const help = namesIn(packageFile, 'bin').map(async ([name, file]) => {
