@@ -194,14 +194,20 @@ describe('a fault', () => {
     });
   });
 
-  (lacksRoot('faults of permissions') ? it.skip : it)(
-    'of permissions refuses what is not permitted, and no more once it is',
-    async () => {
-      const [uid, gid] = [65534, 65534];
+  (lacksRoot('faults of permissions') ? describe.skip : describe)('of permissions', () => {
+    const [uid, gid] = [65534, 65534];
+    const handOver = (...paths: string[]) => {
+      for (const path of paths) chownSync(path, uid, gid);
+    };
+
+    beforeEach(() => {
       chmodSync(directory, 0o755);
       mkdirSync(`${root}/G`, { recursive: true });
-      chownSync(root, uid, gid);
       writeFileSync(`${root}/G/x`, URI);
+      handOver(root);
+    });
+
+    it('refuses what is not permitted, and no more once it is', async () => {
       writeFileSync(`${root}/G/secret`, URI, { mode: 0o600 });
       const child = start(root, [], { uid, gid });
       expect(await child.opened()).toBeUndefined();
@@ -211,21 +217,13 @@ describe('a fault', () => {
       expect(await child.ask('resolve', ':G.secret')).toBe(text);
       expect(await child.ask('resolve', ':G.x')).toBe(URI);
       expect(child.log).toContain('Let the user that this server runs as');
-      chownSync(`${root}/G`, uid, gid);
-      chownSync(`${root}/G/secret`, uid, gid);
+      handOver(`${root}/G`, `${root}/G/secret`);
       expect(await child.ask('register', ':G.y', URI)).toBeNull();
       expect(await child.ask('resolve', ':G.secret')).toBe(URI);
-    },
-  );
+    });
 
-  (lacksRoot('faults of permissions') ? it.skip : it)(
-    'of a database that may not be read fails a listing',
-    async () => {
-      const [uid, gid] = [65534, 65534];
-      chmodSync(directory, 0o755);
-      mkdirSync(`${root}/G`, { recursive: true });
-      writeFileSync(`${root}/G/x`, URI);
-      for (const path of [root, `${root}/G`]) chownSync(path, uid, gid);
+    it('fails a listing of a database that may not be read', async () => {
+      handOver(`${root}/G`);
       const child = start(root, [], { uid, gid });
       expect(await child.opened()).toBeUndefined();
       chmodSync(root, 0);
@@ -234,8 +232,8 @@ describe('a fault', () => {
       chmodSync(`${root}/G`, 0);
       expect(await child.ask('count')).toEqual({ groups: 1, objects: 0 });
       expect(child.log).toContain('out of a listing');
-    },
-  );
+    });
+  });
 
   it('of too many open files is told, and over when there are fewer', async () => {
     const child = start(root, withLimit(60));

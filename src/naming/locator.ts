@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { defaultConfig, defaultLog, printable, type Config, type Log } from '../config/index.js';
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
-import { resolveAddress } from '../rpc/index.js';
+import { LONGEST_TIMEOUT_MILLISECONDS, resolveAddress } from '../rpc/index.js';
 import { onAbort } from '../wire/index.js';
 import type { SystemCommand } from './broadcast.js';
 import { NameServerProxy } from './name-server-proxy.js';
@@ -15,9 +15,6 @@ const BROADCAST_ADDRESS = '255.255.255.255';
 
 /** How much of an answer to a broadcast is looked at. */
 const MAX_ANSWER_SIZE = 1000;
-
-/** The longest that Node's timers wait. */
-const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
 
 /** What a locator is set up with; the configuration says what is not given here. */
 export interface LocatorOptions {
@@ -209,18 +206,16 @@ export class NameServerLocator {
   private async unlessAborted<T>(proxy: NameServerProxy, ask: () => Promise<T>): Promise<T> {
     const { signal } = this;
     signal?.throwIfAborted();
-    const forget =
-      signal &&
-      onAbort(signal, () => {
-        void proxy._release();
-      });
+    const forget = onAbort(signal, () => {
+      void proxy._release();
+    });
     try {
       return await ask();
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
     } finally {
-      forget?.();
+      forget();
     }
   }
 
@@ -279,15 +274,13 @@ class BroadcastQuestion implements AsyncDisposable {
   ): Promise<string | undefined> {
     const { socket } = this;
     let timer: NodeJS.Timeout | undefined;
-    let forget: (() => void) | undefined;
+    let forget = (): void => undefined;
     try {
       signal?.throwIfAborted();
       return await new Promise<string | undefined>((resolve, reject) => {
-        if (signal) {
-          forget = onAbort(signal, () => {
-            resolve(undefined);
-          });
-        }
+        forget = onAbort(signal, () => {
+          resolve(undefined);
+        });
         const fail = (error: Error): void => {
           reject(new ProtocolError('network error', error.message));
         };
@@ -305,7 +298,7 @@ class BroadcastQuestion implements AsyncDisposable {
       });
     } finally {
       clearTimeout(timer);
-      forget?.();
+      forget();
       socket.removeAllListeners('error').removeAllListeners('message');
     }
   }

@@ -2,7 +2,7 @@ import { defaultConfig, defaultLog } from '../config/index.js';
 import { ProtocolError } from '../errors.js';
 import { Name, type PyroURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
-import { PythonTuple, PythonUnicode, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { characters, PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { PYROAdapter, uriFromPython, uriToPython } from '../rpc/index.js';
 import type { AdapterOptions, InvocationOptions, NameServerObject } from '../rpc/index.js';
 import type { ChangesSince, NameChange } from './change-feed.js';
@@ -192,10 +192,9 @@ export class UnexpectedAnswerError extends ProtocolError {}
 const unexpected = (): UnexpectedAnswerError => new UnexpectedAnswerError('unexpected answer of the name server');
 
 function textOf(value: PythonValue | undefined): string {
-  if (typeof value === 'string') return value;
-  if (value instanceof PythonUnicode) return value.value;
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
-  throw unexpected();
+  const text = characters(value);
+  if (text === undefined) throw unexpected();
+  return text;
 }
 
 function requireURI(value: PythonValue | undefined): PyroURI {

@@ -3,7 +3,7 @@ import type { Config, Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
 import { Name, newGUID, PyroURI, requireNewName } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
-import { dumps, PythonUnicode, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
+import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
 import { isOneway, Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
@@ -225,7 +225,7 @@ export class NameServer implements Servant, NameServerObject {
       _r_ha: {
         parameters: ['attr'],
         // Pyro's codes: 1 is a method, 2 an attribute.
-        call: ([attribute]) => (this.hasMethod(textOf(attribute) ?? '') ? 1 : 2),
+        call: ([attribute]) => (this.hasMethod(characters(attribute) ?? '') ? 1 : 2),
       },
       resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
@@ -338,7 +338,7 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private nameOf(value: PythonValue | undefined): Name {
-    const text = textOf(value);
+    const text = characters(value);
     if (text === undefined) throw new NamingError('invalid name', inspect(value, { depth: 0 }));
     return this.parseName(text);
   }
@@ -353,11 +353,11 @@ export class NameServer implements Servant, NameServerObject {
     try {
       const uri = uriFromPython(value ?? null);
       if (uri !== undefined) return uri;
-      const parsed = PyroURI.parse(textOf(value) ?? '');
+      const parsed = PyroURI.parse(characters(value) ?? '');
       return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
     } catch (error) {
       if (error instanceof URIError)
-        throw new NamingError('invalid URI', textOf(value) ?? inspect(value, { depth: 0 }));
+        throw new NamingError('invalid URI', characters(value) ?? inspect(value, { depth: 0 }));
       throw error;
     }
   }
@@ -370,12 +370,4 @@ export class NameServer implements Servant, NameServerObject {
   }
 }
 
-const isNothing = (value: PythonValue | undefined): boolean => value === null || textOf(value) === '';
-
-/** The text of a str or unicode argument: Jython and IronPython send unicode where CPython sends str. */
-function textOf(value: PythonValue | undefined): string | undefined {
-  if (typeof value === 'string') return value;
-  if (value instanceof PythonUnicode) return value.value;
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
-  return undefined;
-}
+const isNothing = (value: PythonValue | undefined): boolean => value === null || characters(value) === '';

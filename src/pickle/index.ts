@@ -18,5 +18,5 @@ export type { PickleLimits } from './machine.js';
 export { dumps, PickleWriter } from './writer.js';
 export type { PickleWriteOptions, PlainOpcode } from './writer.js';
 export { PickleError } from './pickle-error.js';
-export { readableText, textOf } from './text.js';
+export { characters, readableText, textOf } from './text.js';
 export { fromDate, toDate } from './datetime.js';

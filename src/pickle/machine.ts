@@ -13,8 +13,8 @@ export interface PickleLimits {
   readonly depth: number;
   /**
    * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
-   * 40 (a list) to 200 bytes (a dict) of memory. Longs too, and values that are written as
-   * lines of text: each takes ten times as long to read as another.
+   * 40 (a list) to 200 bytes (a dict) of memory. Longs too, and values that are written as lines of
+   * text: each takes ten times as long to read as another.
    */
   readonly objects: number;
   /** Opcodes: all that a pickle makes takes some, and so does what it makes and drops. Ten times `objects` by default. */
@@ -29,18 +29,19 @@ export interface PickleLimits {
   readonly longDigits: number;
 }
 
+const DEFAULT_OBJECTS = 5_000_000;
+const OPCODES_PER_OBJECT = 10;
+
 /** Generous limits, for answers of a server that one trusts; a server that reads strangers' requests sets lower ones. */
 export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
   depth: 500,
-  objects: 5_000_000,
-  opcodes: 50_000_000,
+  objects: DEFAULT_OBJECTS,
+  opcodes: OPCODES_PER_OBJECT * DEFAULT_OBJECTS,
   stack: 10_000_000,
   memo: 10_000_000,
   stringBytes: 256 * 1024 * 1024,
   longDigits: 20_000,
 };
-
-const OPCODES_PER_OBJECT = 10;
 
 /** The limits, with the defaults for those that are not given. Field by field: a spread takes as long as a short pickle. */
 export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {

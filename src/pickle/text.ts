@@ -6,6 +6,11 @@ export function textOf(value: PythonValue | undefined): string | undefined {
   return value instanceof PythonUnicode ? value.value : undefined;
 }
 
+/** As `textOf`, for what Pyro takes for text whatever is in it: of a str of more than ASCII, each byte is a character. */
+export function characters(value: PythonValue | undefined): string | undefined {
+  return value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : textOf(value);
+}
+
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
 /** As `textOf`, for people: the bytes of a str are taken for UTF-8 where they can be that, else for Latin-1. */
@@ -14,6 +19,6 @@ export function readableText(value: PythonValue | undefined): string | undefined
   try {
     return UTF8.decode(value);
   } catch {
-    return Buffer.from(value).toString('latin1');
+    return characters(value);
   }
 }

@@ -6,7 +6,7 @@ import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/i
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
-import { pickleLimits } from './pickle-limits.js';
+import { pickleLimits, readingOf } from './pickle-limits.js';
 import { PendingConnection } from './pending-connection.js';
 import { DefaultConnValidator } from './validators.js';
 
@@ -75,11 +75,7 @@ export class PYROAdapter {
   ) {
     if (locate === undefined) protocolOf(uri);
     this.config = options.config ?? defaultConfig();
-    this.reading = {
-      ...pickleLimits(this.config),
-      views: true,
-      ...(options.exactValues === true ? {} : { unicode: 'text', floats: 'number' }),
-    };
+    this.reading = readingOf(pickleLimits(this.config), options.exactValues === true);
     this.uri = uri;
   }
 
@@ -315,7 +311,7 @@ export class PYROAdapter {
 }
 
 /** The longest that Node's timers wait; they end a longer time at once. */
-const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
+export const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
 
 /** A timeout in seconds, null or 0 for ever, as connections have it: in milliseconds, 0 for ever. */
 function milliseconds(timeout: number | null): number {

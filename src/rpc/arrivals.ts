@@ -19,11 +19,10 @@ export class Arrivals {
   /** Notes that an object is on its way until this settles. */
   track<Result>(connecting: Promise<Result>): Promise<Result> {
     this.note(connecting);
-    connecting
-      .finally(() => {
-        this.noFirst.abort();
-      })
-      .catch(() => undefined);
+    const hasBegun = (): void => {
+      this.noFirst.abort();
+    };
+    connecting.then(hasBegun, hasBegun);
     return connecting;
   }
 

@@ -24,7 +24,7 @@ import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { getCaller, ObjBase } from './objects.js';
 import { OnewayCalls } from './oneway-calls.js';
-import { pickleLimits } from './pickle-limits.js';
+import { pickleLimits, readingOf } from './pickle-limits.js';
 import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
@@ -112,11 +112,7 @@ export class Daemon implements AsyncDisposable {
     this.config = config;
     this.log = log;
     this.exactValues = exactValues;
-    this.reading = {
-      ...pickleLimits(config, maxPickleObjects),
-      views: true,
-      ...(exactValues ? {} : { unicode: 'text', floats: 'number' }),
-    };
+    this.reading = readingOf(pickleLimits(config, maxPickleObjects), exactValues);
     this.tcpServer = new TCPServer({
       ...settings,
       handler: (body, connection) => this.answer(body, connection),

@@ -15,11 +15,8 @@ export class PendingConnection {
   constructor(open: (signal: AbortSignal) => Promise<ClientConnection>) {
     const { signal } = this.controller;
     this.opened = new Promise((resolve, reject) => {
-      const fail: (reason: unknown) => void = reject;
       // Not all that goes on before there is a connection can be interrupted.
-      const forget = onAbort(signal, () => {
-        fail(signal.reason);
-      });
+      const forget = onAbort(signal, reject);
       open(signal)
         .finally(forget)
         .then((connection) => {
@@ -57,7 +54,7 @@ export class PendingConnection {
       const stop = (): void => {
         isWaiting = false;
         clearTimeout(timer);
-        forget?.();
+        forget();
       };
       const leave = (reason: unknown): void => {
         stop();
@@ -68,11 +65,7 @@ export class PendingConnection {
         leave(new TimeoutError('connection timeout'));
       };
       const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
-      const forget =
-        signal &&
-        onAbort(signal, () => {
-          leave(signal.reason);
-        });
+      const forget = onAbort(signal, leave);
       this.waiting++;
       this.opened
         .then((connection) => {

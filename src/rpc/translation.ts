@@ -1,5 +1,6 @@
 import { PyroURI } from '../names/index.js';
 import {
+  characters,
   PickleError,
   PythonClass,
   PythonExtension,
@@ -65,10 +66,7 @@ export function uriToPython(uri: PyroURI): PythonInstance {
  */
 export function uriFromPython(value: PythonValue | undefined): PyroURI | undefined {
   if (!(value instanceof PythonInstance) || !value.isOf(PYRO_URI.module, PYRO_URI.name)) return undefined;
-  const text = (name: string): string => {
-    const part = value.attribute(name);
-    return part instanceof Uint8Array ? Buffer.from(part).toString('latin1') : (textOf(part) ?? '');
-  };
+  const text = (name: string): string => characters(value.attribute(name)) ?? '';
   const port = value.attribute('port');
   return new PyroURI(text('protocol'), text('address'), typeof port === 'number' ? port : -1, text('objectID'));
 }

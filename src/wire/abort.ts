@@ -1,6 +1,6 @@
 /** All that is to be told of a signal, and the signal's one listener. */
 interface Audience {
-  readonly callbacks: Set<() => void>;
+  readonly callbacks: Set<(reason: unknown) => void>;
   readonly listener: () => void;
 }
 
@@ -9,10 +9,12 @@ const audiences = new WeakMap<AbortSignal, Audience>();
 /**
  * Has a function called when a signal is aborted. However many functions wait for a signal, it has one listener: of more
  * than ten, as many calls under way would have, Node warns.
- * @param callback must not throw; each call must give another one
+ * @param signal without one, there is nothing to wait for
+ * @param callback is given the signal's reason, and must not throw; each call must give another one
  * @returns what takes that back: so that a signal that lasts does not keep what has long ended
  */
-export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): () => void {
+  if (signal === undefined) return () => undefined;
   const { callbacks, listener } = audienceOf(signal);
   callbacks.add(callback);
   return () => {
@@ -25,9 +27,9 @@ export function onAbort(signal: AbortSignal, callback: () => void): () => void {
 function audienceOf(signal: AbortSignal): Audience {
   const known = audiences.get(signal);
   if (known !== undefined) return known;
-  const callbacks = new Set<() => void>();
+  const callbacks: Audience['callbacks'] = new Set();
   const listener = (): void => {
-    for (const callback of callbacks) callback();
+    for (const callback of callbacks) callback(signal.reason);
   };
   const audience = { callbacks, listener };
   audiences.set(signal, audience);

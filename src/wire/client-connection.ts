@@ -94,11 +94,7 @@ export class ClientConnection extends Connection {
       reason = why;
       connection.destroy();
     };
-    const forget =
-      signal &&
-      onAbort(signal, () => {
-        giveUp(signal.reason);
-      });
+    const forget = onAbort(signal, giveUp);
     const deadline = setTimeout(giveUp, handshakeTimeout, new TimeoutError('connection timeout'));
     try {
       await connection.established();
@@ -109,7 +105,7 @@ export class ClientConnection extends Connection {
       throw reason ?? error;
     } finally {
       clearTimeout(deadline);
-      forget?.();
+      forget();
     }
   }
 
@@ -227,17 +223,15 @@ export class ClientConnection extends Connection {
       this.destroy();
     };
     const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
-    const forget =
-      signal &&
-      onAbort(signal, () => {
-        call.release?.();
-        call.isAbandoned = true;
-        this.ceaseWaiting();
-        call.reject(signal.reason);
-      });
+    const forget = onAbort(signal, (reason) => {
+      call.release?.();
+      call.isAbandoned = true;
+      this.ceaseWaiting();
+      call.reject(reason);
+    });
     call.release = () => {
       clearTimeout(timer);
-      forget?.();
+      forget();
     };
   }
 

@@ -239,9 +239,12 @@ export class ServerConnection extends Connection {
   /** Tells the client what was wrong with its bytes, and closes: what follows them can't be understood. */
   private fail(error: unknown): void {
     if (this.socket.destroyed) return;
-    const isLost = error instanceof ConnectionClosedError;
-    if (isLost || !(error instanceof ProtocolError)) {
-      if (!isLost) this.options.onError(error, this);
+    if (error instanceof ConnectionClosedError) {
+      this.socket.destroy();
+      return;
+    }
+    if (!(error instanceof ProtocolError)) {
+      this.options.onError(error, this);
       this.socket.destroy();
       return;
     }

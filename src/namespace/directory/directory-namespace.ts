@@ -410,14 +410,12 @@ export class DirectoryNamespace implements Namespace {
 
   /** Those members of a group that have names: nobody can ask for what is so deep that its name would be too long. */
   private askable(group: Name, members: readonly Member[]): readonly Member[] {
-    const room = MAX_NAME_LENGTH - (group.isRoot ? group : `${group.toString()}.`).toString().length;
-    const askable = members.filter(({ part }) => part.length <= room);
+    const room = MAX_NAME_LENGTH - group.toString().length - (group.isRoot ? 0 : 1);
     const tooDeep = members.find(({ part }) => part.length > room);
-    if (tooDeep !== undefined) {
-      const what = `left out of listings what has no name, as that would be longer than ${MAX_NAME_LENGTH} characters:`;
-      this.faults.report(what, tooDeep.path, 'Move it up, or remove it.');
-    }
-    return askable;
+    if (tooDeep === undefined) return members;
+    const what = `left out of listings what has no name, as that would be longer than ${MAX_NAME_LENGTH} characters:`;
+    this.faults.report(what, tooDeep.path, 'Move it up, or remove it.');
+    return members.filter(({ part }) => part.length <= room);
   }
 
   private async *readableMembers(directory: string): AsyncGenerator<readonly Member[]> {
