@@ -27,8 +27,9 @@ it.each([
   [['start', '--', '-d'], 'start takes no options of pyro-ns'],
 ])('refuses %j', (args, message) => {
   const { status, stdout, stderr } = run('--dry-run', ...args);
-  expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
   expect(stderr).toContain(message);
+  expect(stderr).toMatch(/^pyro-nssvc: .*\nTry pyro-nssvc --help\n$/);
 });
 
 describe('on Linux', () => {

@@ -3,9 +3,9 @@
 import { lookup } from 'node:dns/promises';
 import { hostname } from 'node:os';
 import process from 'node:process';
-import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { newGUID } from '../names/index.js';
+import { argumentParser, fail } from './usage.js';
 
 /** This machine's IPv4 address by its own name, as in Pyro's getGUID; a machine whose name is unknown still gets ids. */
 async function ownAddress(): Promise<string> {
@@ -17,12 +17,18 @@ async function ownAddress(): Promise<string> {
   }
 }
 
-await yargs(hideBin(process.argv))
-  .scriptName('pyro-genguid')
-  .detectLocale(false)
-  .usage('$0  (no arguments)\n\nPrints a new Pyro UID: the id of an object.')
-  .version(false)
-  .demandCommand(0, 0, '', 'pyro-genguid takes no arguments')
-  .strict()
-  .parseAsync();
-process.stdout.write(`${newGUID(await ownAddress(), process.pid)}\n`);
+async function main(): Promise<void> {
+  const options = await argumentParser('pyro-genguid', hideBin(process.argv))
+    .usage('$0  (no arguments)\n\nPrints a new Pyro UID: the id of an object.')
+    .demandCommand(0, 0, '', 'pyro-genguid takes no arguments')
+    .strict()
+    .parseAsync();
+  if (options['help'] === true) return;
+  process.stdout.write(`${newGUID(await ownAddress(), process.pid)}\n`);
+}
+
+try {
+  await main();
+} catch (error) {
+  fail('pyro-genguid', error);
+}

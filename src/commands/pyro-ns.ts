@@ -1,13 +1,12 @@
 /** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
-import yargs from 'yargs';
 import { createLog, defaultConfig, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import type { MetricsServer } from '../metrics/index.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
-import { fail, passphrase, port, UsageError } from './usage.js';
+import { argumentParser, fail, passphrase, port, UsageError } from './usage.js';
 
 /** The chapter's options that take a value. */
 const LETTERS: OptionLetters = new Map([
@@ -51,9 +50,7 @@ function metricsAddress(value: string | undefined): { host: string; port: number
 }
 
 function parser(args: readonly string[]) {
-  return yargs(withLongNames(args, LETTERS))
-    .scriptName('pyro-ns')
-    .detectLocale(false)
+  return argumentParser('pyro-ns', withLongNames(args, LETTERS))
     .usage('$0 [options]\n\nStarts the Pyro Name Server.')
     .option('host', { alias: 'n', type: 'string', requiresArg: true, describe: 'Host name or address to listen on' })
     .option('port', {
@@ -91,14 +88,9 @@ function parser(args: readonly string[]) {
     })
     .option('verbose', { alias: 'v', type: 'boolean', describe: 'Say more' })
     .alias('h', 'help')
-    .version(false)
     .demandCommand(0, 0, '', 'pyro-ns takes options only')
     .strict()
-    .parserConfiguration({ 'boolean-negation': false, 'duplicate-arguments-array': false })
-    .exitProcess(false)
-    .fail((message: string | null, error: Error | undefined) => {
-      throw new UsageError(message ?? error?.message);
-    });
+    .parserConfiguration({ 'boolean-negation': false, 'duplicate-arguments-array': false });
 }
 
 /** What the command line asks for: what to start, and the passphrase if it is given there. */

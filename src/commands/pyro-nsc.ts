@@ -2,7 +2,7 @@
 /** `pyro-nsc`: asks and controls a name server, with the commands of the manual's chapter. */
 import { lookupService, Resolver } from 'node:dns/promises';
 import process from 'node:process';
-import yargs, { type Options } from 'yargs';
+import type { Options } from 'yargs';
 import { defaultConfig, printable, readIdentification, silentLog } from '../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../errors.js';
 import type { PyroURI } from '../names/index.js';
@@ -24,7 +24,7 @@ import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js
 import { Output } from './nsc/output.js';
 import { exportTo, importFrom, openDatabase } from './nsc/transfer.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
-import { fail, passphrase, port, UsageError } from './usage.js';
+import { argumentParser, fail, passphrase, port, UsageError } from './usage.js';
 
 const LETTERS: OptionLetters = new Map([
   ['h', 'host'],
@@ -140,19 +140,12 @@ const OPTIONS = {
 } as const satisfies Record<string, Options>;
 
 function parser(args: readonly string[]) {
-  const built = yargs(withLongNames(args, LETTERS))
-    .scriptName('pyro-nsc')
-    .detectLocale(false)
+  const built = argumentParser('pyro-nsc', withLongNames(args, LETTERS))
     .usage('$0 [options] <command> [arguments]\n\nAsks and controls a Pyro Name Server.')
     .options(OPTIONS)
     .help('help')
-    .version(false)
     .strict()
-    .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false })
-    .exitProcess(false)
-    .fail((message: string | null, error: Error | undefined) => {
-      throw new UsageError(message ?? error?.message);
-    });
+    .parserConfiguration({ 'boolean-negation': false, 'parse-positional-numbers': false });
   for (const [command, positionals, meaning] of COMMAND_LINES) {
     built.command(`${command} ${positionals}`.trim(), meaning);
   }
@@ -303,14 +296,9 @@ function completionScript([shell = 'bash']: readonly string[]): string {
 /** What the last word can become; nothing that the words before it say is done. */
 async function completionsOf(words: readonly string[]): Promise<readonly string[]> {
   const current = words.at(-1) ?? '';
-  const parsed = await yargs(withLongNames(words.slice(0, -1), LETTERS))
+  const parsed = await argumentParser('pyro-nsc', withLongNames(words.slice(0, -1), LETTERS))
     .options(OPTIONS)
     .help(false)
-    .version(false)
-    .exitProcess(false)
-    .fail((message: string | null) => {
-      throw new UsageError(message ?? '');
-    })
     .parseAsync();
   const [command] = parsed._.map(String);
   const startingSo = (candidates: readonly string[]) => candidates.filter((word) => word.startsWith(current));

@@ -4,7 +4,6 @@ import { homedir, platform } from 'node:os';
 import { resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { printable } from '../config/index.js';
 import { launchdPlan } from './service/launchd.js';
@@ -14,6 +13,7 @@ import { ACTIONS, ServiceError } from './service/request.js';
 import type { Action, Machine, ServiceRequest } from './service/request.js';
 import { systemdPlan } from './service/systemd.js';
 import { windowsPlan } from './service/windows.js';
+import { argumentParser, fail, UsageError } from './usage.js';
 
 const PLANNERS: Partial<Record<NodeJS.Platform, (request: ServiceRequest, machine: Machine) => Plan>> = {
   linux: systemdPlan,
@@ -32,9 +32,7 @@ const MEANINGS: Readonly<Record<Action, string>> = {
 };
 
 function parse(args: readonly string[]) {
-  const parser = yargs(args)
-    .scriptName('pyro-nssvc')
-    .detectLocale(false)
+  const parser = argumentParser('pyro-nssvc', args)
     .usage('$0 [options] <command> [-- options of pyro-ns]\n\nRuns the Pyro Name Server as a service.')
     .option('user', { type: 'boolean', describe: 'The service of this user, not of the machine' })
     .option('account', { type: 'string', requiresArg: true, describe: "Account that the machine's service runs under" })
@@ -46,10 +44,8 @@ function parse(args: readonly string[]) {
     .option('dry-run', { type: 'boolean', describe: 'Only print what would be written and run' })
     .conflicts('account', 'user')
     .example('$0 install -- -d -n myhost', 'a persistent name server on the interface of myhost')
-    .version(false)
     .demandCommand(1, 1, 'one command is needed', 'one command is enough')
-    .strict()
-    .showHelpOnFail(false, 'Try pyro-nssvc --help');
+    .strict();
   for (const action of ACTIONS) parser.command(action, MEANINGS[action]);
   return parser.parseSync();
 }
@@ -57,22 +53,22 @@ function parse(args: readonly string[]) {
 /**
  * What the command line asks for.
  * @param options those of `pyro-ns`; undefined if there was no `--`
- * @throws ServiceError if it makes no sense
+ * @throws UsageError if it makes no sense
  */
 function readRequest(args: ReturnType<typeof parse>, options: readonly string[] | undefined): ServiceRequest {
   const { user = false, account, identificationFile } = args;
   const action = ACTIONS.find((candidate) => candidate === args._[0]);
-  if (action === undefined) throw new ServiceError(`unknown command: ${String(args._[0])}`);
+  if (action === undefined) throw new UsageError(`unknown command: ${String(args._[0])}`);
   const takesOptions = action === 'install' || action === 'update';
-  if (!takesOptions && options !== undefined) throw new ServiceError(`${action} takes no options of pyro-ns`);
+  if (!takesOptions && options !== undefined) throw new UsageError(`${action} takes no options of pyro-ns`);
   if (action === 'update' && options === undefined) {
-    throw new ServiceError('update replaces the options of pyro-ns: give all of them, after --');
+    throw new UsageError('update replaces the options of pyro-ns: give all of them, after --');
   }
   if (account !== undefined && !/^[a-z_][\w.-]*$/i.test(account)) {
-    throw new ServiceError(`--account must be the name of an account, not '${printable(account)}'`);
+    throw new UsageError(`--account must be the name of an account, not '${printable(account)}'`);
   }
   if (identificationFile !== undefined && printable(identificationFile) !== identificationFile) {
-    throw new ServiceError('--identification-file must not hold control characters');
+    throw new UsageError('--identification-file must not hold control characters');
   }
   return {
     action,
@@ -87,6 +83,7 @@ function main(): number {
   const args = hideBin(process.argv);
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   const parsed = parse(args.slice(0, end));
+  if (parsed['help'] === true) return 0;
   const request = readRequest(parsed, end < args.length ? args.slice(end + 1) : undefined);
   const planner = PLANNERS[platform()];
   if (planner === undefined) throw new ServiceError(`services are not supported on ${platform()}`);
@@ -104,7 +101,10 @@ function main(): number {
 try {
   process.exitCode = main();
 } catch (error) {
-  if (!(error instanceof ServiceError)) throw error;
-  process.stderr.write(`pyro-nssvc: ${error.message}\n`);
-  process.exitCode = 1;
+  if (error instanceof ServiceError) {
+    process.stderr.write(`pyro-nssvc: ${error.message}\n`);
+    process.exitCode = 1;
+  } else {
+    fail('pyro-nssvc', error);
+  }
 }

@@ -3,16 +3,13 @@
 import { basename } from 'node:path';
 import process from 'node:process';
 import open from 'open';
-import yargs from 'yargs';
 import { defaultConfig, printable, readIdentification, type Config } from '../config/index.js';
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
-import { port, UsageError } from './usage.js';
+import { argumentParser, port, UsageError } from './usage.js';
 
 function parser(args: readonly string[], name: string) {
-  return yargs(args)
-    .scriptName(name)
-    .detectLocale(false)
+  return argumentParser(name, args)
     .usage('$0 [options]\n\nStarts a console for name servers in the browser. It listens on this machine only.')
     .option('host', {
       alias: 'h',
@@ -39,14 +36,9 @@ function parser(args: readonly string[], name: string) {
       describe: 'Port of the console [default: any free one]',
     })
     .option('open', { type: 'boolean', default: true, describe: 'Open the browser; --no-open leaves that to you' })
-    .version(false)
     .demandCommand(0, 0, '', `${name} takes options only`)
     .strict()
-    .parserConfiguration({ 'duplicate-arguments-array': false })
-    .exitProcess(false)
-    .fail((message: string, error: Error | undefined) => {
-      throw new UsageError(error?.message ?? message);
-    });
+    .parserConfiguration({ 'duplicate-arguments-array': false });
 }
 
 const print = (line: string): void => {

@@ -1,10 +1,23 @@
-/** What the commands have in common: values of options, and what becomes of errors. */
+/** What the commands have in common: how they read their arguments, and what becomes of errors. */
 import process from 'node:process';
+import yargs from 'yargs';
 import { printable } from '../config/index.js';
 import { PyroError } from '../errors.js';
 
 /** What is wrong with the command line. */
 export class UsageError extends Error {}
+
+/** A parser of a command's arguments, which ends in a UsageError where they are wrong. It never ends the process. */
+export function argumentParser(command: string, args: readonly string[]) {
+  return yargs(args)
+    .scriptName(command)
+    .detectLocale(false)
+    .version(false)
+    .exitProcess(false)
+    .fail((message: string | null, error: Error | undefined) => {
+      throw new UsageError(message ?? error?.message);
+    });
+}
 
 /** The value of an option that is a port, where it is given. @throws UsageError */
 export function port(value: string | undefined): number | undefined {

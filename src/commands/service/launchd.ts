@@ -10,7 +10,7 @@ const USUAL_ACCOUNT = 'daemon';
 
 /**
  * A service of launchd on macOS: a daemon of the machine, or (`--user`) an agent of a user.
- * @throws ServiceError where the request makes no sense
+ * @throws UsageError where the request makes no sense
  */
 export function launchdPlan(request: ServiceRequest, machine: Machine): Plan {
   const { user, account = USUAL_ACCOUNT } = request;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { databaseDirectory, serverOptions, ServiceError } from './request.js';
+import { databaseDirectory, serverOptions } from './request.js';
 import type { ServiceRequest } from './request.js';
+import { UsageError } from '../usage.js';
 
 const install = (options?: readonly string[]): ServiceRequest => ({ action: 'install', user: false, options });
 
@@ -15,7 +16,7 @@ describe('the options of the server', () => {
   it.each([[['-i', 'x']], [['-ix']], [['-xi', 'x']], [['-d', '--identification=x']], [['-n', 'a\nUser=root']]])(
     'must not be %j',
     (options) => {
-      expect(() => serverOptions(install(options))).toThrow(ServiceError);
+      expect(() => serverOptions(install(options))).toThrow(UsageError);
     },
   );
 });

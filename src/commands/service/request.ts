@@ -1,4 +1,5 @@
 import { printable } from '../../config/index.js';
+import { UsageError } from '../usage.js';
 
 /** What can be asked of the service: the words of Pyro 3's `nssvc`, and `status`. */
 export const ACTIONS = ['install', 'update', 'remove', 'start', 'stop', 'restart', 'status'] as const;
@@ -29,7 +30,7 @@ export interface Machine {
   readonly userID: number;
 }
 
-/** Such a service can't be had; the message says what can. */
+/** What was asked for can't be done on this machine; the message says why. */
 export class ServiceError extends Error {}
 
 // Options without a value, which may stand in one word before one that has a value: `-rxd directory`.
@@ -39,16 +40,16 @@ const DATABASE = /^(?:-[hkmrvx]*d|--database)=?(.*)$/;
 /**
  * The options that the server is started with: those given, else `-d`. As in Pyro 3, a service always denies shutdown
  * requests: whoever stops it stops the service.
- * @throws ServiceError if a passphrase is among them, or a control character
+ * @throws UsageError if a passphrase is among them, or a control character
  */
 export function serverOptions({ options = ['-d'] }: ServiceRequest): readonly string[] {
   for (const option of options) {
     if (IDENTIFICATION.test(option)) {
-      throw new ServiceError(
+      throw new UsageError(
         'the options of a service can be read by everyone: put the passphrase in a file, and use --identification-file',
       );
     }
-    if (printable(option) !== option) throw new ServiceError(`control character in option '${printable(option)}'`);
+    if (printable(option) !== option) throw new UsageError(`control character in option '${printable(option)}'`);
   }
   return options.includes('-k') ? options : [...options, '-k'];
 }

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { describePlan } from './plan.js';
-import { ACTIONS, ServiceError } from './request.js';
+import { ACTIONS } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
+import { UsageError } from '../usage.js';
 import { systemdPlan, systemdUnit } from './systemd.js';
 
 const machine: Machine = {
@@ -48,7 +49,7 @@ describe('the unit', () => {
     const unit = systemdUnit(request, machine);
     expect(unit).toContain('\nUser=pyro\nReadWritePaths="/srv/pyro names"\n');
     expect(unit).not.toContain('DynamicUser');
-    expect(() => systemdUnit({ ...request, account: undefined }, machine)).toThrow(ServiceError);
+    expect(() => systemdUnit({ ...request, account: undefined }, machine)).toThrow(UsageError);
   });
 
   it.each(['names', '/var/lib/pyro-ns/names', '/var/lib/pyro-ns'])('needs no account for -d %s', (database) => {

@@ -1,7 +1,8 @@
 import { isAbsolute, join } from 'node:path/posix';
 import type { Plan } from './plan.js';
-import { databaseDirectory, serverOptions, ServiceError } from './request.js';
+import { databaseDirectory, serverOptions } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
+import { UsageError } from '../usage.js';
 
 const UNIT = 'pyro-ns.service';
 
@@ -17,7 +18,7 @@ const CREDENTIAL = 'identification';
 /**
  * A service of systemd, of the machine or (`--user`) of a user. The machine's has a user of its own that exists while it
  * runs, and sees and reaches nothing but what it needs; see `docs/service.md` for what each setting is about.
- * @throws ServiceError where the request makes no sense
+ * @throws UsageError where the request makes no sense
  */
 export function systemdPlan(request: ServiceRequest, machine: Machine): Plan {
   const systemctl = request.user ? (['systemctl', '--user'] as const) : (['systemctl'] as const);
@@ -47,7 +48,7 @@ export function systemdPlan(request: ServiceRequest, machine: Machine): Plan {
 
 /**
  * The unit file.
- * @throws ServiceError as `systemdPlan`
+ * @throws UsageError as `systemdPlan`
  */
 export function systemdUnit(request: ServiceRequest, machine: Machine): string {
   const options = serverOptions(request);
@@ -114,7 +115,7 @@ const UNPRIVILEGED_HARDENING = [
 function systemHardening({ account }: ServiceRequest, machine: Machine, database: string | undefined): string[] {
   const ownDatabase = database !== undefined && isAbsolute(database) && !isWithin(database, STATE_DIRECTORY);
   if (ownDatabase && account === undefined) {
-    throw new ServiceError(
+    throw new UsageError(
       `the service could not write ${database}: say with --account whose it is, or name a directory in ${STATE_DIRECTORY}`,
     );
   }

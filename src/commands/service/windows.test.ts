@@ -1,7 +1,8 @@
 import { expect, it } from '@jest/globals';
 import { describePlan } from './plan.js';
-import { ACTIONS, ServiceError } from './request.js';
+import { ACTIONS } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
+import { UsageError } from '../usage.js';
 import { windowsPlan } from './windows.js';
 
 const machine: Machine = {
@@ -41,5 +42,5 @@ it('hands over the passphrase file in the environment', () => {
 });
 
 it.each([{ user: true }, { account: 'pyro' }])('has no %j', (more) => {
-  expect(() => windowsPlan({ ...install, ...more }, machine)).toThrow(ServiceError);
+  expect(() => windowsPlan({ ...install, ...more }, machine)).toThrow(UsageError);
 });

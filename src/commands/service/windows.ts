@@ -1,7 +1,8 @@
 import { win32 } from 'node:path';
 import type { Plan, Step } from './plan.js';
-import { serverOptions, ServiceError } from './request.js';
+import { serverOptions } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
+import { UsageError } from '../usage.js';
 import { WINDOWS_HOST } from './windows-host.js';
 
 // The names are those of the manual's chapter, for the service that Pyro 3 has.
@@ -10,12 +11,12 @@ const KEY = String.raw`HKLM\System\CurrentControlSet\Services\PyroNS`;
 
 /**
  * The Windows service of the manual's chapter.
- * @throws ServiceError where the request makes no sense
+ * @throws UsageError where the request makes no sense
  */
 export function windowsPlan(request: ServiceRequest, machine: Machine): Plan {
-  if (request.user) throw new ServiceError('Windows has no services of a user: leave out --user');
+  if (request.user) throw new UsageError('Windows has no services of a user: leave out --user');
   if (request.account !== undefined) {
-    throw new ServiceError('the service needs the system account to write its log and URI file: leave out --account');
+    throw new UsageError('the service needs the system account to write its log and URI file: leave out --account');
   }
   const stopIfStarted: Step = { run: ['net.exe', 'stop', SERVICE], mayFail: true };
   const start: Step = { run: ['net.exe', 'start', SERVICE] };
