@@ -394,6 +394,17 @@ describe('DirectoryNamespace', () => {
       expect(tree()).toEqual(['G']);
     });
 
+    it('say so where the directory the server works in is none any more', async () => {
+      rmSync(own, { recursive: true });
+      writeFileSync(own, '');
+      const text = `the database is damaged: ${OWN_DIRECTORY} is no directory`;
+      await expect(namespace.register(named(':G.x'), uri)).rejects.toThrow(text);
+      await expect(namespace.deleteGroup(named(':G'))).rejects.toThrow(text);
+      await namespace.createGroup(named(':H'));
+      rmSync(own);
+      await namespace.register(named(':G.x'), uri);
+    });
+
     it('fail without a word of paths when the database has gone, and go on when it is back', async () => {
       rmSync(root, { recursive: true });
       await expectRefusal(namespace.register(named(':x'), uri), 'the database is missing', ':x');

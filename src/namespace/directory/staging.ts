@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, unlinkSync } from 'node:fs';
 import { link, lstat, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
+import { NamingError } from '../../errors.js';
 import type { Faults } from './faults.js';
 import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
 import type { Haste } from './haste.js';
-import { META_SUFFIX } from './layout.js';
+import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
 import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
@@ -141,12 +142,21 @@ export class Staging {
     try {
       return await action();
     } catch (error) {
+      if (codeOf(error) === 'ENOTDIR') await this.requireDirectory();
       if (codeOf(error) !== 'ENOENT') throw error;
       await mkdir(this.directory).catch((reason: unknown) => {
         if (codeOf(reason) !== 'EEXIST') throw reason;
       });
       return await action();
     }
+  }
+
+  private async requireDirectory(): Promise<void> {
+    const stats = await inspect(this.directory);
+    if (stats === undefined || stats.isDirectory()) return;
+    const refusal = new NamingError(`the database is damaged: ${OWN_DIRECTORY} is no directory`);
+    this.faults.report('no changes can be made:', refusal, `Remove ${this.directory}`);
+    throw refusal;
   }
 
   /** One file after the other, so that the removal of a large group doesn't hold up those who read and write. */
