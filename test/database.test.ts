@@ -217,6 +217,11 @@ describe('a fault', () => {
       expect(await child.ask('resolve', ':G.secret')).toBe(text);
       expect(await child.ask('resolve', ':G.x')).toBe(URI);
       expect(child.log).toContain('Let the user that this server runs as');
+      writeFileSync(`${root}/G/x.ns_meta`, 'secret', { mode: 0o600 });
+      expect(await child.ask('getMeta', ':G.x')).toBeNull();
+      expect(await child.ask('getSystemMeta', ':G.x')).toMatchObject({ type: 1 });
+      expect(await child.ask('setMeta', ':G.x', 'metadata')).toBe(text);
+      expect(child.log).toContain(`ignored ${root}/G/x.ns_meta`);
       handOver(`${root}/G`, `${root}/G/secret`);
       expect(await child.ask('register', ':G.y', URI)).toBeNull();
       expect(await child.ask('resolve', ':G.secret')).toBe(URI);

@@ -366,7 +366,7 @@ export class DirectoryNamespace implements Namespace {
   private async metadataOf(name: Name): Promise<KnownMetadata> {
     return this.attempt(name, refusals.nameNotFound, async () => {
       const { path, stats } = await this.requireName(name);
-      return this.readMetadata(metaPathOf(path, name), stats);
+      return this.readableMetadata(metaPathOf(path, name), stats);
     });
   }
 
@@ -376,7 +376,18 @@ export class DirectoryNamespace implements Namespace {
     return found;
   }
 
-  /** As Pyro 3 does, takes metadata that can't be read for none. */
+  /** As `readMetadata`, and takes what may not be read for none, too: which is nothing to write over. */
+  private async readableMetadata(metaPath: string, stats: Stats): Promise<KnownMetadata> {
+    try {
+      return await this.readMetadata(metaPath, stats);
+    } catch (error) {
+      if (codeOf(error) !== 'EACCES') throw error;
+      this.faults.report(`ignored ${metaPath}:`, error, 'Let the user that this server runs as read it.');
+      return { system: systemMetaOf(stats), user: null, content: undefined };
+    }
+  }
+
+  /** As Pyro 3 does, takes what is no metadata for none. @throws the system's error where it can't be told */
   private async readMetadata(metaPath: string, stats: Stats): Promise<KnownMetadata> {
     const isThere = await this.reader.inspect(metaPath);
     const reading = isThere && (await this.reader.read(metaPath, MAX_META_FILE_SIZE));
@@ -444,7 +455,7 @@ export class DirectoryNamespace implements Namespace {
       if (stats === undefined) await this.requireDatabase();
       const uri = type === OBJECT ? await this.readMember(path) : undefined;
       if (stats === undefined || (type === OBJECT && uri === undefined)) return undefined;
-      const { system, user } = await this.readMetadata(metaPathOf(path, name), stats);
+      const { system, user } = await this.readableMetadata(metaPathOf(path, name), stats);
       return { name, uri, systemMeta: system, userMeta: user };
     } catch (error) {
       await this.skip(path, error);
