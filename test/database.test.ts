@@ -185,6 +185,21 @@ describe('a fault', () => {
       }
     });
 
+    it('can not be unmounted while it is served', async () => {
+      await child.close();
+      mount('-t', 'tmpfs', 'none', root);
+      try {
+        child = start(root);
+        await child.opened();
+        expect(spawnSync('umount', [root]).status).not.toBe(0);
+        expect(await child.ask('register', ':y', URI)).toBeNull();
+        await child.close();
+        expect(readFileSync(`${root}/y`, 'utf8')).toBe(`${URI}\n`);
+      } finally {
+        expect(spawnSync('umount', [root]).status).toBe(0);
+      }
+    });
+
     it('that something is mounted over is seen', async () => {
       mount('-t', 'tmpfs', 'none', root);
       const start = performance.now();

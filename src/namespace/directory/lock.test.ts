@@ -127,6 +127,18 @@ describe('DatabaseLock', () => {
     expect(existsSync(own('lock.ns_meta'))).toBe(true);
   });
 
+  it('of a database does not hold a copy of its file system, where the lock has the same inode', async () => {
+    const { dev } = statSync(root);
+    await leaveLock({ device: dev });
+    await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
+    rmSync(own('lock.ns_meta'), { recursive: true });
+    await leaveLock({ device: dev + 1, machine: 'another' });
+    await expect(take()).rejects.toBeInstanceOf(DatabaseInUseError);
+    rmSync(own('lock.ns_meta'), { recursive: true });
+    await leaveLock({ device: dev + 1 });
+    await take();
+  });
+
   it('is taken again when it was removed with all there was', async () => {
     const lock = await take();
     rmSync(root, { recursive: true });

@@ -3,12 +3,15 @@
  * path leads there, on whatever machine; beside it stands, to be read, who holds it.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, readlink, realpath, rm, rmdir, writeFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { mkdir, open, readFile, readlink, realpath, rm, rmdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { codeOf, inspect } from './files.js';
 import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
+import { suitableWatchMode } from './watch.js';
 
 /** Without a sign of life for so long, a holder on another machine is taken for dead. */
 export const LOCK_STALE_MS = 30_000;
@@ -45,6 +48,8 @@ interface HolderRecord extends LockHolder {
   readonly started: string | null;
   /** The inode of the lock: in a copy of the database, it is another's. */
   readonly lock: number;
+  /** The device that the lock is on, as the machine counts: in a copy of the whole file system, the inode is the same. */
+  readonly device?: number | undefined;
 }
 
 /** Someone else holds the database. */
@@ -67,6 +72,11 @@ export class DatabaseLock {
   private retry: NodeJS.Timeout | undefined;
   private takenBy: DatabaseInUseError | undefined;
   private takingAgain: Promise<void> | undefined;
+  /**
+   * The directory of the lock, open: so that its file system is busy, and can't be unmounted while it is served. Not the
+   * database's own: of a directory that is open, watches aren't told that it was removed.
+   */
+  private directory: FileHandle | undefined;
 
   private constructor(
     /** The real path of the database. */
@@ -103,6 +113,7 @@ export class DatabaseLock {
   async release(): Promise<void> {
     await this.takingAgain;
     clearTimeout(this.retry);
+    await this.directory?.close();
     if (this.unlock === undefined) return;
     await rm(this.path(HOLDER), { force: true }).catch(() => undefined);
     await this.unlock().catch(() => undefined);
@@ -120,7 +131,7 @@ export class DatabaseLock {
       if (codeOf(error) !== 'EEXIST') throw error;
     });
     const guard = this.path(GUARD);
-    const open = await lock(guard, {
+    const openGuard = await lock(guard, {
       realpath: false,
       lockfilePath: guard,
       stale: GUARD_STALE_MS,
@@ -140,13 +151,20 @@ export class DatabaseLock {
         },
       });
       await writeFile(this.path(HOLDER), `${JSON.stringify(await this.record(), null, 2)}\n`);
+      await this.holdFileSystem();
     } catch (error) {
       await this.unlock?.().catch(() => undefined);
       if (codeOf(error) !== 'ELOCKED') throw error;
       throw new DatabaseInUseError(this.root, await this.readHolder());
     } finally {
-      await open().catch(() => undefined);
+      await openGuard().catch(() => undefined);
     }
+  }
+
+  private async holdFileSystem(): Promise<void> {
+    await this.directory?.close();
+    // Not every system opens directories.
+    this.directory = await open(`${this.root}/${OWN_DIRECTORY}`).catch(() => undefined);
   }
 
   /**
@@ -158,8 +176,7 @@ export class DatabaseLock {
     if (stats === undefined) return;
     const holder = await this.readHolder();
     const isOurs = holder?.id === this.id;
-    const isCopy = holder?.lock !== stats.ino;
-    if (holder !== undefined && !isOurs && !isCopy) {
+    if (holder !== undefined && !isOurs && !(await this.isCopied(holder, stats))) {
       const alive = await isAlive(holder);
       if (alive === true) throw new DatabaseInUseError(this.root, holder);
       if (alive === undefined) return;
@@ -167,11 +184,19 @@ export class DatabaseLock {
     await rmdir(this.path(LOCK));
   }
 
+  /** True if a lock came here with a copy of the database. */
+  private async isCopied({ lock, device, machine }: HolderRecord, { ino, dev }: Stats): Promise<boolean> {
+    if (lock !== ino) return true;
+    if (device === undefined || device === dev || machine === null) return false;
+    // Each machine counts devices on its own, and a network file system may be several to one machine.
+    return machine === (await machineID()) && (await suitableWatchMode(this.root)) === 'native';
+  }
+
   private async record(): Promise<HolderRecord> {
-    const lock = (await inspect(this.path(LOCK)))?.ino ?? 0;
+    const { ino: lock = 0, dev: device } = (await inspect(this.path(LOCK))) ?? {};
     const [machine, state] = await Promise.all([machineID(), processState(process.pid)]);
     const { id, since } = this;
-    return { host: hostname(), pid: process.pid, since, id, machine, started: state?.started ?? null, lock };
+    return { host: hostname(), pid: process.pid, since, id, machine, started: state?.started ?? null, lock, device };
   }
 
   /** Undefined where nothing is written, or nothing that makes sense. */
@@ -266,6 +291,7 @@ function isHolderRecord(value: unknown): value is HolderRecord {
     'started' in value &&
     isTextOrNull(value.started) &&
     'lock' in value &&
-    typeof value.lock === 'number'
+    typeof value.lock === 'number' &&
+    (!('device' in value) || typeof value.device === 'number')
   );
 }

@@ -6,7 +6,7 @@ import type { Log } from '../../config/index.js';
 import { Name } from '../../names/index.js';
 import type { Ground } from './cache.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
-import { fileNameOf } from './layout.js';
+import { fileNameOf, OWN_DIRECTORY } from './layout.js';
 
 /** How changes made by other programs are noticed: told by the kernel, or by looking again after a moment. */
 export type WatchMode = 'native' | 'polling';
@@ -173,7 +173,15 @@ export class Watches {
 
   /** A watch follows links, so it is looked afterwards at what is watched: had it been another then, its parent would tell. */
   private async verify(group: WatchedGroup): Promise<void> {
-    if (!(await group.isAsWatched())) this.end(group);
+    if (!(await group.isAsWatched()) || !(await this.tellsOfItsEnd(group))) this.end(group);
+  }
+
+  /**
+   * The kernel doesn't tell that a directory is removed as long as anyone has it open, a shell that stands in it say. Its parent
+   * tells instead; the root has none that is watched, but has our own directory in it, without which it can't be removed.
+   */
+  private async tellsOfItsEnd({ parent, path }: WatchedGroup): Promise<boolean> {
+    return parent !== undefined || (await inspect(`${path}/${OWN_DIRECTORY}`)) !== undefined;
   }
 
   /** What is mounted over a directory hides it, and no event tells of that: the groups above may be hidden, too. */
@@ -184,7 +192,11 @@ export class Watches {
   private changed(group: WatchedGroup, cameOrWent: boolean, fileName: string | Buffer | null): void {
     if (this.isSuspicious() || !group.trusted) return;
     // What happens to a directory itself is told under its own name.
-    const isUnclear = typeof fileName !== 'string' || fileName === group.fileName || this.options.ignoresCase;
+    const isUnclear =
+      typeof fileName !== 'string' ||
+      fileName === group.fileName ||
+      fileName === OWN_DIRECTORY ||
+      this.options.ignoresCase;
     if (isUnclear) {
       this.end(group);
       return;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { linkSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, linkSync, mkdirSync, mkdtempSync, openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as delay, setImmediate } from 'node:timers/promises';
 import { silentLog } from '../../config/index.js';
@@ -93,6 +93,18 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
   ])('sees at once when somebody %s', async (_, script) => {
     shell(script);
     await expectSoon(() => uriOf(':G.x'), after.toString());
+  });
+
+  it('sees edits in a database that was restored while a shell stood in it', async () => {
+    const shellInIt = openSync(root, 'r');
+    shell(`cp -a db backup; rm -r db`);
+    await expectSoon(() => uriOf(':x'), 'the database is missing');
+    shell(`cp -a backup db`);
+    await expectSoon(() => uriOf(':x'), before.toString());
+    await remembered();
+    shell(`cp after db/x`);
+    await expectSoon(() => uriOf(':x'), after.toString(), 500);
+    closeSync(shellInIt);
   });
 
   it('sees when a directory above the database is moved, and another put there', async () => {
