@@ -81,13 +81,15 @@ describe('the package', () => {
   }, 120_000);
 
   it('has all the programs', async () => {
-    const help = namesIn(packageFile, 'bin').map(async ([name, file]) => {
-      const { stdout, stderr } = await node(join(project, 'node_modules/pyro-ns', String(file)), '--help');
-      expect({ name, stderr }).toEqual({ name, stderr: '' });
-      expect(stdout).toContain(name.replace('wxnsc', 'xnsc'));
+    const answers = namesIn(packageFile, 'bin').map(async ([name, file]) => {
+      const program = join(project, 'node_modules/pyro-ns', String(file));
+      const [help, version] = await Promise.all([node(program, '--help'), node(program, '--version')]);
+      expect({ name, stderr: help.stderr }).toEqual({ name, stderr: '' });
+      expect(help.stdout).toContain(name.replace('wxnsc', 'xnsc'));
+      expect(packageFile).toHaveProperty('version', version.stdout.trimEnd());
     });
-    expect(help).toHaveLength(6);
-    await Promise.all(help);
+    expect(answers).toHaveLength(6);
+    await Promise.all(answers);
   });
 });
 

@@ -6,7 +6,7 @@ import type { Log } from '../config/index.js';
 import type { MetricsServer } from '../metrics/index.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
-import { argumentParser, fail, passphrase, port, UsageError } from './usage.js';
+import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './usage.js';
 
 /** The chapter's options that take a value. */
 const LETTERS: OptionLetters = new Map([
@@ -101,7 +101,7 @@ interface Arguments extends StartOptions {
 
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
   const options = await parser(args).parseAsync();
-  if (options['help'] === true) return undefined;
+  if (isAnswered(options)) return undefined;
   return {
     hostname: options.host,
     nsport: options.port,

@@ -24,7 +24,7 @@ import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js
 import { Output } from './nsc/output.js';
 import { exportTo, importFrom, openDatabase } from './nsc/transfer.js';
 import { withLongNames, type OptionLetters } from './option-letters.js';
-import { argumentParser, fail, passphrase, port, UsageError } from './usage.js';
+import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './usage.js';
 
 const LETTERS: OptionLetters = new Map([
   ['h', 'host'],
@@ -170,7 +170,7 @@ interface Arguments {
 
 async function readArguments(args: readonly string[]): Promise<Arguments | undefined> {
   const parsed = await parser(args).parseAsync();
-  if (parsed['help'] === true) return undefined;
+  if (isAnswered(parsed)) return undefined;
   const [command] = parsed._;
   if (command === undefined) throw new UsageError('a command is needed');
   const positionals = [
@@ -299,10 +299,12 @@ async function completionsOf(words: readonly string[]): Promise<readonly string[
   const parsed = await argumentParser('pyro-nsc', withLongNames(words.slice(0, -1), LETTERS))
     .options(OPTIONS)
     .help(false)
+    .version(false)
     .parseAsync();
   const [command] = parsed._.map(String);
   const startingSo = (candidates: readonly string[]) => candidates.filter((word) => word.startsWith(current));
-  if (current.startsWith('-')) return startingSo([...Object.keys(OPTIONS), 'help'].map((name) => `--${name}`));
+  if (current.startsWith('-'))
+    return startingSo([...Object.keys(OPTIONS), 'help', 'version'].map((name) => `--${name}`));
   if (command === undefined) return startingSo(COMMAND_LINES.map(([name]) => name));
   if (command === 'completion') return startingSo(SHELLS);
   if (!takesNames(command)) return [];

@@ -13,7 +13,7 @@ import { ACTIONS, ServiceError } from './service/request.js';
 import type { Action, Machine, ServiceRequest } from './service/request.js';
 import { systemdPlan } from './service/systemd.js';
 import { windowsPlan } from './service/windows.js';
-import { argumentParser, fail, UsageError } from './usage.js';
+import { argumentParser, fail, isAnswered, UsageError } from './usage.js';
 
 const PLANNERS: Partial<Record<NodeJS.Platform, (request: ServiceRequest, machine: Machine) => Plan>> = {
   linux: systemdPlan,
@@ -83,7 +83,7 @@ function main(): number {
   const args = hideBin(process.argv);
   const end = args.includes('--') ? args.indexOf('--') : args.length;
   const parsed = parse(args.slice(0, end));
-  if (parsed['help'] === true) return 0;
+  if (isAnswered(parsed)) return 0;
   const request = readRequest(parsed, end < args.length ? args.slice(end + 1) : undefined);
   const planner = PLANNERS[platform()];
   if (planner === undefined) throw new ServiceError(`services are not supported on ${platform()}`);

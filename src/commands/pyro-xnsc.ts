@@ -6,7 +6,7 @@ import open from 'open';
 import { defaultConfig, printable, readIdentification, type Config } from '../config/index.js';
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
-import { argumentParser, port, UsageError } from './usage.js';
+import { argumentParser, isAnswered, port, UsageError } from './usage.js';
 
 function parser(args: readonly string[], name: string) {
   return argumentParser(name, args)
@@ -73,7 +73,7 @@ async function openBrowser(console: Console): Promise<void> {
 
 async function main(name: string): Promise<void> {
   const options = await parser(process.argv.slice(2), name).parseAsync();
-  if (options['help'] === true) return;
+  if (isAnswered(options)) return;
   // Before anything is started.
   port(options.port);
   const config = defaultConfig();

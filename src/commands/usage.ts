@@ -1,22 +1,30 @@
 /** What the commands have in common: how they read their arguments, and what becomes of errors. */
 import process from 'node:process';
 import yargs from 'yargs';
-import { printable } from '../config/index.js';
+import { printable, VERSION } from '../config/index.js';
 import { PyroError } from '../errors.js';
 
 /** What is wrong with the command line. */
 export class UsageError extends Error {}
 
-/** A parser of a command's arguments, which ends in a UsageError where they are wrong. It never ends the process. */
+/**
+ * A parser of a command's arguments, which ends in a UsageError where they are wrong. It prints what --help and --version
+ * ask for, and never ends the process: `isAnswered` says whether there is anything left to do.
+ */
 export function argumentParser(command: string, args: readonly string[]) {
   return yargs(args)
     .scriptName(command)
     .detectLocale(false)
-    .version(false)
+    .version(VERSION)
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       throw new UsageError(message ?? error?.message);
     });
+}
+
+/** True where all that was asked for is printed. */
+export function isAnswered(options: Readonly<Record<string, unknown>>): boolean {
+  return options['help'] === true || options['version'] === true;
 }
 
 /** The value of an option that is a port, where it is given. @throws UsageError */
