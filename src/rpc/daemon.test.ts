@@ -452,6 +452,13 @@ describe('clients', () => {
     expect(await call(uri, 'read')).toEqual({ value: 20.5 });
   });
 
+  test('that leave a message half sent are dropped after PYRO_STALL_TIMEOUT', async () => {
+    config.PYRO_STALL_TIMEOUT = 0.1;
+    const client = await connect();
+    client.socket.write('PYRO');
+    await client.closed;
+  });
+
   test('have no more than PYRO_MAX_ONEWAY_CALLS one-way calls under way, and are read on when one is done', async () => {
     config.PYRO_MAX_ONEWAY_CALLS = 3;
     const ends: (() => void)[] = [];

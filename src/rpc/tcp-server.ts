@@ -202,6 +202,7 @@ function connectionOptions(config: Config, limits: FrameLimits, log: Log): Parti
     keepAlive: config.PYRO_SOCK_KEEPALIVE,
     limits,
     handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
+    stallTimeout: config.PYRO_STALL_TIMEOUT * 1000,
     idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
     maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
     onError: (error, connection) => {
