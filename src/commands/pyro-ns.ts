@@ -1,7 +1,7 @@
 /** `pyro-ns`: starts the name server, with the options of the manual's chapter. `pyro-ns.cts` loads it. */
 import type { AddressInfo } from 'node:net';
 import process from 'node:process';
-import { createLog, defaultConfig, readIdentification } from '../config/index.js';
+import { defaultConfig, defaultLog, misspeltVariables, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import type { MetricsServer } from '../metrics/index.js';
 import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
@@ -171,10 +171,11 @@ async function main(): Promise<void> {
   if (options === undefined) return;
   const config = defaultConfig();
   const identification = options.identification ?? readIdentification(config);
-  const log = createLog(config);
+  const log = defaultLog();
   reopenOnSignal(log);
   const starter = new NameServerStarter({ config, log, print, identification });
   print('*** Pyro Name Server ***');
+  for (const warning of misspeltVariables()) print(`WARNING: ${warning}`);
   await using metrics = options.metrics && (await serveMetrics(starter, options.metrics));
   if (metrics) print(`Metrics on: http://${addressText(metrics.listening)}/metrics`);
   stopOnSignals(starter);

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { ConfigError } from '../errors.js';
-import { loadConfig, readIdentification } from './config.js';
+import { loadConfig, misspeltVariables, readIdentification } from './config.js';
 import { CONFIG_ITEMS, ITEM_NAMES } from './items.js';
 
 let directory: string;
@@ -144,6 +144,29 @@ describe('the file', () => {
   it('accepts what is about Python, whatever it says', () => {
     const text = 'PYRO_XML_PICKLE = gnosis\nPYRO_MULTITHREADED = maybe\nPYRO_GNOSIS_PARANOIA = -1';
     expect(loadText(text).PYRO_XML_PICKLE).toBe('gnosis');
+  });
+});
+
+describe('a misspelt variable', () => {
+  it.each([
+    ['PYRO_NS_SNYC', 'PYRO_NS_SYNC'],
+    ['PYRO_STORGE', 'PYRO_STORAGE'],
+    ['PYRO_TRACE_LEVEL', 'PYRO_TRACELEVEL'],
+    ['PYRO_SSL_CERT', 'PYROSSL_CERT'],
+    ['PYRO_NS_PORE', 'PYRO_NS_PORT'],
+  ])('is told: %s', (name, item) => {
+    expect(misspeltVariables({ PATH: 'x', [name]: 'sesame', PYRO_NS_PORT: '1' })).toEqual([
+      `environment: unknown configuration item ${name}, did you mean ${item}?`,
+    ]);
+  });
+
+  // Of whoever installs Pyro, of Pyro 4 and 5, and of Kubernetes.
+  it.each([
+    ['PYRO_HOME', 'PYRO_ROOT', 'PYRO3_HOME', 'PYRO_ES_QUEUESIZE'],
+    ['PYRO_NS_HOST', 'PYRO_NS_BCHOST', 'PYRO_NS_BCPORT', 'PYRO_NATHOST', 'PYRO_LOGWIRE', 'PYRO_LOGLEVEL'],
+    ['PYRO_NS_SERVICE_HOST', 'PYRO_NS_PORT_9090_TCP', 'PYRO', 'TYRO_PORT', 'pyro_port'],
+  ])('is not what others have: %s, %s, ...', (...names) => {
+    expect(misspeltVariables(Object.fromEntries(names.map((name) => [name, 'x'])))).toEqual([]);
   });
 });
 

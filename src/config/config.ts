@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { closestMatch } from 'leven';
+import leven, { closestMatch } from 'leven';
 import { ConfigError } from '../errors.js';
 import { CONFIG_ITEMS, isItemName, ITEM_NAMES } from './items.js';
 import type { Config, ConfigItemName } from './items.js';
@@ -15,6 +15,9 @@ const TRAILING_SPACE = /[ \t\r\f\v]+$/;
 
 /** How much of a wrong value is shown. */
 const SHOWN_LENGTH = 80;
+
+// An item of Pyro 4 and 5, and one letter away from Pyro 3's PYRO_NS_BC_PORT: of all of theirs the only one that is so near.
+const NO_MISSPELLING = 'PYRO_NS_BCPORT';
 
 /** Where the configuration comes from. */
 export interface ConfigSource {
@@ -51,6 +54,27 @@ export function loadConfig(source: ConfigSource): Config {
   if (file === undefined) settings.delete('PYRO_CONFIG_FILE');
   else settings.set('PYRO_CONFIG_FILE', { text: file, where: '' });
   return valuesOf(settings, source.currentDirectory);
+}
+
+/**
+ * The variables that are no items, but one letter away from one: a letter too few, too many, wrong, or two in wrong order.
+ * Others are passed over: Pyro 4 and 5, and whoever installs Pyro, have variables of their own (`PYRO_HOME`).
+ * @returns a text for each, without its value
+ */
+export function misspeltVariables(environment: ConfigSource['environment'] = process.env): string[] {
+  return Object.keys(environment).flatMap((name) => {
+    if (!name.startsWith('PYRO') || isItemName(name) || name === NO_MISSPELLING) return [];
+    const meant = ITEM_NAMES.find((item) => isOneLetterAway(name, item));
+    return meant === undefined
+      ? []
+      : [`environment: unknown configuration item ${printable(name)}, did you mean ${meant}?`];
+  });
+}
+
+function isOneLetterAway(name: string, item: ConfigItemName): boolean {
+  const letters = (word: string): string => Array.from(word).sort().join('');
+  const distance = leven(name, item, { maxDistance: 3 });
+  return distance === 1 || (distance === 2 && letters(name) === letters(item));
 }
 
 /** The file to read, as it was named; undefined if there is none. */

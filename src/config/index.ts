@@ -1,5 +1,5 @@
 /** The PYRO_* items: one table with type, default and meaning; read from file and environment; and the log they set up. */
-export { defaultConfig, loadConfig, readIdentification } from './config.js';
+export { defaultConfig, loadConfig, misspeltVariables, readIdentification } from './config.js';
 export type { ConfigSource } from './config.js';
 export { CONFIG_GROUPS, CONFIG_ITEMS } from './items.js';
 export type { Config, ConfigItem, ConfigItemName } from './items.js';

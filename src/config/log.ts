@@ -1,7 +1,7 @@
 import { inspect, types } from 'node:util';
 import { threadId } from 'node:worker_threads';
 import { pino, stdTimeFunctions } from 'pino';
-import { defaultConfig } from './config.js';
+import { defaultConfig, misspeltVariables } from './config.js';
 import { CONFIG_ITEMS, ITEM_NAMES } from './items.js';
 import type { Config, ConfigItemName } from './items.js';
 import { LogFile } from './log-file.js';
@@ -172,10 +172,13 @@ export const silentLog: Log = { msg: nothing, warn: nothing, error: nothing, sta
 let processLog: Log | undefined;
 
 /**
- * The log of this process, as `defaultConfig` says.
+ * The log of this process, as `defaultConfig` says. It begins with what looks misspelt in the environment.
  * @throws ConfigError as `defaultConfig`
  */
 export function defaultLog(): Log {
-  processLog ??= createLog(defaultConfig());
+  if (processLog === undefined) {
+    processLog = createLog(defaultConfig());
+    for (const warning of misspeltVariables()) processLog.warn('Configuration', warning);
+  }
   return processLog;
 }
