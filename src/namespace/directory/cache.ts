@@ -15,6 +15,8 @@ export interface Ground {
 export interface Read<Value> {
   readonly value: Value;
   readonly ground: Ground | undefined;
+  /** How long it is believed, where not as long as the ground says. */
+  readonly believedMs?: number;
 }
 
 interface Kept<Value> {
@@ -68,10 +70,10 @@ export class ReadCache<Value extends object> {
     if (known !== undefined) return known;
     this.misses += 1;
     const begun = performance.now();
-    const reading = read().then(({ value, ground }) => {
+    const reading = read().then(({ value, ground, believedMs = ground?.believedMs ?? 0 }) => {
       const isCurrent = this.underway.get(key) === reading;
       if (isCurrent && ground?.trusted === true) {
-        this.keep(key, { value, ground, until: Math.trunc(begun + ground.believedMs) });
+        this.keep(key, { value, ground, until: Math.trunc(begun + believedMs) });
       }
       return value;
     });

@@ -32,6 +32,12 @@ export interface Directory {
   readonly ground: Ground | undefined;
 }
 
+/**
+ * How many times longer than it took is believed what was seen of a whole directory: where nobody tells of changes, a large
+ * one would else be read again for each name that is looked for.
+ */
+const BELIEVED_PER_SURVEYING = 20;
+
 /** Finds names on the disk, in whatever state the tree is: links are no names, and nothing is found behind them. */
 export class Tree {
   /** @param root the real path of the database */
@@ -151,7 +157,12 @@ export class Tree {
   }
 
   private survey({ path, ground }: Directory, group: Name): Promise<Survey> {
-    return this.cache.surveys.recall(group.toString(), async () => ({ value: await this.readSurvey(path), ground }));
+    return this.cache.surveys.recall(group.toString(), async () => {
+      const begun = performance.now();
+      const value = await this.readSurvey(path);
+      const believedMs = Math.max(ground?.believedMs ?? 0, (performance.now() - begun) * BELIEVED_PER_SURVEYING);
+      return { value, ground, believedMs };
+    });
   }
 
   /** Looks through the file names in a directory. @throws the system's error */

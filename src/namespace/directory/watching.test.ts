@@ -8,6 +8,7 @@ import { silentLog } from '../../config/index.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { lacksProgram, lacksRoot } from '../../../test/support/lacks.js';
 import { DirectoryNamespace } from './directory-namespace.js';
+import { Reader } from './reader.js';
 
 /** An edit is to be seen within 100 ms; the machine that runs the tests may be busy with others. */
 const SOON_MS = 1000;
@@ -198,6 +199,21 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     expect(await uriOf(':G.inner.x')).toBe('name not found');
     expect(await partsOf(':')).toBe('x1');
   });
+});
+
+it('a database watched by polling does not read a large group again for each new name', async () => {
+  const directory = mkdtempSync(`${tmpdir()}/pyro-ns-watch-`);
+  const namespace = await DirectoryNamespace.open(`${directory}/db`, { log: silentLog, sync: false, watch: 'polling' });
+  const reading = jest.spyOn(Reader.prototype, 'entries').mockImplementation(async function* () {
+    // As long as 100,000 names take, which is longer than anything is believed there.
+    await delay(80);
+    yield [];
+  });
+  for (let count = 0; count < 200; count += 1) await namespace.register(named(`:x${count}`), before);
+  expect(reading.mock.calls.length).toBeLessThan(5);
+  reading.mockRestore();
+  await namespace.close();
+  rmSync(directory, { recursive: true });
 });
 
 describe('a database watched by the native way', () => {
