@@ -123,6 +123,8 @@ test('says on stderr what is wrong, and exits with 1', async () => {
     status: 1,
     stderr: 'There is a problem: invalid URI: no uri\n',
   });
+  const lost = await nsc('register', 'x', 'PYRO://no.such.host.invalid/x');
+  expect(lost.stderr).toMatch(/: the name server can't find the host no\.such\.host\.invalid\n$/);
 });
 
 test('refuses a command line that makes no sense, in English, and exits with 2', async () => {

@@ -224,6 +224,6 @@ export interface ErrorReply {
   /** The class of the error: Pyro's (`NamingError`, ...), or `RequestError` where the request was wrong. */
   readonly error: string;
   readonly message: string;
-  /** What it is about: a name, mostly. */
+  /** What it is about, a name mostly, and the reason where there is more to say. */
   readonly about?: string | undefined;
 }

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { loadConfig } from '../config/index.js';
+import { loadConfig, silentLog } from '../config/index.js';
+import { NameServerStarter } from '../naming/index.js';
 import { Console } from './console.js';
 
 const config = loadConfig({ environment: {}, currentDirectory: '/' });
@@ -137,6 +138,18 @@ describe('what it answers', () => {
       message: 'not connected to this name server',
       about: '7',
     });
+  });
+
+  it('says why a URI is not registered', async () => {
+    await using starter = new NameServerStarter({
+      config: { ...config, PYRO_NS_URIFILE: join(pageDirectory, 'uri') },
+      log: silentLog,
+    });
+    const { port } = await starter.start({ hostname: '127.0.0.1', nsport: 0, dontlookupother: true });
+    await send('/api/find', bearer(), { host: '127.0.0.1', port });
+    const uri = 'PYRO://no.such.host.invalid/lamp';
+    const answer = await send('/api/servers/1/register', bearer(), { name: 'lamp', uri });
+    expect(answer.body).toContain("the name server can't find the host no.such.host.invalid");
   });
 
   it('says that nobody listens', async () => {

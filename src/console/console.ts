@@ -105,8 +105,8 @@ async function addPage(server: FastifyInstance, directory: string): Promise<void
 
 function describeError(error: FastifyError): readonly [status: number, body: ErrorReply] {
   if (error instanceof PyroError) {
-    const [message = '', about] = error.args;
-    return [statusOf(error), { error: error.name, message, about }];
+    const [message = '', ...about] = error.args;
+    return [statusOf(error), { error: error.name, message, about: about.join(': ') || undefined }];
   }
   if (error instanceof RemoteError) return [502, { error: error.className, message: error.message }];
   const status = error.statusCode ?? 500;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
+import { withReason } from '../naming/index.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
@@ -136,7 +137,11 @@ export class NameServerSession {
 
   async register(name: string, uri: string): Promise<string> {
     const full = this.fullName(name);
-    await this.change(full, 'register', full, uri);
+    try {
+      await this.change(full, 'register', full, uri);
+    } catch (error) {
+      throw withReason(error, uri);
+    }
     return full;
   }
 

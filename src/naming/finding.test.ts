@@ -211,6 +211,14 @@ describe('the proxy', () => {
     await nameServer.deleteGroup(':g');
     await expect(nameServer.resolve('two')).rejects.toMatchObject({ args: ['name not found', ':Default.two'] });
     await expect(nameServer.resync()).rejects.toThrow('NS is not running');
+    await expect(nameServer.register('x', 'PYRO://no.such.host.invalid/x')).rejects.toMatchObject({
+      args: [
+        'invalid URI',
+        'PYRO://no.such.host.invalid/x',
+        "the name server can't find the host no.such.host.invalid",
+      ],
+    });
+    await expect(nameServer.register('x', 'PYRO:/x')).rejects.toMatchObject({ args: ['invalid URI', 'PYRO:/x'] });
     expect(nameServer.fullName('a')).toBe(':Default.a');
     expect(await nameServer._shutdown()).toBe('Will shut down shortly');
   });

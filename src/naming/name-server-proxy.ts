@@ -1,6 +1,7 @@
+import { isIPv4 } from 'node:net';
 import { defaultConfig, defaultLog } from '../config/index.js';
-import { ProtocolError } from '../errors.js';
-import { Name, type PyroURI } from '../names/index.js';
+import { NamingError, ProtocolError } from '../errors.js';
+import { Name, PyroURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
 import { characters, PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { PYROAdapter, uriFromPython, uriToPython } from '../rpc/index.js';
@@ -70,8 +71,13 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
     await this.call('resync');
   }
 
+  /** @param uri of a text, the name server replaces the host by its address */
   async register(name: string, uri: PyroURI | string): Promise<void> {
-    await this.call('register', [this.fullName(name), typeof uri === 'string' ? uri : uriToPython(uri)]);
+    try {
+      await this.call('register', [this.fullName(name), typeof uri === 'string' ? uri : uriToPython(uri)]);
+    } catch (error) {
+      throw typeof uri === 'string' ? withReason(error, uri) : error;
+    }
   }
 
   async unregister(name: string): Promise<void> {
@@ -221,6 +227,22 @@ function requireChange([operation, name, uri]: readonly PythonValue[]): NameChan
 function withTextKeys(value: PythonValue): unknown {
   if (!(value instanceof Map)) return value;
   return Object.fromEntries([...value].map(([key, item]) => [textOf(key), withTextKeys(item)]));
+}
+
+/**
+ * The error that registering a URI ends in. A name server, of Pyro 3 or of this kind, says `invalid URI` of a URI whose host it
+ * can't find, too: where nothing else is wrong with the URI, that is said.
+ */
+export function withReason(error: unknown, text: string): unknown {
+  if (!(error instanceof NamingError) || error.message !== 'invalid URI') return error;
+  let uri: PyroURI;
+  try {
+    uri = PyroURI.parse(text);
+  } catch {
+    return error;
+  }
+  if (isIPv4(uri.address)) return error;
+  return new NamingError('invalid URI', text, `the name server can't find the host ${uri.address}`);
 }
 
 const OPERATIONS = ['register', 'unregister', 'createGroup', 'deleteGroup', 'setMeta'] as const;

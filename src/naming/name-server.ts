@@ -356,9 +356,11 @@ export class NameServer implements Servant, NameServerObject {
       const parsed = PyroURI.parse(characters(value) ?? '');
       return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
     } catch (error) {
-      if (error instanceof URIError)
-        throw new NamingError('invalid URI', characters(value) ?? inspect(value, { depth: 0 }));
-      throw error;
+      if (!(error instanceof URIError)) throw error;
+      const shown = characters(value) ?? inspect(value, { depth: 0 });
+      // As in Pyro 3 the client is not told more.
+      this.options.log.msg('NameServer', 'refused the URI', shown, '-', error.args.join(': '));
+      throw new NamingError('invalid URI', shown);
     }
   }
 
