@@ -148,6 +148,12 @@ const OWN_ITEMS = {
   PYRO_MAX_MESSAGE_SIZE: item(bytes, 256 * MiB, 'Largest body of a message, as sent.'),
   PYRO_MAX_INFLATED_SIZE: item(bytes, 512 * MiB, 'Largest body of a message, once decompressed.'),
   PYRO_NS_MAX_MESSAGE_SIZE: item(bytes, 16 * MiB, 'Largest message to the name server, as sent and decompressed.'),
+  PYRO_MAX_INCOMING_SIZE: item(
+    bytes,
+    1024 * MiB,
+    'Messages of more than 64 kB that arrive at a daemon at the same time; beyond, others wait, but for one of any size.',
+  ),
+  PYRO_NS_MAX_INCOMING_SIZE: item(bytes, 64 * MiB, 'The same of the name server.'),
   PYRO_NS_MAX_LISTS_SIZE: item(
     bytes,
     256 * MiB,

@@ -354,6 +354,7 @@ export class NameServerStarter implements AsyncDisposable {
         norange: true,
         exactValues: true,
         maxMessageSize: config.PYRO_NS_MAX_MESSAGE_SIZE,
+        maxIncomingSize: config.PYRO_NS_MAX_INCOMING_SIZE,
         maxPickleObjects: config.PYRO_NS_MAX_PICKLE_OBJECTS,
       });
       return this.daemon;

@@ -1,5 +1,7 @@
+import type { Socket } from 'node:net';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { rawFrame } from '../../test/support/raw-connection.js';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
@@ -457,6 +459,24 @@ describe('clients', () => {
     const client = await connect();
     client.socket.write('PYRO');
     await client.closed;
+  });
+
+  test('wait with large messages for others, where both are more than PYRO_MAX_INCOMING_SIZE', async () => {
+    await using narrow = await startDaemon({ maxIncomingSize: 1024 });
+    const uri = await narrow.connect(new Thermometer());
+    const text = 'x'.repeat(1_000_000);
+    let read = (): number => 0;
+    narrow.getServerSockets()[0]?.once('connection', (socket: Socket) => (read = () => socket.bytesRead));
+    const half = await connect(narrow);
+    half.socket.write(rawFrame(Buffer.from(text)).subarray(0, 500_000));
+    while (read() < 500_000) await new Promise(setImmediate);
+    const [whole, small] = [await connect(narrow), await connect(narrow)];
+    let isAnswered = false;
+    const answered = call(uri, 'echo', [text], { connection: whole }).finally(() => (isAnswered = true));
+    for (let asked = 0; asked < 5; asked++) await call(uri, 'read', [], { connection: small });
+    expect(isAnswered).toBe(false);
+    half.destroy();
+    expect(await answered).toEqual({ value: text });
   });
 
   test('have no more than PYRO_MAX_ONEWAY_CALLS one-way calls under way, and are read on when one is done', async () => {

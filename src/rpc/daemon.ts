@@ -53,6 +53,8 @@ export interface DaemonOptions {
   readonly log?: Log | undefined;
   /** The largest message taken, in bytes, compressed or not; PYRO_MAX_MESSAGE_SIZE and PYRO_MAX_INFLATED_SIZE by default. */
   readonly maxMessageSize?: number | undefined;
+  /** How many bytes large messages may have together while they arrive; PYRO_MAX_INCOMING_SIZE by default. */
+  readonly maxIncomingSize?: number | undefined;
   /** How many containers, memo entries and members of one tuple a message may hold; PYRO_MAX_PICKLE_OBJECTS by default. */
   readonly maxPickleObjects?: number | undefined;
   /**
@@ -72,6 +74,7 @@ interface Settings {
   readonly certificates: Certificates | undefined;
   readonly exactValues: boolean;
   readonly limits: FrameLimits;
+  readonly maxIncomingSize: number;
   readonly maxPickleObjects: number;
 }
 
@@ -142,6 +145,7 @@ export class Daemon implements AsyncDisposable {
         maxBodySize: options.maxMessageSize ?? config.PYRO_MAX_MESSAGE_SIZE,
         maxInflatedSize: options.maxMessageSize ?? config.PYRO_MAX_INFLATED_SIZE,
       },
+      maxIncomingSize: options.maxIncomingSize ?? config.PYRO_MAX_INCOMING_SIZE,
       maxPickleObjects: options.maxPickleObjects ?? config.PYRO_MAX_PICKLE_OBJECTS,
     });
     const first = options.port ?? config.PYRO_PORT;

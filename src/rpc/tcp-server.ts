@@ -7,6 +7,7 @@ import {
   createTLSServer,
   DeniedReason,
   failureReason,
+  LargeFrames,
   ServerConnection,
   type Certificates,
   type FrameLimits,
@@ -25,6 +26,8 @@ export interface TCPServerOptions {
   readonly certificates: Certificates | undefined;
   /** The most bytes that a message may have, as sent and decompressed. */
   readonly limits: FrameLimits;
+  /** The most bytes that large messages may have together while they arrive. */
+  readonly maxIncomingSize: number;
   /** Answers the body of a request. */
   readonly handler: RequestHandler;
 }
@@ -49,6 +52,7 @@ export class TCPServer implements GuardedDaemon {
   /** Of all that have connected, those among them that agree on TLS still. */
   private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
+  private readonly largeFrames: LargeFrames;
   private readonly config: Config;
   private readonly log: Log;
   private bound: AddressInfo | undefined;
@@ -58,6 +62,7 @@ export class TCPServer implements GuardedDaemon {
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
     this.log = options.log;
+    this.largeFrames = new LargeFrames(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
     const accept = (socket: Socket): void => void this.accept(socket);
     this.server = options.certificates
@@ -160,8 +165,9 @@ export class TCPServer implements GuardedDaemon {
   }
 
   private async accept(socket: Socket): Promise<void> {
-    const { log, options, connections } = this;
-    const connection = new ServerConnection(socket, connectionOptions(this.config, options.limits, log));
+    const { log, options, connections, largeFrames } = this;
+    const { limits } = options;
+    const connection = new ServerConnection(socket, { ...connectionOptions(this.config, log), limits, largeFrames });
     connections.add(connection);
     void connection.closed.then(() => {
       connections.delete(connection);
@@ -195,12 +201,11 @@ export class TCPServer implements GuardedDaemon {
 }
 
 /** The configuration items that are about connections, in the wire's terms. */
-function connectionOptions(config: Config, limits: FrameLimits, log: Log): Partial<ServerConnectionOptions> {
+function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOptions> {
   return {
     compression: config.PYRO_COMPRESSION,
     checksum: config.PYRO_CHECKSUM,
     keepAlive: config.PYRO_SOCK_KEEPALIVE,
-    limits,
     handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
     stallTimeout: config.PYRO_STALL_TIMEOUT * 1000,
     idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,

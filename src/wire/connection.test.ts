@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { randomBytes } from 'node:crypto';
 import { getEventListeners, once } from 'node:events';
@@ -12,6 +12,7 @@ import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutErr
 import { ClientConnection, type ClientConnectionOptions } from './client-connection.js';
 import { encodePlainFrame, FrameReader } from './frame.js';
 import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, tokensEqual } from './handshake.js';
+import { LargeFrames } from './large-frames.js';
 import { decodeReply } from './message.js';
 import {
   ServerConnection,
@@ -411,6 +412,67 @@ describe('a server', () => {
     const peer = await RawPeer.letIn(port);
     peer.socket.write(bytes);
     await closed;
+  });
+
+  describe('takes large frames as there is room for them', () => {
+    const large = frame(Buffer.alloc(2_000_000, 'x'));
+    const STALL_TIMEOUT = 50;
+    let port: number;
+    let first: RawPeer;
+    let others: RawPeer[];
+
+    /** There is room for one: the first has begun one, two others would like to. */
+    beforeEach(async () => {
+      const largeFrames = new LargeFrames(1, STALL_TIMEOUT);
+      const served = await serve((body) => body.subarray(0, 1), { largeFrames, stallTimeout: STALL_TIMEOUT * 10 });
+      port = served.port;
+      first = await RawPeer.letIn(port);
+      first.socket.write(large.subarray(0, 1_000_000));
+      const { socket } = await served.opened;
+      while (socket.bytesRead < 1_000_000) await once(socket, 'data');
+      others = await Promise.all([RawPeer.letIn(port), RawPeer.letIn(port)]);
+    });
+
+    const answers = (peers: readonly RawPeer[]) => Promise.all(peers.map((peer) => peer.bodies(1)));
+
+    test('one after the other, and small ones always', async () => {
+      const done: RawPeer[] = [];
+      const answered = others.map(async (peer) => {
+        peer.socket.write(Buffer.concat([frame('small'), large]));
+        expect(texts(await peer.bodies(1))).toEqual(['s']);
+        expect(texts(await peer.bodies(1))).toEqual(['x']);
+        done.push(peer);
+      });
+      const small = await RawPeer.letIn(port);
+      for (let count = 0; count < 5; count++) {
+        small.socket.write(frame('small'));
+        expect(texts(await small.bodies(1))).toEqual(['s']);
+      }
+      expect(done).toEqual([]);
+      first.socket.write(large.subarray(1_000_000));
+      expect(texts(await first.bodies(1))).toEqual(['x']);
+      await Promise.all(answered);
+    });
+
+    test('when others are gone', async () => {
+      for (const peer of others) peer.socket.write(large);
+      first.socket.destroy();
+      expect((await answers(others)).flatMap(texts)).toEqual(['x', 'x']);
+    });
+
+    test('when the time of others is over, who send a byte now and then', async () => {
+      const trickle = setInterval(() => first.socket.write('x'), STALL_TIMEOUT / 5);
+      for (const peer of others) peer.socket.write(large);
+      expect((await answers(others)).flatMap(texts)).toEqual(['x', 'x']);
+      await first.closed;
+      clearInterval(trickle);
+    });
+
+    test('and lets those take their time for whom nobody waits', async () => {
+      await delay(STALL_TIMEOUT * 2);
+      first.socket.write(large.subarray(1_000_000));
+      expect(texts(await first.bodies(1))).toEqual(['x']);
+    });
   });
 
   test.each([

@@ -46,6 +46,8 @@ export abstract class Connection {
   protected consume: () => void = () => undefined;
   /** True while what arrives can't be looked at: from the start, until somebody waits for it. */
   protected blocked = true;
+  /** True while the rest of what arrives has to wait for others. */
+  protected isWaiting = false;
   protected inputEnded = false;
   /** True once the last word is said. */
   protected finishing = false;
@@ -171,9 +173,10 @@ export abstract class Connection {
     }
   }
 
-  /** Stops reading the socket where too much lies here unread, and goes on where that is over. */
+  /** Stops reading the socket where too much lies here unread, or others come first, and goes on where that is over. */
   protected holdInput(): void {
-    const hold = this.blocked && this.reader.buffered > this.commonOptions.maxBufferedInput;
+    const isFull = this.blocked && this.reader.buffered > this.commonOptions.maxBufferedInput;
+    const hold = isFull || this.isWaiting;
     if (hold !== this.socket.isPaused()) {
       if (hold) this.socket.pause();
       else this.socket.resume();

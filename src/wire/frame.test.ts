@@ -95,6 +95,29 @@ describe('frames', () => {
     );
   });
 
+  test('leave no memory behind when they were large, and what follows them is read', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.constantFrom(0, 10, 70_000, 300_000), { minLength: 1, maxLength: 5 }),
+        fc.array(fc.nat()),
+        async (sizes, places) => {
+          const reader = new FrameReader();
+          const bodies = sizes.map((size, index) => Buffer.alloc(size, index + 1));
+          const frames = await Promise.all(bodies.map((body) => frameOf(body)));
+          const read: Buffer[] = [];
+          for (const chunk of cut(Buffer.concat([...frames, Buffer.from('P')]), places)) {
+            reader.push(chunk, true);
+            read.push(...(await bodiesIn(reader)));
+          }
+          expect(read.map((body, index) => body.equals(bodies[index] ?? body))).toEqual(bodies.map(() => true));
+          expect(String(reader.peek(2))).toBe('P');
+          expect(sizes.at(-1) === 300_000 ? reader.peek(1).buffer.byteLength : 0).toBeLessThan(10_000);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
   test('of many megabytes, byte by byte and in pieces, take no quadratic time', async () => {
     const body = Buffer.alloc(4 << 20, 'pyro');
     const reader = new FrameReader();

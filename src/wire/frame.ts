@@ -17,6 +17,9 @@ const LARGEST_SYNC_DEFLATE = 65_536;
 /** Up to this size a pickled body is copied behind its header: one piece is cheaper to send than two. */
 const LARGEST_COPY = 4096;
 
+/** Larger ones don't come in one read of a socket: those have their memory to themselves, and let go of it. */
+export const LARGE_FRAME = 0x10000;
+
 /** How much larger than what has arrived a buffer is made for the rest of its frame. */
 const GROWTH = 4;
 
@@ -68,6 +71,11 @@ export class FrameReader {
     return this.end - this.start;
   }
 
+  /** The size of the frame that has begun to arrive, with its header; 0 where that is not here yet. */
+  get announced(): number {
+    return this.buffered < HEADER_SIZE ? 0 : HEADER_SIZE + this.buffer.readInt32BE(this.start + 8);
+  }
+
   /** @param isLent true where the chunk's memory will be used for the next one: then it is copied */
   push(chunk: Buffer, isLent = false): void {
     if (this.start === this.end) {
@@ -92,8 +100,7 @@ export class FrameReader {
 
   /** How large a buffer for so many bytes should be: for the rest of the frame, where enough of it has arrived. */
   private roomFor(size: number): number {
-    const { buffer, start } = this;
-    const announced = this.buffered < HEADER_SIZE ? 0 : HEADER_SIZE + buffer.readInt32BE(start + 8);
+    const { announced } = this;
     return announced > size ? Math.min(announced, GROWTH * size) : 2 * size;
   }
 
@@ -126,6 +133,7 @@ export class FrameReader {
     if (this.end < end) return undefined;
     const body = buffer.subarray(start + HEADER_SIZE, end);
     this.start = end;
+    if (size > LARGE_FRAME) this.letGo(size);
     const flags = buffer.readUInt16BE(start + 12);
     if (flags === 0) return body;
     if (flags & FLAG_XML_PICKLE) throw new ProtocolError('xml pickle not supported');
@@ -133,6 +141,16 @@ export class FrameReader {
       throw new ProtocolError('checksum error');
     }
     return flags & FLAG_COMPRESSED ? inflated(body, this.limits.maxInflatedSize) : body;
+  }
+
+  /** Lets go of the memory of a frame that was taken: its sender may say no more for days. */
+  private letGo(size: number): void {
+    // What follows is not copied again and again where there is much of it.
+    if (this.buffered > size) return;
+    this.buffer = Buffer.from(this.buffer.subarray(this.start, this.end));
+    this.start = 0;
+    this.end = this.buffer.length;
+    this.growing = false;
   }
 }
 

@@ -15,6 +15,7 @@ export {
   newChallenge,
   tokensEqual,
 } from './handshake.js';
+export { LargeFrames } from './large-frames.js';
 export {
   decodeReply,
   decodeRequest,

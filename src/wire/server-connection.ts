@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
-import { encodeFrame, encodePlainFrame, type Body, type Frame } from './frame.js';
+import { encodeFrame, encodePlainFrame, LARGE_FRAME, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
+import type { LargeFrames } from './large-frames.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
 /** What a server's connection can be told. Times in milliseconds, sizes in bytes. */
@@ -13,6 +14,8 @@ export interface ServerConnectionOptions extends ConnectionOptions {
   readonly idleTimeout: number;
   /** How large a client's frame may be while the client is not known yet. */
   readonly maxHandshakeBody: number;
+  /** Bounds the large frames that arrive at the same time, at all connections that share it; undefined where nothing does. */
+  readonly largeFrames: LargeFrames | undefined;
   /** The pickle protocol of the errors that the connection itself answers. */
   readonly pickleProtocol: PickleProtocol;
   /** Told of what went wrong here while a request was answered: for the log, not for the client. */
@@ -24,6 +27,7 @@ export const defaultServerConnectionOptions: ServerConnectionOptions = {
   maxUnsentReplies: 0x100000,
   idleTimeout: 0,
   maxHandshakeBody: 1024,
+  largeFrames: undefined,
   pickleProtocol: 2,
   onError: () => undefined,
 };
@@ -61,6 +65,8 @@ export class ServerConnection extends Connection {
   /** True while an answer takes its time. */
   private answering = false;
   private ending = false;
+  /** True while a large frame is arriving, or waits for others. */
+  private isTakingLarge = false;
   private timeout = 0;
   /** Those who wait for the reply to the request that is being answered. */
   private whenReplied: (() => void)[] = [];
@@ -79,6 +85,7 @@ export class ServerConnection extends Connection {
     });
     socket.once('close', () => {
       this.tellReplied(this.whenReplied);
+      if (this.isTakingLarge) this.endLarge();
     });
   }
 
@@ -156,7 +163,11 @@ export class ServerConnection extends Connection {
       this.blocked = this.clogged;
       while (!this.blocked) {
         const body = this.reader.next();
-        if (body === undefined) break;
+        if (body === undefined) {
+          if (this.reader.buffered > LARGE_FRAME) this.takeLarge();
+          break;
+        }
+        if (this.isTakingLarge) this.endLarge();
         const waiting = this.reply(body instanceof Promise ? body.then(this.handle) : this.handle(body));
         if (waiting) this.answerLater(waiting);
         // Only where replies have just been sent, and not merely put, can there be too much unread.
@@ -169,6 +180,24 @@ export class ServerConnection extends Connection {
       this.fail(error);
     }
     this.setTimeout();
+  }
+
+  /** Has the rest of a large frame read when there is room for it. */
+  private takeLarge(): void {
+    const { largeFrames } = this.options;
+    if (this.isTakingLarge || largeFrames === undefined) return;
+    this.isTakingLarge = true;
+    this.isWaiting = !largeFrames.admit(this, this.reader.announced, () => {
+      this.isWaiting = false;
+      this.holdInput();
+      this.setTimeout();
+    });
+  }
+
+  private endLarge(): void {
+    this.isTakingLarge = false;
+    this.isWaiting = false;
+    this.options.largeFrames?.end(this);
   }
 
   private readonly handle = (body: Buffer): Reply | Promise<Reply> => this.handler(body, this);
@@ -230,7 +259,8 @@ export class ServerConnection extends Connection {
   /** Gives the client its time: to go on with what it has begun, or to begin something. */
   private setTimeout(): void {
     const inTheMiddle = this.reader.buffered > 0 || this.socket.writableLength > 0;
-    const timeout = this.answering ? 0 : inTheMiddle ? this.options.stallTimeout : this.options.idleTimeout;
+    const timeout =
+      this.answering || this.isWaiting ? 0 : inTheMiddle ? this.options.stallTimeout : this.options.idleTimeout;
     if (timeout === this.timeout || this.finishing) return;
     this.timeout = timeout;
     this.socket.setTimeout(timeout);

@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { LargeFrames } from './large-frames.js';
+
+const LIMIT = 100;
+const STALL_TIMEOUT = 1000;
+
+let frames: LargeFrames;
+/** Those that are read now, and those that wait, each in the order in which they came. */
+let arriving: Sender[];
+let waiting: Sender[];
+
+/** A connection with a large frame. */
+class Sender {
+  constructor(
+    readonly size: number,
+    readonly remoteAddress = '10.0.0.1',
+  ) {
+    const goOn = (): void => {
+      waiting = waiting.filter((sender) => sender !== this);
+      arriving.push(this);
+    };
+    (frames.admit(this, size, goOn) ? arriving : waiting).push(this);
+  }
+
+  destroy(): void {
+    arriving = arriving.filter((sender) => sender !== this);
+    waiting = waiting.filter((sender) => sender !== this);
+    frames.end(this);
+  }
+}
+
+beforeEach(() => {
+  jest.useFakeTimers();
+  frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+  arriving = [];
+  waiting = [];
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+describe('large frames', () => {
+  test('never have more room than there is, but for one of any size, and never wait where there is some', () => {
+    const comings = fc.record({ size: fc.nat(150), address: fc.constantFrom('10.0.0.1', '10.0.0.2', '10.0.0.3') });
+    const endings = fc.nat().map((place) => ({ place }));
+    fc.assert(
+      fc.property(fc.array(fc.oneof(comings, endings)), (steps) => {
+        frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+        arriving = [];
+        waiting = [];
+        for (const step of steps) {
+          const all = [...arriving, ...waiting];
+          if ('size' in step) new Sender(step.size, step.address);
+          else all[step.place % all.length]?.destroy();
+          const size = arriving.reduce((sum, sender) => sum + sender.size, 0);
+          expect(size <= LIMIT || arriving.length === 1).toBe(true);
+          const hasToWait = arriving.length > 0 && waiting.some((sender) => size + sender.size > LIMIT);
+          expect(hasToWait).toBe(waiting.length > 0);
+        }
+        for (let left = arriving[0]; left; left = arriving[0]) left.destroy();
+        expect(waiting).toEqual([]);
+      }),
+    );
+  });
+
+  test('are taken in the order in which they came', () => {
+    const all = Array.from({ length: 4 }, () => new Sender(LIMIT));
+    for (const sender of all) {
+      expect(arriving).toEqual([sender]);
+      sender.destroy();
+    }
+  });
+
+  test('of other hosts come before the next of one that has some already', () => {
+    const many = Array.from({ length: 5 }, () => new Sender(LIMIT / 2));
+    const others = ['10.0.0.2', '10.0.0.3', '10.0.0.2'].map((address) => new Sender(LIMIT / 2, address));
+    many[0]?.destroy();
+    expect(arriving).toEqual([many[1], others[0]]);
+    many[1]?.destroy();
+    expect(arriving).toEqual([others[0], many[2]]);
+    others[0]?.destroy();
+    expect(arriving).toEqual([many[2], others[1]]);
+    many[2]?.destroy();
+    expect(arriving).toEqual([others[1], many[3]]);
+  });
+
+  test('that make others wait end when their time is over, from when others wait', () => {
+    const holders = [new Sender(LIMIT / 2), new Sender(LIMIT / 2)];
+    jest.advanceTimersByTime(STALL_TIMEOUT * 10);
+    expect(arriving).toEqual(holders);
+    const next = [new Sender(LIMIT), new Sender(LIMIT)];
+    jest.advanceTimersByTime(STALL_TIMEOUT - 1);
+    expect(arriving).toEqual(holders);
+    jest.advanceTimersByTime(2);
+    expect(arriving).toEqual(next.slice(0, 1));
+    jest.advanceTimersByTime(STALL_TIMEOUT + 1);
+    expect(arriving).toEqual(next.slice(1));
+    jest.advanceTimersByTime(STALL_TIMEOUT * 10);
+    expect(arriving).toEqual(next.slice(1));
+  });
+
+  test('have their time again when those who waited are gone', () => {
+    const holder = new Sender(LIMIT);
+    for (let count = 0; count < 5; count++) {
+      const other = new Sender(1);
+      jest.advanceTimersByTime(STALL_TIMEOUT / 2);
+      other.destroy();
+    }
+    expect(arriving).toEqual([holder]);
+  });
+
+  test.each([
+    ['as long again for each 8 MiB', STALL_TIMEOUT, 3 * STALL_TIMEOUT],
+    ['no longer than a timer can wait', 2 ** 31 - 1, 2 ** 31 - 1],
+  ])('have %s', (_time, stallTimeout, time) => {
+    frames = new LargeFrames(LIMIT, stallTimeout);
+    const holder = new Sender(16 * 2 ** 20);
+    const next = new Sender(1);
+    jest.advanceTimersByTime(time - 1);
+    expect(arriving).toEqual([holder]);
+    jest.advanceTimersByTime(2);
+    expect(arriving).toEqual([next]);
+  });
+});

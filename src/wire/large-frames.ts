@@ -1,0 +1,95 @@
+import { Patience, type Holder } from './patience.js';
+
+/** A connection, as far as this is concerned. */
+interface Sender extends Holder {
+  readonly remoteAddress: string | undefined;
+}
+
+/** Who waits for room: how many bytes it takes, and whom to tell. */
+interface Waiting {
+  readonly size: number;
+  readonly goOn: () => void;
+}
+
+/**
+ * The large frames that are arriving at a server, whose sizes together are bounded. Each asks for all of its room before the
+ * rest of it is read, so that none that has begun waits for another that has; where there is no room, its connection is not
+ * read until others have arrived or ended. One may always be as large as it is. Next is who came first of the addresses
+ * that have the fewest arriving, so that one host's many do not keep away those of others. Who makes others wait has the time
+ * that `Patience` gives.
+ */
+export class LargeFrames {
+  private readonly arriving = new Map<Sender, number>();
+  private readonly waiting = new Map<Sender, Waiting>();
+  private arrivingSize = 0;
+  private readonly patience: Patience;
+
+  /**
+   * @param limit how many bytes they may have together
+   * @param stallTimeout in milliseconds
+   */
+  constructor(
+    private readonly limit: number,
+    stallTimeout: number,
+  ) {
+    this.patience = new Patience(stallTimeout);
+  }
+
+  /**
+   * Asks for room for the frame that has begun to arrive, of so many bytes; it is kept until `end`.
+   * @param goOn is called once there is room, where there is none now
+   * @returns true where there is
+   */
+  admit(sender: Sender, size: number, goOn: () => void): boolean {
+    if (this.arriving.has(sender)) return true;
+    if (this.waiting.size === 0 && this.hasRoom(size)) {
+      this.begin(sender, size);
+      return true;
+    }
+    this.waiting.set(sender, { size, goOn });
+    this.patience.setWaited(true);
+    return false;
+  }
+
+  /** Says that the frame has arrived, or will not. */
+  end(sender: Sender): void {
+    this.waiting.delete(sender);
+    this.arrivingSize -= this.arriving.get(sender) ?? 0;
+    this.arriving.delete(sender);
+    this.patience.forget(sender);
+    for (let next = this.next(); next !== undefined; next = this.next()) {
+      const [nextSender, { size, goOn }] = next;
+      if (!this.hasRoom(size)) break;
+      this.waiting.delete(nextSender);
+      this.begin(nextSender, size);
+      goOn();
+    }
+    this.patience.setWaited(this.waiting.size > 0);
+  }
+
+  private next(): [Sender, Waiting] | undefined {
+    const counts = new Map<string | undefined, number>();
+    for (const { remoteAddress } of this.arriving.keys()) {
+      counts.set(remoteAddress, (counts.get(remoteAddress) ?? 0) + 1);
+    }
+    let fewest = Infinity;
+    let next: [Sender, Waiting] | undefined;
+    for (const entry of this.waiting) {
+      const count = counts.get(entry[0].remoteAddress) ?? 0;
+      if (count >= fewest) continue;
+      fewest = count;
+      next = entry;
+    }
+    return next;
+  }
+
+  private hasRoom(size: number): boolean {
+    return this.arriving.size === 0 || this.arrivingSize + size <= this.limit;
+  }
+
+  private begin(sender: Sender, size: number): void {
+    this.arriving.set(sender, size);
+    this.arrivingSize += size;
+    this.patience.watch(sender, size);
+  }
+}
