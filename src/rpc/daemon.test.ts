@@ -242,6 +242,26 @@ describe('objects', () => {
     }
   });
 
+  test('answer what the promises of their attributes come to', async () => {
+    let reads = 0;
+    const uri = await daemon.connect({
+      degrees: Promise.resolve(20.5),
+      get failing(): Promise<never> {
+        reads += 1;
+        return Promise.reject(new RemoteError('exceptions', 'ValueError', ['too warm']));
+      },
+    });
+    expect(await call(uri, '_r_ga', ['degrees'])).toEqual({ value: 20.5 });
+    expect(await call(uri, '_r_ga', ['failing'])).toMatchObject({
+      exception: { className: 'ValueError', args: ['too warm'] },
+    });
+    expect(reads).toBe(1);
+    // What comes of a promise that was only looked at concerns nobody: it must not end the process.
+    expect(await call(uri, '_r_ha', ['failing'])).toEqual({ value: 2 });
+    expect(await call(uri, 'failing')).toMatchObject({ exception: { className: 'AttributeError' } });
+    expect(await call(uri, '_r_sa', ['failing', 1])).toMatchObject({ exception: { className: 'AttributeError' } });
+  });
+
   test('raise what Python knows', async () => {
     const uri = await daemon.connect(new Thermometer());
     expect(await call(uri, 'fail')).toMatchObject({

@@ -119,7 +119,7 @@ export class ObjBase implements Servant {
       case '_r_ha':
         return this.#findMethod(attributeName(args[0])) === undefined ? ATTRIBUTE : METHOD;
       case '_r_ga':
-        return toPython(this.#readAttribute(attributeName(args[0])));
+        return answerOf(this.#readAttribute(attributeName(args[0])));
       case '_r_sa':
         this.#writeAttribute(attributeName(args[0]), args[1]);
         return null;
@@ -134,8 +134,7 @@ export class ObjBase implements Servant {
     if (call.keywords.size > 0) {
       args.push(Object.fromEntries([...call.keywords].map(([keyword, value]) => [keyword, this.#receive(value)])));
     }
-    const result: unknown = callers.run(caller, () => Reflect.apply(method, this.#target, args));
-    return isThenable(result) ? Promise.resolve(result).then(toPython) : toPython(result);
+    return answerOf(callers.run(caller, () => Reflect.apply(method, this.#target, args)));
   }
 
   /** What a peer sent, as the object gets it. */
@@ -145,17 +144,20 @@ export class ObjBase implements Servant {
 
   #findMethod(name: string): Callable | undefined {
     if (!this.#isPublic(name) || this.#access.methods?.includes(name) === false) return undefined;
-    const found: unknown = Reflect.get(this.#target, name);
+    const found = this.#look(name);
     return isCallable(found) ? found : undefined;
   }
 
   #readAttribute(name: string): unknown {
-    this.#requireAttribute(name);
-    return Reflect.get(this.#target, name);
+    const isListed = this.#access.attributes?.includes(name) !== false;
+    const isThere = isListed && this.#isPublic(name) && name in this.#target;
+    const found = isThere ? this.#look(name) : undefined;
+    if (!isThere || isCallable(found)) throw noSuchAttribute(classNameOf(this.#target), name);
+    return found;
   }
 
   #writeAttribute(name: string, value: unknown): void {
-    this.#requireAttribute(name);
+    this.#readAttribute(name);
     if (!Reflect.set(this.#target, name, value)) {
       throw new RemoteError('exceptions', 'AttributeError', ["can't set attribute"]);
     }
@@ -167,11 +169,11 @@ export class ObjBase implements Servant {
     return !(this.#target instanceof ObjBase && name in ObjBase.prototype);
   }
 
-  #requireAttribute(name: string): void {
-    const isListed = this.#access.attributes?.includes(name) !== false;
-    if (!isListed || !this.#isPublic(name) || !(name in this.#target) || isCallable(Reflect.get(this.#target, name))) {
-      throw noSuchAttribute(classNameOf(this.#target), name);
-    }
+  /** Looks at what is there under a name. A getter may make a promise, which must not end the process where nobody waits for it. */
+  #look(name: string): unknown {
+    const found: unknown = Reflect.get(this.#target, name);
+    if (isThenable(found)) Promise.resolve(found).catch(() => undefined);
+    return found;
   }
 }
 
@@ -197,6 +199,10 @@ type Callable = (...args: unknown[]) => unknown;
 /** A promise, or what can be awaited as one: a program may have promises of its own, or of another realm. */
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+
+/** The answer that a result comes to, once it is there. */
+const answerOf = (result: unknown): Answer | Promise<Answer> =>
+  isThenable(result) ? Promise.resolve(result).then(toPython) : toPython(result);
 
 const isCallable = (value: unknown): value is Callable => typeof value === 'function';
 

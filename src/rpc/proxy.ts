@@ -43,7 +43,9 @@ type RemoteMethod<Method> = Method extends (...args: infer Positional) => infer 
   ? (...args: Arguments<Positional>) => Promise<Awaited<Result>>
   : never;
 
-type RemoteMember<Member> = Member extends (...args: never) => unknown ? RemoteMethod<Member> : PromiseLike<Member>;
+type RemoteMember<Member> = Member extends (...args: never) => unknown
+  ? RemoteMethod<Member>
+  : PromiseLike<Awaited<Member>>;
 
 /** A remote object of which nothing is known: any method, with any arguments. */
 export type Untyped = Readonly<Record<string, (...args: unknown[]) => unknown>>;
