@@ -1,28 +1,60 @@
-// `node bare-changes.mjs DIRECTORY COUNT IN_FLIGHT`: the steps of a durable `register` and nothing else: write a file, have it on
-// the disk, give it its name, have that on the disk. Those that wait for the directory share its fsync. Prints how many a second.
+// `node bare-changes.mjs DIRECTORY COUNT IN_FLIGHT plain|thrifty`: the steps of a durable `register` and nothing else: write a
+// file, have it on the disk, give it its name, have that on the disk. Those that wait for the directory share its fsync. Prints
+// how many a second.
 import fs from 'node:fs';
+import * as files from 'node:fs/promises';
 import { promisify } from 'node:util';
 
-const [directory, count, inFlight] = process.argv.slice(2);
+const [directory, count, inFlight, way] = process.argv.slice(2);
 const content = Buffer.from('PYRO://127.0.0.1:7766/7f00000118ac29cd31b68fb1a7f12b4aee\n');
-const [open, write, fsync, link, unlink] = [fs.open, fs.write, fs.fsync, fs.link, fs.unlink].map((it) => promisify(it));
 const staging = fs.mkdtempSync(`${directory}/staging-`);
 const group = fs.mkdtempSync(`${directory}/group-`);
 
+/** As anybody would write it. */
+const plain = {
+  link: files.link,
+  unlink: files.unlink,
+  async writeFile(path) {
+    const file = await files.open(path, 'wx');
+    await file.write(content);
+    await file.sync();
+    await file.close();
+  },
+  async syncDirectory(path) {
+    const file = await files.open(path);
+    await file.sync();
+    await file.close();
+  },
+};
+
+const [open, write, fsync, link, unlink] = [fs.open, fs.write, fs.fsync, fs.link, fs.unlink].map((it) => promisify(it));
+
+/** With what it was found to save: no objects for files, and what is on the disk is closed at once. */
+const thrifty = {
+  link,
+  unlink,
+  async writeFile(path) {
+    const file = await open(path, 'wx');
+    await write(file, content);
+    await fsync(file);
+    fs.closeSync(file);
+  },
+  async syncDirectory(path) {
+    const file = await open(path, 'r');
+    await fsync(file);
+    fs.closeSync(file);
+  },
+};
+
+const steps = { plain, thrifty }[way];
 let running;
 let next;
-
-async function syncGroup() {
-  const file = await open(group, 'r');
-  await fsync(file);
-  fs.closeSync(file);
-}
 
 /** Resolves after an fsync that began after this call. */
 function groupOnDisk() {
   const start = () => {
     next = undefined;
-    running = syncGroup().finally(() => (running = undefined));
+    running = steps.syncDirectory(group).finally(() => (running = undefined));
     return running;
   };
   if (running === undefined) return start();
@@ -32,12 +64,9 @@ function groupOnDisk() {
 
 async function add(number) {
   const staged = `${staging}/${number}`;
-  const file = await open(staged, 'wx');
-  await write(file, content);
-  await fsync(file);
-  fs.closeSync(file);
-  await link(staged, `${group}/${number}`);
-  const removed = unlink(staged);
+  await steps.writeFile(staged);
+  await steps.link(staged, `${group}/${number}`);
+  const removed = steps.unlink(staged);
   await groupOnDisk();
   await removed;
 }
