@@ -285,6 +285,24 @@ describe('damage', () => {
     execFileSync('rm', ['-r', root]);
   });
 
+  test('by a path that is too long for the system is told, of an object as of metadata, and left', async () => {
+    // The directory itself can still be read: 4095 bytes is the longest path.
+    const last = 'e'.repeat(4080 - Buffer.byteLength(root) - 15 * 256 - 1);
+    const parts = [...Array.from({ length: 15 }, () => 'd'.repeat(255)), last];
+    const [object, metadata] = ['f'.repeat(20), `${'m'.repeat(10)}.ns_meta`];
+    mkdirSync(`${root}/${parts.join('/')}`, { recursive: true });
+    write([...parts, 'm'.repeat(10)].join('/'));
+    const script = 'cd "$1"; shift; for d; do cd -P "$d"; done; for f in $FILES; do echo x > "$f"; done';
+    const env = { ...process.env, FILES: `${object} ${metadata}` };
+    execFileSync('bash', ['-ec', script, 'bash', root, ...parts], { env });
+    for (const repair of [false, true]) {
+      const { findings, report } = await check(repair);
+      expect(kinds(findings)).toEqual([object, metadata].map((file) => `unreadable: ${parts.join('/')}/${file}`));
+      expect(report).toMatchObject({ objects: 5, movedTo: undefined });
+    }
+    execFileSync('rm', ['-r', root]);
+  });
+
   test('is not done by what differs in case only, which is told and left', async () => {
     write('G/SOUND');
     const { findings } = await check(true);

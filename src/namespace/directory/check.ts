@@ -3,7 +3,7 @@
  * it for a name. The tree is looked at as it is on the disk, whatever a server would make of it.
  */
 import type { Dirent } from 'node:fs';
-import { mkdir, readdir, realpath, rename } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
@@ -254,7 +254,9 @@ class Check {
         if (problem?.kind === 'unreadable') this.tell(place.prefix + entry.fileName, problem);
         else if (problem !== undefined) await this.moveAside(place, entry.dirent.name, problem);
         if (problem !== undefined && problem.kind !== 'unreadable') continue;
+        // What can't be read stays, and so does what belongs to it.
         sound.push(entry);
+        if (problem !== undefined) continue;
         if (entry.dirent.isDirectory()) this.groups += 1;
         else this.objects += 1;
       }
@@ -351,10 +353,21 @@ async function problemOf(path: string, dirent: Dirent<Buffer>): Promise<Problem 
     return { kind: 'no file', explanation: 'It is neither a file nor a directory. Pyro 3 would wait for it for ever.' };
   }
   try {
-    return problemOfObject(await readFileAt(path, MAX_URI_FILE_SIZE));
+    return problemOfObject(await readAt(path, MAX_URI_FILE_SIZE));
   } catch (error) {
     return unreadable(error);
   }
+}
+
+/** As `readFileAt`, to which there is nothing where a path is too long. @throws the system's error there, too */
+async function readAt(path: string, limit: number): Promise<Reading | undefined> {
+  const reading = await readFileAt(path, limit);
+  if (reading === undefined) {
+    await lstat(path).catch((error: unknown) => {
+      if (codeOf(error) === 'ENAMETOOLONG') throw error;
+    });
+  }
+  return reading;
 }
 
 function problemOfObject(reading: Reading | undefined): Problem | undefined {
@@ -379,7 +392,7 @@ function problemOfObject(reading: Reading | undefined): Problem | undefined {
 async function problemOfMetadata(path: string): Promise<Problem | undefined> {
   const kind = 'damaged metadata';
   try {
-    const reading = await readFileAt(path, MAX_META_FILE_SIZE);
+    const reading = await readAt(path, MAX_META_FILE_SIZE);
     if (reading?.kind === 'file') readMetaFile(reading.content);
     else if (reading !== undefined)
       return { kind, explanation: 'It is no file that can be read: the name has no metadata.' };
