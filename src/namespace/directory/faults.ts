@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import type { Name } from '../../names/index.js';
@@ -8,6 +9,9 @@ const SOURCE = 'DirectoryNamespace';
 
 /** How often a fault is logged that happens again and again. */
 const REPEAT_AFTER_MS = 10_000;
+
+/** How many faults are remembered to have been logged: each path in the database may have some. */
+const MAX_REMEMBERED = 1000;
 
 interface Fault {
   /** What a client is told. */
@@ -56,7 +60,7 @@ const OTHER: Fault = { text: 'error in the database', advice: 'Look at the error
 export class Faults {
   /** How many errors of the system clients were told of. */
   count = 0;
-  private readonly loggedAt = new Map<string, number>();
+  private readonly logged = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REPEAT_AFTER_MS });
 
   constructor(
     private readonly log: Log,
@@ -76,11 +80,9 @@ export class Faults {
 
   /** Logs an error, unless the same was logged a moment ago. */
   report(what: string, error: unknown, advice: string): void {
-    const now = performance.now();
     const key = `${what} ${codeOf(error) ?? ''}`;
-    const last = this.loggedAt.get(key);
-    if (last !== undefined && now - last < REPEAT_AFTER_MS) return;
-    this.loggedAt.set(key, now);
+    if (this.logged.has(key)) return;
+    this.logged.set(key, true);
     this.log.error(SOURCE, what, error, advice);
   }
 }
