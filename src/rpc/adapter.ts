@@ -3,7 +3,7 @@ import { defaultConfig, defaultLog, type Config, type Log } from '../config/inde
 import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
+import { ClientConnection, decodeReply, encodeRequest, onAbort, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
 import { pickleLimits, readingOf } from './pickle-limits.js';
@@ -146,7 +146,11 @@ export class PYROAdapter {
   async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
     const pause = Math.min(wait * 1000, LONGEST_TIMEOUT_MILLISECONDS);
     signal?.throwIfAborted();
-    await this.release();
+    // What is still to be sent goes on being sent where the signal ends this.
+    await new Promise<void>((resolve, reject) => {
+      const forget = onAbort(signal, reject);
+      this.release().finally(forget).then(resolve, reject);
+    });
     for (let failed = 0; failed < tries;) {
       try {
         await this.bind(signal);

@@ -399,6 +399,24 @@ describe('a connection', () => {
     await expect(next).rejects.toThrow(new ConnectionClosedError('connection lost'));
   });
 
+  test('is no more waited for where a signal ends that, not even to be closed', async () => {
+    const { uri: slow, sockets, letGo } = await heldUp();
+    const proxy = proxyOf(slow);
+    proxy._setOneway('note');
+    const answered = proxy.add(1, 2);
+    while (sockets.length < 1) await new Promise(setImmediate);
+    letGo();
+    expect(await answered).toBe(3);
+    sockets[0]?.unpipe().pause();
+    // More than the system takes in for a server that takes nothing.
+    await proxy.note(new Uint8Array(0x2000000));
+    const controller = new AbortController();
+    const rebinding = proxy.adapter.rebindURI(1, 0, controller.signal);
+    controller.abort(new Error('never mind'));
+    await expect(rebinding).rejects.toThrow('never mind');
+    expect(sockets).toHaveLength(1);
+  });
+
   test('goes on being opened where one of the calls that wait for it has no more time', async () => {
     const { uri: silent, sockets, letGo } = await heldUp();
     const proxy = proxyOf(silent);
