@@ -7,7 +7,7 @@ import { deflateSync } from 'node:zlib';
 import { dumps, PythonClass, PythonInstance, PythonUnicode, tuple } from '../src/pickle/index.js';
 import type { PythonValue } from '../src/pickle/index.js';
 import { NameServerProcess, ours } from './support/name-server-process.mjs';
-import { NameServerClient } from './support/name-server-client.js';
+import { callFrame, NameServerClient } from './support/name-server-client.js';
 import { connectFrame, RawConnection, rawFrame } from './support/raw-connection.js';
 
 const COMPRESSED = 1;
@@ -113,32 +113,62 @@ async function peakOf({ pid }: NameServerProcess): Promise<number> {
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0);
 }
 
-test('pyro-ns holds no more of large messages than it may, serves others, and waits for none without end', async () => {
-  const MB = 1 << 20;
-  const environment = {
-    PYRO_NS_MAX_MESSAGE_SIZE: `${4 * MB}`,
-    PYRO_NS_MAX_INCOMING_SIZE: `${8 * MB}`,
-    PYRO_STALL_TIMEOUT: '1',
-  };
-  const server = await NameServerProcess.start(ours, { environment });
-  const before = await peakOf(server);
-  const client = await NameServerClient.connect(server);
-  const peers: RawConnection[] = [];
-  for (let count = 0; count < 50; count++) {
-    const peer = await RawConnection.openGranted(server.port, { localAddress: '127.0.0.2' });
-    peer.write(rawFrame(Buffer.alloc(4 * MB)).subarray(0, -1));
-    peers.push(peer);
-  }
-  const meta = 'x'.repeat(3 * MB);
-  await client.call('createGroup', ':small');
-  // Behind two of them that are read, as long as they may, and before all that wait: those are of one host.
-  await client.call('setMeta', ':small', meta);
-  expect(await client.call('getMeta', ':small')).toBe(meta);
-  // All of them together would be 200 MB.
-  expect((await peakOf(server)) - before).toBeLessThan(100_000);
-  for (const peer of peers) peer.close();
-  client.close();
-  await server.dispose();
+describe('pyro-ns, with peers that keep it busy', () => {
+  let server: NameServerProcess;
+
+  afterEach(async () => {
+    await server.dispose();
+  });
+
+  test('holds no more of large messages than it may, serves others, and waits for none without end', async () => {
+    const MB = 1 << 20;
+    const environment = {
+      PYRO_NS_MAX_MESSAGE_SIZE: `${4 * MB}`,
+      PYRO_NS_MAX_INCOMING_SIZE: `${8 * MB}`,
+      PYRO_STALL_TIMEOUT: '1',
+    };
+    server = await NameServerProcess.start(ours, { environment });
+    const before = await peakOf(server);
+    const client = await NameServerClient.connect(server);
+    const peers: RawConnection[] = [];
+    for (let count = 0; count < 50; count++) {
+      const peer = await RawConnection.openGranted(server.port, { localAddress: '127.0.0.2' });
+      peer.write(rawFrame(Buffer.alloc(4 * MB)).subarray(0, -1));
+      peers.push(peer);
+    }
+    const meta = 'x'.repeat(3 * MB);
+    await client.call('createGroup', ':small');
+    // Behind two of them that are read, as long as they may, and before all that wait: those are of one host.
+    await client.call('setMeta', ':small', meta);
+    expect(await client.call('getMeta', ':small')).toBe(meta);
+    // All of them together would be 200 MB.
+    expect((await peakOf(server)) - before).toBeLessThan(100_000);
+    for (const peer of peers) peer.close();
+    client.close();
+  });
+
+  test('lists all names for others, however many leave such lists unread, and send a byte now and then', async () => {
+    const environment = { PYRO_NS_MAX_LISTS_SIZE: '1024', PYRO_STALL_TIMEOUT: '0.5' };
+    server = await NameServerProcess.start(ours, { environment });
+    const client = await NameServerClient.connect(server);
+    // So long that a list of all does not go into what the system buffers.
+    const names = Array.from({ length: 3000 }, (_, index) => `:${String(index).padEnd(4000, 'x')}`);
+    await Promise.all(names.map((name) => client.call('register', name, 'PYRO://127.0.0.1:7766/x')));
+    const deaf: RawConnection[] = [];
+    for (let count = 0; count < 20; count++) {
+      const peer = await RawConnection.openGranted(server.port, { localAddress: '127.0.0.2' });
+      peer.pause();
+      peer.write(callFrame(server.objectID, 'flatlist'));
+      deaf.push(peer);
+    }
+    const trickle = setInterval(() => {
+      for (const peer of deaf) peer.write(raw('P'));
+    }, 100);
+    expect((await client.flatlist()).size).toBe(names.length + 1);
+    clearInterval(trickle);
+    for (const peer of deaf) peer.close();
+    client.close();
+  });
 });
 
 describe('pyro-ns -d, with hostile peers', () => {

@@ -1,39 +1,64 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ConnectionClosedError } from '../errors.js';
 import { PickleWriter, type PythonWritable } from '../pickle/index.js';
-import { Pickled, type PickleProtocol, type ServerConnection } from '../wire/index.js';
+import { Patience, Pickled, Turns, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
 const ITEMS_AT_ONCE = 1000;
 
+/** Who is to get a list. */
+type Client = Pick<ServerConnection, 'replied' | 'destroy' | 'remoteAddress'>;
+
 /** A list that is being made, or that waits for its client to take it. */
-interface HeldList {
+class HeldList {
   /** In bytes, as far as it is made. */
-  size: number;
+  size = 0;
   /** True once the client has it, or is gone. */
-  isOver: boolean;
+  isOver = false;
+  /** Ends its waiting for room. */
+  goOn: () => void = () => undefined;
+
+  constructor(private readonly client: Client) {}
+
+  get remoteAddress(): string | undefined {
+    return this.client.remoteAddress;
+  }
+
+  destroy(): void {
+    this.client.destroy();
+  }
 }
 
 /**
  * Pickles lists of any length without keeping others waiting: a little of one list in each turn of the event loop, however
  * many are wanted at the same time. Lists of more than a thousand items share a bounded memory until their clients have
- * taken them: where it is used up, the others wait, but for the oldest, which may take as much as it needs.
+ * taken them: where it is used up, the rest are made one after the other, as there is room, and one of any size where no client
+ * has a list to take. Clients that make others wait for room have the time that `Patience` gives.
  */
 export class LongLists {
   private turn: Promise<unknown> = Promise.resolve();
-  /** The oldest first. */
   private readonly held = new Set<HeldList>();
   private heldSize = 0;
-  private waiting: (() => void)[] = [];
+  /** Those of them that are made, and are to be taken. */
+  private readonly made = new Set<HeldList>();
+  /** Those that wait for room, and the one among them whose turn it is: that is made without more waiting. */
+  private readonly waiting = new Set<HeldList>();
+  private next: HeldList | undefined;
+  private readonly turns = new Turns();
+  private readonly patience: Patience;
 
   /**
    * @param protocol the pickle protocol to write; where it is 0, a list is put together with an opcode of 1, as all readers know it
    * @param limit how many bytes long lists may take together
+   * @param stallTimeout in milliseconds
    */
   constructor(
     private readonly protocol: PickleProtocol,
     private readonly limit: number,
-  ) {}
+    stallTimeout: number,
+  ) {
+    this.patience = new Patience(stallTimeout);
+  }
 
   /**
    * Pickles what comes in batches of at most a thousand items as one list.
@@ -43,7 +68,7 @@ export class LongLists {
   async pickle<Item>(
     batches: AsyncIterable<readonly Item[]> | Iterable<readonly Item[]>,
     toPython: (item: Item) => PythonWritable,
-    client: Pick<ServerConnection, 'replied'>,
+    client: Client,
   ): Promise<Pickled> {
     const writer = new PickleWriter({ protocol: this.protocol, fast: true }).start().write([]);
     const pieces: Uint8Array[] = [];
@@ -65,6 +90,7 @@ export class LongLists {
       }
       const rest = writer.finish();
       pieces.push(list === undefined ? rest : this.count(list, rest));
+      if (list) this.finish(list);
       return new Pickled(pieces);
     } catch (error) {
       if (list) this.release(list);
@@ -77,8 +103,8 @@ export class LongLists {
     return this.turn;
   }
 
-  private hold(client: Pick<ServerConnection, 'replied'>): HeldList {
-    const list: HeldList = { size: 0, isOver: false };
+  private hold(client: Client): HeldList {
+    const list = new HeldList(client);
     this.held.add(list);
     void client.replied().then(() => {
       this.release(list);
@@ -87,6 +113,8 @@ export class LongLists {
   }
 
   private count(list: HeldList, piece: Uint8Array): Uint8Array {
+    // What goes on without a client is on nobody's account, and ends soon.
+    if (list.isOver) return piece;
     list.size += piece.length;
     this.heldSize += piece.length;
     return piece;
@@ -94,26 +122,46 @@ export class LongLists {
 
   /** Waits until a list may go on. @throws ConnectionClosedError where nobody is there to get it */
   private async room(list: HeldList): Promise<void> {
-    while (!list.isOver && this.heldSize > this.limit && !this.isOldest(list)) {
+    const isFree = this.waiting.size === 0 && this.heldSize <= this.limit;
+    if (!isFree && !list.isOver && list !== this.next) {
       await new Promise<void>((resolve) => {
-        this.waiting.push(resolve);
+        list.goOn = resolve;
+        this.waiting.add(list);
+        this.letNextGoOn();
       });
     }
     if (list.isOver) throw new ConnectionClosedError('connection lost');
   }
 
-  private isOldest(list: HeldList): boolean {
-    const [oldest] = this.held;
-    return oldest === list;
+  /** Has one that waits made, where there is room, or where nothing that is held will make some. */
+  private letNextGoOn(): void {
+    const hasRoom = this.heldSize <= this.limit || this.made.size === 0;
+    if (this.next === undefined && hasRoom) this.next = this.turns.next(this.waiting);
+    if (this.next && this.waiting.delete(this.next)) this.next.goOn();
+    this.patience.setWaited(this.waiting.size > 0);
+  }
+
+  private finish(list: HeldList): void {
+    if (list.isOver) return;
+    this.made.add(list);
+    this.turns.note(list);
+    this.patience.watch(list, list.size);
+    this.leaveTurn(list);
   }
 
   private release(list: HeldList): void {
     list.isOver = true;
     if (!this.held.delete(list)) return;
     this.heldSize -= list.size;
-    const { waiting } = this;
-    this.waiting = [];
-    for (const goOn of waiting) goOn();
+    this.made.delete(list);
+    this.patience.forget(list);
+    if (this.waiting.delete(list)) list.goOn();
+    this.leaveTurn(list);
+  }
+
+  private leaveTurn(list: HeldList): void {
+    if (this.next === list) this.next = undefined;
+    this.letNextGoOn();
   }
 }
 

@@ -69,7 +69,8 @@ export class NameServer implements Servant, NameServerObject {
     this.guid = newGUID(options.address, process.pid);
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
     this.changes = options.changes ?? new ChangeFeed();
-    this.lists = new LongLists(options.config.PYRO_PICKLE_FORMAT, options.config.PYRO_NS_MAX_LISTS_SIZE);
+    const { PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT } = options.config;
+    this.lists = new LongLists(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
     this.methods = this.remoteMethods();
   }
 

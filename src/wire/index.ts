@@ -28,5 +28,7 @@ export {
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
 export { defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
 export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
+export { Patience } from './patience.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';
+export { Turns } from './turns.js';

@@ -1,12 +1,12 @@
 import { Patience, type Holder } from './patience.js';
+import { Turns, type FromAddress } from './turns.js';
 
 /** A connection, as far as this is concerned. */
-interface Sender extends Holder {
-  readonly remoteAddress: string | undefined;
-}
+type Sender = Holder & FromAddress;
 
 /** Who waits for room: how many bytes it takes, and whom to tell. */
-interface Waiting {
+interface Waiting extends FromAddress {
+  readonly sender: Sender;
   readonly size: number;
   readonly goOn: () => void;
 }
@@ -14,14 +14,14 @@ interface Waiting {
 /**
  * The large frames that are arriving at a server, whose sizes together are bounded. Each asks for all of its room before the
  * rest of it is read, so that none that has begun waits for another that has; where there is no room, its connection is not
- * read until others have arrived or ended. One may always be as large as it is. Next is who came first of the addresses
- * that have the fewest arriving, so that one host's many do not keep away those of others. Who makes others wait has the time
- * that `Patience` gives.
+ * read until others have arrived or ended. One may always be as large as it is. Who makes others wait has the time that
+ * `Patience` gives.
  */
 export class LargeFrames {
   private readonly arriving = new Map<Sender, number>();
   private readonly waiting = new Map<Sender, Waiting>();
   private arrivingSize = 0;
+  private readonly turns = new Turns();
   private readonly patience: Patience;
 
   /**
@@ -46,7 +46,7 @@ export class LargeFrames {
       this.begin(sender, size);
       return true;
     }
-    this.waiting.set(sender, { size, goOn });
+    this.waiting.set(sender, { sender, remoteAddress: sender.remoteAddress, size, goOn });
     this.patience.setWaited(true);
     return false;
   }
@@ -57,30 +57,14 @@ export class LargeFrames {
     this.arrivingSize -= this.arriving.get(sender) ?? 0;
     this.arriving.delete(sender);
     this.patience.forget(sender);
-    for (let next = this.next(); next !== undefined; next = this.next()) {
-      const [nextSender, { size, goOn }] = next;
-      if (!this.hasRoom(size)) break;
-      this.waiting.delete(nextSender);
-      this.begin(nextSender, size);
-      goOn();
+    for (;;) {
+      const next = this.turns.next(this.waiting.values());
+      if (next === undefined || !this.hasRoom(next.size)) break;
+      this.waiting.delete(next.sender);
+      this.begin(next.sender, next.size);
+      next.goOn();
     }
     this.patience.setWaited(this.waiting.size > 0);
-  }
-
-  private next(): [Sender, Waiting] | undefined {
-    const counts = new Map<string | undefined, number>();
-    for (const { remoteAddress } of this.arriving.keys()) {
-      counts.set(remoteAddress, (counts.get(remoteAddress) ?? 0) + 1);
-    }
-    let fewest = Infinity;
-    let next: [Sender, Waiting] | undefined;
-    for (const entry of this.waiting) {
-      const count = counts.get(entry[0].remoteAddress) ?? 0;
-      if (count >= fewest) continue;
-      fewest = count;
-      next = entry;
-    }
-    return next;
   }
 
   private hasRoom(size: number): boolean {
@@ -90,6 +74,7 @@ export class LargeFrames {
   private begin(sender: Sender, size: number): void {
     this.arriving.set(sender, size);
     this.arrivingSize += size;
+    this.turns.note(sender);
     this.patience.watch(sender, size);
   }
 }
