@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { loadConfig, silentLog } from '../config/index.js';
+import { loadConfig, silentLog, type Log } from '../config/index.js';
 import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
@@ -22,10 +22,15 @@ let shutdowns: number;
 
 const config = loadConfig({ environment: {}, currentDirectory: '/' });
 
-function nameServer(ignoreShutdown = false, operationGuard?: OperationGuard, twin?: Twin): NameServer {
+function nameServer(
+  ignoreShutdown = false,
+  operationGuard?: OperationGuard,
+  twin?: Twin,
+  log: Log = silentLog,
+): NameServer {
   return new NameServer(namespace, {
     config,
-    log: silentLog,
+    log,
     address: '127.0.0.1',
     className: 'NameServer',
     ignoreShutdown,
@@ -103,6 +108,16 @@ describe('URIs', () => {
 
   test.each<PythonValue>(['', 'x', 'PYRO://no.such.host.invalid/x', 7, null])('%p is none', async (value) => {
     await expect(call('register', [':a', value])).rejects.toMatchObject({ args: ['invalid URI', expect.anything()] });
+  });
+
+  test('of hosts that are not found are told of in the log', async () => {
+    const lines: string[] = [];
+    const log = { ...silentLog, msg: (...parts: unknown[]) => lines.push(parts.join(' ')) };
+    server = nameServer(false, undefined, undefined, log);
+    await expect(call('register', [':a', 'PYRO://no.such.host.invalid/x'])).rejects.toThrow('invalid URI');
+    expect(lines).toContain(
+      'NameServer refused the URI PYRO://no.such.host.invalid/x - unknown host: no.such.host.invalid',
+    );
   });
 });
 
