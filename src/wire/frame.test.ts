@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { deflateSync } from 'node:zlib';
-import { ProtocolError } from '../errors.js';
+import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { encodeFrame, FrameReader, Pickled, type Body, type FrameLimits, type FrameOptions } from './frame.js';
 
 const PLAIN = { compression: false, checksum: false };
@@ -188,6 +188,25 @@ describe('bytes that are no frame', () => {
         const error = await read(Buffer.concat([start, rest]), SMALL_LIMITS).catch((thrown: unknown) => thrown);
         expect(error === undefined || error instanceof Buffer || error instanceof ProtocolError).toBe(true);
       }),
+    );
+  });
+
+  test('large bombs are inflated a few at a time, and not where nobody wants them any more', async () => {
+    const bomb = deflateSync(Buffer.alloc(SMALL_LIMITS.maxInflatedSize * 16));
+    const stream = Buffer.concat([header({ flags: 1, size: bomb.length }), bomb]);
+    const readers = Array.from({ length: 6 }, () => new FrameReader());
+    const results = readers.map(async (reader) => {
+      reader.push(stream);
+      return (await reader.next())?.length;
+    });
+    // Those that are begun are finished, as zlib can't be stopped.
+    await new Promise(setImmediate);
+    for (const reader of readers) reader.abandon();
+    const settled = await Promise.allSettled(results);
+    const begun = settled.filter(({ status }) => status === 'fulfilled');
+    expect(begun).toEqual(Array(2).fill({ status: 'fulfilled', value: SMALL_LIMITS.maxInflatedSize * 16 }));
+    expect(settled.filter((result) => !begun.includes(result))).toEqual(
+      Array(4).fill({ status: 'rejected', reason: new ConnectionClosedError('connection lost') }),
     );
   });
 

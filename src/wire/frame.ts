@@ -1,5 +1,6 @@
 import { deflate, deflateSync, inflate, inflateSync } from 'node:zlib';
-import { ProtocolError } from '../errors.js';
+import pLimit from 'p-limit';
+import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { adler32 } from './adler32.js';
 
 // The header, big-endian: id 4, version 2, header size 2, body size 4 (signed), flags 2, checksum 4 (signed).
@@ -14,6 +15,10 @@ const LARGEST_BODY = 0x7fffffff;
 /** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
 const LARGEST_SYNC_INFLATE = 4096;
 const LARGEST_SYNC_DEFLATE = 65_536;
+
+/** Few larger ones are inflated at the same time, by all connections: each may grow to its limit, however little was sent. */
+const inflating = pLimit(2);
+
 /** Up to this size a pickled body is copied behind its header: one piece is cheaper to send than two. */
 const LARGEST_COPY = 4096;
 
@@ -63,6 +68,7 @@ export class FrameReader {
   private end = 0;
   /** True where `buffer` is our own, and bytes can be added behind `end`. */
   private growing = false;
+  private isAbandoned = false;
 
   constructor(public limits: FrameLimits = defaultFrameLimits) {}
 
@@ -140,7 +146,21 @@ export class FrameReader {
     if (flags & FLAG_CHECKSUM && buffer.readInt32BE(start + 14) !== adler32([body])) {
       throw new ProtocolError('checksum error');
     }
-    return flags & FLAG_COMPRESSED ? inflated(body, this.limits.maxInflatedSize) : body;
+    return flags & FLAG_COMPRESSED ? this.inflated(body) : body;
+  }
+
+  /** Says that nobody wants what has arrived any more: large bodies that still wait to be inflated are not. */
+  abandon(): void {
+    this.isAbandoned = true;
+  }
+
+  private inflated(body: Buffer): Buffer | Promise<Buffer> {
+    const limit = this.limits.maxInflatedSize;
+    if (body.length <= LARGEST_SYNC_INFLATE) return inflatedNow(body, limit);
+    return inflating(() => {
+      if (this.isAbandoned) throw new ConnectionClosedError('connection lost');
+      return inflatedLater(body, limit);
+    });
   }
 
   /** Lets go of the memory of a frame that was taken: its sender may say no more for days. */
@@ -227,18 +247,18 @@ function framed(pieces: Pieces, flags: number, checksum: boolean): Pieces {
   return [header, ...pieces];
 }
 
-function inflated(body: Buffer, limit: number): Buffer | Promise<Buffer> {
-  const options = { maxOutputLength: limit };
-  if (body.length > LARGEST_SYNC_INFLATE) {
-    return new Promise((resolve, reject) => {
-      inflate(body, options, (error, result) => {
-        if (error) reject(inflateError(error));
-        else resolve(result);
-      });
+function inflatedLater(body: Buffer, limit: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    inflate(body, { maxOutputLength: limit }, (error, result) => {
+      if (error) reject(inflateError(error));
+      else resolve(result);
     });
-  }
+  });
+}
+
+function inflatedNow(body: Buffer, limit: number): Buffer {
   try {
-    return inflateSync(body, options);
+    return inflateSync(body, { maxOutputLength: limit });
   } catch (error) {
     throw inflateError(error);
   }

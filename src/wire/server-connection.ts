@@ -85,6 +85,7 @@ export class ServerConnection extends Connection {
     });
     socket.once('close', () => {
       this.tellReplied(this.whenReplied);
+      this.reader.abandon();
       if (this.isTakingLarge) this.endLarge();
     });
   }
@@ -167,7 +168,6 @@ export class ServerConnection extends Connection {
           if (this.reader.buffered > LARGE_FRAME) this.takeLarge();
           break;
         }
-        if (this.isTakingLarge) this.endLarge();
         const waiting = this.reply(body instanceof Promise ? body.then(this.handle) : this.handle(body));
         if (waiting) this.answerLater(waiting);
         // Only where replies have just been sent, and not merely put, can there be too much unread.
@@ -200,7 +200,11 @@ export class ServerConnection extends Connection {
     this.options.largeFrames?.end(this);
   }
 
-  private readonly handle = (body: Buffer): Reply | Promise<Reply> => this.handler(body, this);
+  private readonly handle = (body: Buffer): Reply | Promise<Reply> => {
+    // Not before: it was held while it waited to be inflated.
+    if (this.isTakingLarge) this.endLarge();
+    return this.handler(body, this);
+  };
 
   /** Puts a reply behind what is to be sent: at once, where it needs no waiting. */
   private reply(reply: Reply | Promise<Reply>): Promise<void> | undefined {
