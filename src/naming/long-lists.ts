@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ConnectionClosedError } from '../errors.js';
 import { PickleWriter, type PythonWritable } from '../pickle/index.js';
-import { Patience, Pickled, Turns, type PickleProtocol, type ServerConnection } from '../wire/index.js';
+import { Patience, Pickled, HostTurns, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
 const ITEMS_AT_ONCE = 1000;
@@ -44,7 +44,7 @@ export class LongLists {
   /** Those that wait for room, and the one among them whose turn it is: that is made without more waiting. */
   private readonly waiting = new Set<HeldList>();
   private next: HeldList | undefined;
-  private readonly turns = new Turns();
+  private readonly turns = new HostTurns();
   private readonly patience: Patience;
 
   /**

@@ -31,4 +31,4 @@ export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from 
 export { Patience } from './patience.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';
-export { Turns } from './turns.js';
+export { HostTurns } from './host-turns.js';

@@ -1,5 +1,5 @@
 import { Patience, type Holder } from './patience.js';
-import { Turns, type FromAddress } from './turns.js';
+import { HostTurns, type FromAddress } from './host-turns.js';
 
 /** A connection, as far as this is concerned. */
 type Sender = Holder & FromAddress;
@@ -21,7 +21,7 @@ export class LargeFrames {
   private readonly arriving = new Map<Sender, number>();
   private readonly waiting = new Map<Sender, Waiting>();
   private arrivingSize = 0;
-  private readonly turns = new Turns();
+  private readonly turns = new HostTurns();
   private readonly patience: Patience;
 
   /**

@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals';
-import { Turns } from './turns.js';
+import { HostTurns } from './host-turns.js';
 
 const from = (remoteAddress: string) => ({ remoteAddress });
 
 test('hosts have their turns one after the other, and each its connections in the order in which they came', () => {
-  const turns = new Turns();
+  const turns = new HostTurns();
   const a = Array.from({ length: 3 }, () => from('10.0.0.1'));
   const b = Array.from({ length: 2 }, () => from('10.0.0.2'));
   const order = [];
@@ -24,7 +24,7 @@ test('hosts have their turns one after the other, and each its connections in th
 });
 
 test('of hosts without number, the latest are remembered', () => {
-  const turns = new Turns();
+  const turns = new HostTurns();
   for (let host = 0; host < 5000; host++) turns.note(from(`host ${host}`));
   const [forgotten, known] = [from('host 1'), from('host 4998')];
   const latest = from('host 4999');

@@ -7,7 +7,7 @@ export interface FromAddress {
 }
 
 /** Whose turn it is, where many want what is scarce: the hosts', one after the other, so that one's many keep no other away. */
-export class Turns {
+export class HostTurns {
   /** The addresses that have had one, and which; the longest ago first. */
   private readonly last = new Map<string | undefined, number>();
   private count = 0;
