@@ -12,6 +12,6 @@ export default {
   // Sources name each other as the compiled .js; jest runs the .ts.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
-  // Most tests wait for processes and sockets most of the time.
-  maxWorkers: '100%',
+  // Tests wait for processes and sockets much of the time: another for every two cores saves a sixth.
+  maxWorkers: '150%',
 };
