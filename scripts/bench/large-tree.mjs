@@ -2,7 +2,7 @@
 // of a thousand and, with --with-pyro3, beside the real Pyro 3.16. docs/benchmarks.md says what it measures.
 import { execFile } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -202,15 +202,23 @@ async function measureReads(large, small) {
  */
 async function measureChanges(large) {
   const server = await start(large);
+  const mark = `bench-${process.pid}`;
+  const bareDirectory = join(large, mark);
+  mkdirSync(bareDirectory);
   const rates = { empty: [], full: [], plain: [], thrifty: [] };
   for (let round = 0; round < 3; round += 1) {
-    const group = `:bench-${process.pid}-${round}`;
+    const group = `:${mark}-${round}`;
     await call(server, 'createGroup', group);
     rates.empty.push((await register(server, `${group}.`)).perSecond);
-    rates.full.push((await register(server, `:large.x${process.pid}-${round}-`)).perSecond);
-    for (const way of ['plain', 'thrifty']) rates[way].push(await bareChanges(large, way));
+    rates.full.push((await register(server, `:large.${mark}-${round}-`)).perSecond);
+    for (const way of ['plain', 'thrifty']) rates[way].push(await bareChanges(bareDirectory, way));
   }
   await server.stop();
+  for (const directory of [large, join(large, DATABASE), join(large, DATABASE, 'large')]) {
+    for (const made of await readdir(directory)) {
+      if (made.startsWith(mark)) await rm(join(directory, made), { recursive: true });
+    }
+  }
   const [empty, full] = [median(rates.empty), median(rates.full)];
   report('register into an empty group, 64 connections', show(empty), '/s');
   report(`register into the group of ${show(LARGE_GROUP_NAMES)}`, show(full), '/s');
