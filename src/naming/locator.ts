@@ -4,8 +4,8 @@ import { hostname } from 'node:os';
 import { defaultConfig, defaultLog, printable, type Config, type Log } from '../config/index.js';
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
-import { LONGEST_TIMEOUT_MILLISECONDS, resolveAddress } from '../rpc/index.js';
-import { onAbort } from '../wire/index.js';
+import { resolveAddress } from '../rpc/index.js';
+import { LONGEST_TIMEOUT_MILLISECONDS, onAbort } from '../wire/index.js';
 import type { SystemCommand } from './broadcast.js';
 import { NameServerProxy } from './name-server-proxy.js';
 

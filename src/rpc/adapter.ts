@@ -3,7 +3,14 @@ import { defaultConfig, defaultLog, type Config, type Log } from '../config/inde
 import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
-import { ClientConnection, decodeReply, encodeRequest, onAbort, RequestFlag } from '../wire/index.js';
+import {
+  ClientConnection,
+  decodeReply,
+  encodeRequest,
+  LONGEST_TIMEOUT_MILLISECONDS,
+  onAbort,
+  RequestFlag,
+} from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
 import { pickleLimits, readingOf } from './pickle-limits.js';
@@ -313,9 +320,6 @@ export class PYROAdapter {
     return this.options.log ?? defaultLog();
   }
 }
-
-/** The longest that Node's timers wait; they end a longer time at once. */
-export const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
 
 /** A timeout in seconds, null or 0 for ever, as connections have it: in milliseconds, 0 for ever. */
 function milliseconds(timeout: number | null): number {

@@ -1,5 +1,5 @@
 /** Remote objects: daemons that serve them, proxies that call them, connection validators, errors as they travel. */
-export { LONGEST_TIMEOUT_MILLISECONDS, PYROAdapter } from './adapter.js';
+export { PYROAdapter } from './adapter.js';
 export type { AdapterOptions, InvocationOptions, Locate } from './adapter.js';
 export { resolveAddress } from './address.js';
 export { bindArguments } from './binding.js';

@@ -2,7 +2,7 @@
 export { onAbort } from './abort.js';
 export { ClientConnection, defaultClientConnectionOptions } from './client-connection.js';
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
-export { Connection, defaultConnectionOptions } from './connection.js';
+export { Connection, defaultConnectionOptions, LONGEST_TIMEOUT_MILLISECONDS } from './connection.js';
 export type { ConnectionOptions } from './connection.js';
 export { defaultFrameLimits, encodeFrame, FrameReader, Pickled } from './frame.js';
 export type { Body, FrameLimits, FrameOptions } from './frame.js';

@@ -1,8 +1,7 @@
+import { LONGEST_TIMEOUT_MILLISECONDS } from './connection.js';
+
 /** For so many bytes one has the stall timeout another time: 60 seconds for 8 MiB are 1 Mbit/s. */
 const SIZE_OF_A_TIMEOUT = 0x800000;
-
-/** The longest time that a timer can wait, in milliseconds. */
-const LONGEST = 0x7fffffff;
 
 /** A connection, as far as its end goes. */
 export interface Holder {
@@ -54,6 +53,6 @@ export class Patience {
       holder.destroy();
     };
     const time = this.stallTimeout * (1 + held.size / SIZE_OF_A_TIMEOUT);
-    held.timer = setTimeout(end, Math.min(time, LONGEST)).unref();
+    held.timer = setTimeout(end, Math.min(time, LONGEST_TIMEOUT_MILLISECONDS)).unref();
   }
 }
