@@ -5,8 +5,7 @@ import { HostTurns, type FromAddress } from './host-turns.js';
 type Sender = Holder & FromAddress;
 
 /** Who waits for room: how many bytes it takes, and whom to tell. */
-interface Waiting extends FromAddress {
-  readonly sender: Sender;
+interface Waiting {
   readonly size: number;
   readonly goOn: () => void;
 }
@@ -36,17 +35,16 @@ export class LargeFrames {
   }
 
   /**
-   * Asks for room for the frame that has begun to arrive, of so many bytes; it is kept until `end`.
+   * Asks, once, for room for the frame that has begun to arrive, of so many bytes; it is kept until `end`.
    * @param goOn is called once there is room, where there is none now
    * @returns true where there is
    */
   admit(sender: Sender, size: number, goOn: () => void): boolean {
-    if (this.arriving.has(sender)) return true;
     if (this.waiting.size === 0 && this.hasRoom(size)) {
       this.begin(sender, size);
       return true;
     }
-    this.waiting.set(sender, { sender, remoteAddress: sender.remoteAddress, size, goOn });
+    this.waiting.set(sender, { size, goOn });
     this.patience.setWaited(true);
     return false;
   }
@@ -58,11 +56,12 @@ export class LargeFrames {
     this.arriving.delete(sender);
     this.patience.forget(sender);
     for (;;) {
-      const next = this.turns.next(this.waiting.values());
-      if (next === undefined || !this.hasRoom(next.size)) break;
-      this.waiting.delete(next.sender);
-      this.begin(next.sender, next.size);
-      next.goOn();
+      const next = this.turns.next(this.waiting.keys());
+      const waited = next && this.waiting.get(next);
+      if (!waited || !this.hasRoom(waited.size)) break;
+      this.waiting.delete(next);
+      this.begin(next, waited.size);
+      waited.goOn();
     }
     this.patience.setWaited(this.waiting.size > 0);
   }

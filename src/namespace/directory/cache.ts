@@ -15,7 +15,7 @@ export interface Ground {
 export interface Read<Value> {
   readonly value: Value;
   readonly ground: Ground | undefined;
-  /** How long it is believed, where not as long as the ground says. */
+  /** How long it is believed at least, where that is longer than the ground says. */
   readonly believedMs?: number;
 }
 
@@ -70,10 +70,10 @@ export class ReadCache<Value extends object> {
     if (known !== undefined) return known;
     this.misses += 1;
     const begun = performance.now();
-    const reading = read().then(({ value, ground, believedMs = ground?.believedMs ?? 0 }) => {
+    const reading = read().then(({ value, ground, believedMs = 0 }) => {
       const isCurrent = this.underway.get(key) === reading;
       if (isCurrent && ground?.trusted === true) {
-        this.keep(key, { value, ground, until: Math.trunc(begun + believedMs) });
+        this.keep(key, { value, ground, until: Math.trunc(begun + Math.max(ground.believedMs, believedMs)) });
       }
       return value;
     });

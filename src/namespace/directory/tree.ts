@@ -160,8 +160,7 @@ export class Tree {
     return this.cache.surveys.recall(group.toString(), async () => {
       const begun = performance.now();
       const value = await this.readSurvey(path);
-      const believedMs = Math.max(ground?.believedMs ?? 0, (performance.now() - begun) * BELIEVED_PER_SURVEYING);
-      return { value, ground, believedMs };
+      return { value, ground, believedMs: (performance.now() - begun) * BELIEVED_PER_SURVEYING };
     });
   }
 
