@@ -1,0 +1,51 @@
+// `npm run test:mutation -- ROOM [FILE ...]`: mutation testing of a room (a folder of src) by its own unit and property
+// tests. It changes the code in one place at a time, and lists the changes that no test notices. See CONTRIBUTING.md.
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Stryker } from '@stryker-mutator/core';
+import jest from '../jest.config.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+process.chdir(root);
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { concurrency: { type: 'string', default: '2' } },
+});
+const [room, ...files] = positionals;
+const folder = `src/${room}`;
+const missing = [folder, ...files.map((file) => `${folder}/${file}`)].find((path) => !existsSync(path));
+if (room === undefined || missing !== undefined) {
+  console.error(missing && room ? `there is no ${missing}` : 'no room was given');
+  console.error('usage: npm run test:mutation -- ROOM [FILE ...] [--concurrency N]');
+  console.error('for example: npm run test:mutation -- namespace/directory cache.ts lock.ts');
+  process.exit(2);
+}
+
+const report = `reports/mutation/${room.replaceAll('/', '-')}`;
+await new Stryker({
+  // Tests and what only tests use are not mutated.
+  mutate: [
+    ...(files.length > 0 ? files.map((file) => `${folder}/${file}`) : [`${folder}/*.{ts,tsx}`]),
+    `!${folder}/*.{test,suite,model}.ts`,
+    `!${folder}/index.ts`,
+  ],
+  testRunner: 'jest',
+  testRunnerNodeArgs: ['--experimental-vm-modules', '--no-warnings'],
+  jest: { projectType: 'custom', config: { ...jest, testMatch: [`<rootDir>/${folder}/*.test.ts`] } },
+  coverageAnalysis: 'perTest',
+  disableTypeChecks: true,
+  ignorePatterns: ['/dist', '/docs', '/reports', '/storage', '/coverage'],
+  tempDirName: 'reports/stryker-tmp',
+  concurrency: Number(options.concurrency),
+  // A mutant that runs for ever counts as noticed; on a busy machine a slow test run must not.
+  timeoutMS: 20_000,
+  incremental: true,
+  incrementalFile: `${report}.json`,
+  reporters: ['clear-text', 'html', 'progress-append-only'],
+  htmlReporter: { fileName: `${report}.html` },
+  clearTextReporter: { allowColor: false, logTests: false, reportTests: false },
+  thresholds: { high: 95, low: 85, break: null },
+  allowConsoleColors: false,
+}).runMutationTest();
