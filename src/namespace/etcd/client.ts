@@ -1,6 +1,8 @@
+import { isIP } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { Client, connectivityState, credentials, Metadata, status } from '@grpc/grpc-js';
-import type { ChannelCredentials, ClientUnaryCall, ChannelOptions, ServiceError } from '@grpc/grpc-js';
+import type { ClientUnaryCall, ChannelOptions, ServiceError } from '@grpc/grpc-js';
 import type { Deadline } from './deadline.js';
 import type { Method, WatchRequest, WatchResponse } from './protocol.js';
 import { AUTHENTICATE, RANGE, WATCH } from './protocol.js';
@@ -69,6 +71,26 @@ const REFUSALS: ReadonlySet<status> = new Set([
   status.UNAUTHENTICATED,
 ]);
 
+/** The server name (SNI) for a member that is known by its address: TLS takes names only, and Node 26 throws otherwise. */
+const NO_SERVER_NAME = 'ip-address.invalid';
+
+/** A gRPC channel to a member. With TLS, its certificate must be for the name or the address in the endpoint. */
+function openChannel(endpoint: string, tls: EtcdAccess['tls']): Client {
+  if (tls === undefined) return new Client(endpoint, credentials.createInsecure(), CHANNEL_OPTIONS);
+  const { ca, key = null, cert = null } = tls;
+  const { hostname } = new URL(`https://${endpoint}`);
+  const address = hostname.replace(/^\[(.*)\]$/, '$1');
+  if (isIP(address) === 0) return new Client(endpoint, credentials.createSsl(ca, key, cert), CHANNEL_OPTIONS);
+  const verifyOptions = {
+    checkServerIdentity: (_serverName: string, certificate: PeerCertificate) =>
+      checkServerIdentity(address, certificate),
+  };
+  return new Client(endpoint, credentials.createSsl(ca, key, cert, verifyOptions), {
+    ...CHANNEL_OPTIONS,
+    'grpc.ssl_target_name_override': NO_SERVER_NAME,
+  });
+}
+
 /** A connection to one member, from when it is chosen to when it is left. */
 class Member {
   readonly client: Client;
@@ -76,9 +98,9 @@ class Member {
 
   constructor(
     readonly endpoint: string,
-    channelCredentials: ChannelCredentials,
+    tls: EtcdAccess['tls'],
   ) {
-    this.client = new Client(endpoint, channelCredentials, CHANNEL_OPTIONS);
+    this.client = openChannel(endpoint, tls);
   }
 
   /** Aborted when the member is left. */
@@ -94,7 +116,6 @@ class Member {
 
 /** A client of an etcd cluster: it talks to one member, and to the next one when that one fails. */
 export class EtcdClient {
-  private readonly channelCredentials: ChannelCredentials;
   private turn: number;
   private member: Member;
   private metadata: Promise<Metadata> | undefined;
@@ -102,11 +123,7 @@ export class EtcdClient {
   private closed = false;
 
   constructor(private readonly access: EtcdAccess) {
-    const { endpoints, tls } = access;
-    this.channelCredentials =
-      tls === undefined
-        ? credentials.createInsecure()
-        : credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
+    const { endpoints } = access;
     // So that many servers don't all talk to the member that is named first.
     this.turn = Math.floor(Math.random() * endpoints.length);
     this.member = this.connect();
@@ -213,7 +230,7 @@ export class EtcdClient {
 
   private connect(): Member {
     const endpoint = this.access.endpoints[this.turn % this.access.endpoints.length] ?? '';
-    return new Member(endpoint, this.channelCredentials);
+    return new Member(endpoint, this.access.tls);
   }
 
   /** Turns to the next member, unless that has been done. */

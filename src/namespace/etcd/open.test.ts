@@ -1,7 +1,9 @@
 /** TLS, users and their items: against an etcd that asks for both. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { createServer, type Server } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { EtcdCluster, lacksEtcd } from '../../../test/support/etcd-cluster.mjs';
 import { loadConfig, silentLog } from '../../config/index.js';
@@ -14,6 +16,11 @@ const describeWithEtcd = lacksEtcd('TLS and users of etcd') ? describe.skip : de
 const open = (url: string, directory: string, environment: Record<string, string>) =>
   openEtcdNamespace(url, { config: loadConfig({ environment, currentDirectory: directory }), log: silentLog });
 
+function addressOf(server: Server): string {
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? `${address.address}:${address.port}` : '';
+}
+
 const noError = () => undefined;
 const anyError = (error: unknown) => error;
 
@@ -23,9 +30,9 @@ describeWithEtcd('an etcd that asks who one is', () => {
   let items: Record<string, string>;
 
   /** Makes a key, and a certificate that the authority (or, without one, the key itself) has signed. */
-  function certify(name: string, authority?: string): void {
+  function certify(name: string, authority?: string, address = '127.0.0.1'): void {
     const signed = authority === undefined ? [] : ['-CA', `${authority}.pem`, '-CAkey', `${authority}.key`];
-    const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2', ...signed];
+    const subject = ['-subj', `/CN=${name}`, '-addext', `subjectAltName=IP:${address}`, '-days', '2', ...signed];
     const output = ['-keyout', `${name}.key`, '-out', `${name}.pem`];
     const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
     execFileSync('openssl', ['req', '-x509', ...kind, ...subject, ...output], { cwd: directory, stdio: 'ignore' });
@@ -36,6 +43,7 @@ describeWithEtcd('an etcd that asks who one is', () => {
     certify('authority');
     certify('stranger');
     for (const name of ['server', 'client']) certify(name, 'authority');
+    certify('elsewhere', 'authority', '192.0.2.1');
     writeFileSync(`${directory}/password`, 'secret\n');
     writeFileSync(`${directory}/wrong`, 'guess\n');
     writeFileSync(`${directory}/empty`, '\n');
@@ -92,6 +100,16 @@ describeWithEtcd('an etcd that asks who one is', () => {
     const opening = open(cluster.url(prefix), directory, { ...items, ...changed });
     await expect(opening).rejects.toThrow(NamingError);
     await expect(opening).rejects.toThrow(text);
+  });
+
+  it('refuses a member whose certificate is for another address', async () => {
+    const [cert, key] = ['pem', 'key'].map((ending) => readFileSync(`${directory}/elsewhere.${ending}`));
+    const impostor = createServer({ cert, key, ALPNProtocols: ['h2'] }).listen(0, '127.0.0.1');
+    await once(impostor, 'listening');
+    const endpoint = addressOf(impostor);
+    const url = cluster.url('/pyro').replace(cluster.members[0]?.endpoint ?? '', endpoint);
+    await expect(open(url, directory, items)).rejects.toThrow("IP: 127.0.0.1 is not in the cert's list: 192.0.2.1");
+    impostor.close();
   });
 
   it.each([
