@@ -111,7 +111,8 @@ describe('frames', () => {
           }
           expect(read.map((body, index) => body.equals(bodies[index] ?? body))).toEqual(bodies.map(() => true));
           expect(String(reader.peek(2))).toBe('P');
-          expect(sizes.at(-1) === 300_000 ? reader.peek(1).buffer.byteLength : 0).toBeLessThan(10_000);
+          // Node's pool for small buffers has 8 kB, or 64 kB from Node 24 on.
+          expect(sizes.at(-1) === 300_000 ? reader.peek(1).buffer.byteLength : 0).toBeLessThan(100_000);
         },
       ),
       { numRuns: 50 },
