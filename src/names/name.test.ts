@@ -49,15 +49,56 @@ describe('Name', () => {
     [':a.', 'invalid name'],
     [':.a', 'invalid name'],
     [':a..b', 'invalid name'],
+    [':a .', 'invalid name'],
+    [':.a ', 'invalid name'],
+    ['a b', 'invalid name'],
+    ['x:a', 'invalid name'],
+    ['..:', 'invalid name'],
     [':a b', 'invalid character(s) in name'],
     [':a\n', 'invalid character(s) in name'],
     [':a\\b', 'invalid character(s) in name'],
     [':caf\u00e9', 'invalid character(s) in name'],
-    [`:${'a'.repeat(MAX_NAME_LENGTH)}`, 'name too long'],
   ])('%j is refused: %s', (text, message) => {
     const error = errorOf(() => Name.parse(text));
     expect(error).toBeInstanceOf(NamingError);
-    expect(error).toMatchObject({ message });
+    expect(error).toHaveProperty('args', [message, text]);
+  });
+
+  test('may have MAX_NAME_LENGTH characters, and not one more: the error has the first of them', () => {
+    const longest = `:${'a'.repeat(MAX_NAME_LENGTH - 1)}`;
+    expect(Name.parse(longest).toString()).toBe(longest);
+    const error = errorOf(() => Name.parse(`${longest}a`));
+    expect(error).toBeInstanceOf(NamingError);
+    expect(error).toHaveProperty('args', ['name too long', `:${'a'.repeat(63)}...`]);
+  });
+
+  test('equals the same name only, and is its text in JSON', () => {
+    const name = Name.parse(':a.b');
+    expect([':a.b', ':a', ':a.B', ':a.b.c'].map((text) => name.equals(Name.parse(text)))).toEqual([
+      true,
+      false,
+      false,
+      false,
+    ]);
+    expect(JSON.stringify([name])).toBe('[":a.b"]');
+  });
+
+  test('is within itself, its group and the root; not within what only begins alike', () => {
+    const name = Name.parse(':a.b');
+    expect([':a.b', ':a', ':', ':a.b.c', ':a.bc', ':b'].map((text) => name.isWithin(Name.parse(text)))).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
+    expect(Name.parse(':ab.c').isWithin(Name.parse(':a'))).toBe(false);
+  });
+
+  test('the parent of a name below the root is the root itself', () => {
+    expect(Name.parse(':a').parent).toBe(Name.root);
+    expect(Name.parse(':a.b').parent.toString()).toBe(':a');
   });
 
   test('a part may begin with anything that it may hold, a slash too', () => {

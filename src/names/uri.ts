@@ -48,12 +48,10 @@ export class PyroURI {
    */
   static parse(text: string): PyroURI {
     const match = text.length <= MAX_URI_LENGTH ? URI.exec(text) : null;
-    const [, protocol, address, port, objectID] = match ?? [];
-    if (protocol === undefined || address === undefined || objectID === undefined) {
-      throw new URIError('invalid URI format');
-    }
+    // Without a match the protocol is empty, and refused.
+    const [, protocol = '', address = '', port = '', objectID = ''] = match ?? [];
     // Pyro takes port 0 for none.
-    return new PyroURI(protocol, address, Number(port ?? '') || DEFAULT_PORT, objectID);
+    return new PyroURI(protocol, address, Number(port) || DEFAULT_PORT, objectID);
   }
 
   /** The same URI at another address. */
