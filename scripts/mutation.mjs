@@ -11,14 +11,14 @@ process.chdir(root);
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { concurrency: { type: 'string', default: '2' } },
+  options: { concurrency: { type: 'string', default: '2' }, force: { type: 'boolean', default: false } },
 });
 const [room, ...files] = positionals;
 const folder = `src/${room}`;
 const missing = [folder, ...files.map((file) => `${folder}/${file}`)].find((path) => !existsSync(path));
 if (room === undefined || missing !== undefined) {
   console.error(missing && room ? `there is no ${missing}` : 'no room was given');
-  console.error('usage: npm run test:mutation -- ROOM [FILE ...] [--concurrency N]');
+  console.error('usage: npm run test:mutation -- ROOM [FILE ...] [--concurrency N] [--force]');
   console.error('for example: npm run test:mutation -- namespace/directory cache.ts lock.ts');
   process.exit(2);
 }
@@ -42,6 +42,8 @@ await new Stryker({
   // A mutant that runs for ever counts as noticed; on a busy machine a slow test run must not.
   timeoutMS: 20_000,
   incremental: true,
+  // Tries all again: without it, new tests are not tried on what is computed once, when a module is loaded.
+  force: options.force,
   incrementalFile: `${report}.json`,
   reporters: ['clear-text', 'html', 'progress-append-only'],
   htmlReporter: { fileName: `${report}.html` },
