@@ -1,0 +1,174 @@
+import { describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { ReadCache } from './cache.js';
+
+interface Version {
+  readonly number: number;
+}
+
+describe('what is being read while a change is told', () => {
+  const step = fc.record({
+    kind: fc.constantFrom('ask', 'ask', 'change', 'change', 'move away'),
+    key: fc.constantFrom('a', 'b'),
+  });
+
+  test('is given to nobody who asks later, whatever the order of events', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), fc.array(step, { maxLength: 12 }), async (scheduler, steps) => {
+        const cache = new ReadCache<Version>(10);
+        const disk = new Map<string, number>();
+        /** Up to which version of a key the cache was told of changes. */
+        const told = new Map<string, number>();
+        let ground = { trusted: true, believedMs: 60_000 };
+        const wrong: string[] = [];
+        const current = (key: string) => disk.get(key) ?? 0;
+        const change = (key: string) => disk.set(key, current(key) + 1);
+        const read = async (key: string) => {
+          // The ground is looked for before it is read, and what was read is told afterwards, as another thread does it.
+          const restsOn = ground;
+          await scheduler.schedule(Promise.resolve(), `begin to read ${key}`);
+          const value = { number: current(key) };
+          await scheduler.schedule(Promise.resolve(), `end to read ${key}`);
+          return { value, ground: restsOn };
+        };
+        const results = steps.map(async ({ kind, key }, index) => {
+          await scheduler.schedule(Promise.resolve(), `step ${index}: ${kind} ${key}`);
+          if (kind === 'ask') {
+            const known = told.get(key) ?? 0;
+            const got = cache.get(key);
+            if (got !== undefined && got.number < known)
+              wrong.push(`${key} is remembered as ${got.number} after ${known}`);
+            const { number } = await cache.recall(key, () => read(key));
+            if (number < known) wrong.push(`${key} is read as ${number} after ${known}`);
+          } else if (kind === 'change') {
+            change(key);
+            await scheduler.schedule(Promise.resolve(), `tell of ${key}`);
+            told.set(key, current(key));
+            cache.forget(key);
+          } else {
+            for (const each of ['a', 'b']) change(each);
+            await scheduler.schedule(Promise.resolve(), 'tell that the directory was moved away');
+            ground.trusted = false;
+            ground = { trusted: true, believedMs: 60_000 };
+            cache.doubt();
+            for (const each of ['a', 'b']) told.set(each, current(each));
+          }
+        });
+        await scheduler.waitFor(Promise.all(results));
+        expect(wrong).toEqual([]);
+      }),
+    );
+  });
+
+  const GROUND = { trusted: true, believedMs: 1000 };
+
+  /** A read that ends by hand. */
+  function reading(number: number, ground: { trusted: boolean; believedMs: number } | undefined = GROUND) {
+    let end: () => void = () => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const read = jest.fn(() => ended.then(() => ({ value: { number }, ground })));
+    return { read, end };
+  }
+
+  test('is read once for all who ask at the same time', async () => {
+    const cache = new ReadCache<Version>(10);
+    const [first, second] = [reading(1), reading(2)];
+    const answers = [cache.recall('a', first.read), cache.recall('a', second.read)];
+    first.end();
+    expect(await Promise.all(answers)).toEqual([{ number: 1 }, { number: 1 }]);
+    expect(second.read).not.toHaveBeenCalled();
+    expect(await cache.recall('a', second.read)).toEqual({ number: 1 });
+    expect([cache.hits, cache.misses, cache.size]).toEqual([1, 1, 1]);
+  });
+
+  test.each([
+    [
+      'its change',
+      (cache: ReadCache<Version>) => {
+        cache.forget('a');
+      },
+    ],
+    [
+      'a doubt of everything',
+      (cache: ReadCache<Version>) => {
+        cache.doubt();
+      },
+    ],
+  ])('is given to who asked before, and not kept: %s is told', async (_, tell) => {
+    const cache = new ReadCache<Version>(10);
+    const [first, second, third] = [reading(1), reading(2), reading(3)];
+    const before = cache.recall('a', first.read);
+    tell(cache);
+    const after = cache.recall('a', second.read);
+    first.end();
+    expect(await before).toEqual({ number: 1 });
+    expect(cache.get('a')).toBeUndefined();
+    // The end of the first read is not the end of the second, which others may still join.
+    const joined = cache.recall('a', third.read);
+    second.end();
+    expect(await Promise.all([after, joined])).toEqual([{ number: 2 }, { number: 2 }]);
+    expect(third.read).not.toHaveBeenCalled();
+    expect(cache.get('a')).toEqual({ number: 2 });
+  });
+
+  test('is forgotten with its key only', async () => {
+    const cache = new ReadCache<Version>(10);
+    for (const [number, key] of ['a', 'b'].entries()) {
+      const { read, end } = reading(number);
+      end();
+      await cache.recall(key, read);
+    }
+    cache.forget('a');
+    expect([cache.get('a'), cache.get('b'), cache.peek('b'), cache.peek('a')]).toEqual([
+      undefined,
+      { number: 1 },
+      { number: 1 },
+      undefined,
+    ]);
+    expect([cache.hits, cache.misses]).toEqual([1, 2]);
+  });
+
+  test.each([
+    ['without a ground', undefined],
+    ['on a ground that has lost its trust', { trusted: false, believedMs: 1000 }],
+  ])('is not remembered %s', async (_, ground) => {
+    const cache = new ReadCache<Version>(10);
+    const read = jest.fn(() => Promise.resolve({ value: { number: 1 }, ground }));
+    expect(await cache.recall('a', read)).toEqual({ number: 1 });
+    expect([cache.get('a'), cache.size]).toEqual([undefined, 0]);
+    await cache.recall('a', read);
+    expect(read).toHaveBeenCalledTimes(2);
+  });
+
+  test('is asked for again after it failed', async () => {
+    const cache = new ReadCache<Version>(10);
+    const failing = () => Promise.reject(new Error('EIO'));
+    await expect(cache.recall('a', failing)).rejects.toEqual(new Error('EIO'));
+    const { read, end } = reading(1);
+    end();
+    expect(await cache.recall('a', read)).toEqual({ number: 1 });
+  });
+
+  test.each([
+    ['as long as its ground says', 1000, 0, 1000],
+    ['longer, where it took longer to be read', 1000, 3000, 3000],
+    ['as long as its ground says, where it was read faster', 1000, 500, 1000],
+  ])('is believed %s, from the begin of the read', async (_, groundMs, believedMs, untilMs) => {
+    const clock = jest.spyOn(performance, 'now').mockReturnValue(5000.5);
+    try {
+      const cache = new ReadCache<Version>(10);
+      await cache.recall('a', () => {
+        clock.mockReturnValue(5100);
+        return Promise.resolve({ value: { number: 1 }, ground: { trusted: true, believedMs: groundMs }, believedMs });
+      });
+      clock.mockReturnValue(5000 + untilMs - 0.1);
+      expect([cache.get('a'), cache.peek('a')]).toEqual([{ number: 1 }, { number: 1 }]);
+      clock.mockReturnValue(5000 + untilMs);
+      expect([cache.get('a'), cache.peek('a')]).toEqual([undefined, undefined]);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+});

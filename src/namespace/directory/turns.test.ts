@@ -1,0 +1,175 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Gate, Turns } from './turns.js';
+
+/** A promise that is settled by hand. */
+function byHand<Value>() {
+  let resolve: (value: Value) => void = () => undefined;
+  let reject: (error: Error) => void = () => undefined;
+  const promise = new Promise<Value>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}
+
+/** Lets all that can go on without an event from outside go on. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+const failure = (index: number) => new Error(`action ${index} fails`);
+
+/** What the action with this number is to come to. */
+const outcomeOf = (index: number, fails: boolean) =>
+  fails ? { status: 'rejected', reason: failure(index) } : { status: 'fulfilled', value: index };
+
+describe('a keyed mutex', () => {
+  const call = fc.record({ key: fc.constantFrom('a', 'b', 'c'), fails: fc.boolean() });
+
+  test('runs actions of one key one after the other, in the order in which they came, whatever they come to', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
+        const turns = new Turns();
+        const came = new Map<string, string[]>();
+        const happened = new Map<string, string[]>();
+        const tell = (key: string, what: string) => happened.set(key, [...(happened.get(key) ?? []), what]);
+        const results = calls.map(async ({ key, fails }, index) => {
+          await scheduler.schedule(Promise.resolve(), `call ${index} for ${key}`);
+          came.set(key, [...(came.get(key) ?? []), `begin ${index}`, `end ${index}`]);
+          return turns.take(key, async () => {
+            tell(key, `begin ${index}`);
+            await scheduler.schedule(Promise.resolve(), `action ${index} for ${key}`);
+            tell(key, `end ${index}`);
+            if (fails) throw failure(index);
+            return index;
+          });
+        });
+        const outcomes = await scheduler.waitFor(Promise.allSettled(results));
+        expect(outcomes).toEqual(calls.map(({ fails }, index) => outcomeOf(index, fails)));
+        expect(happened).toEqual(came);
+        expect(['a', 'b', 'c'].filter((key) => turns.isTaken(key))).toEqual([]);
+      }),
+    );
+  });
+
+  test('lets an action begin at once where none is under way for its key', () => {
+    const turns = new Turns();
+    const begun: string[] = [];
+    for (const key of ['a', 'b', 'a']) {
+      void turns.take(key, () => {
+        begun.push(key);
+        return new Promise(() => undefined);
+      });
+    }
+    expect(begun).toEqual(['a', 'b']);
+    expect([turns.isTaken('a'), turns.isTaken('b'), turns.isTaken('c')]).toEqual([true, true, false]);
+  });
+
+  test('is taken until the last of a key is done', async () => {
+    const turns = new Turns();
+    const [first, second] = [byHand<string>(), byHand<string>()];
+    const results = [turns.take('a', () => first.promise), turns.take('a', () => second.promise)];
+    first.resolve('first');
+    expect(await results[0]).toBe('first');
+    expect(turns.isTaken('a')).toBe(true);
+    // Who comes now still waits for the second.
+    const third = turns.take('a', () => Promise.resolve('third'));
+    second.reject(failure(2));
+    await expect(results[1]).rejects.toEqual(failure(2));
+    expect(await third).toBe('third');
+    expect(turns.isTaken('a')).toBe(false);
+  });
+});
+
+describe('a read-write lock', () => {
+  const call = fc.record({ alone: fc.boolean(), fails: fc.boolean() });
+
+  test('runs one action alone, after those under way, and before those that come later', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
+        const gate = new Gate();
+        const inside = new Set<number>();
+        const waiting = new Set<number>();
+        const begun: number[] = [];
+        const wrong: string[] = [];
+        const isAlone = (index: number) => calls[index]?.alone === true;
+        const look = (index: number) => {
+          const others = [...inside].filter((other) => other !== index);
+          const bad = others.filter((other) => isAlone(index) || isAlone(other));
+          if (bad.length > 0) wrong.push(`${index} is inside with ${bad.join()}`);
+        };
+        const results = calls.map(async ({ alone, fails }, index) => {
+          await scheduler.schedule(Promise.resolve(), `call ${index}`);
+          const before = [...inside, ...waiting].filter(isAlone);
+          const earlier = [...waiting].filter(isAlone);
+          waiting.add(index);
+          const action = async () => {
+            waiting.delete(index);
+            inside.add(index);
+            begun.push(index);
+            const overtaken = earlier.filter((other) => waiting.has(other));
+            if (overtaken.length > 0) wrong.push(`${index} overtook ${overtaken.join()}`);
+            look(index);
+            await scheduler.schedule(Promise.resolve(), `action ${index}`);
+            look(index);
+            inside.delete(index);
+            if (fails) throw failure(index);
+            return index;
+          };
+          const result = alone ? gate.alone(action) : gate.pass(action);
+          if (!alone && before.length === 0 && !inside.has(index)) wrong.push(`${index} waits for nothing`);
+          return result;
+        });
+        const outcomes = await scheduler.waitFor(Promise.allSettled(results));
+        expect(outcomes).toEqual(calls.map(({ fails }, index) => outcomeOf(index, fails)));
+        expect(wrong).toEqual([]);
+        expect(begun).toHaveLength(calls.length);
+      }),
+    );
+  });
+
+  test('lets one alone wait for all that are inside, also for one that fails', async () => {
+    const gate = new Gate();
+    const [first, second] = [byHand<undefined>(), byHand<undefined>()];
+    const passes = [gate.pass(() => first.promise), gate.pass(() => second.promise)];
+    const events: string[] = [];
+    const alone = gate.alone(() => {
+      events.push('alone');
+      return Promise.resolve('done');
+    });
+    first.resolve(undefined);
+    await passes[0];
+    await settled();
+    expect(events).toEqual([]);
+    second.reject(failure(2));
+    await expect(passes[1]).rejects.toEqual(failure(2));
+    expect(await alone).toBe('done');
+    expect(events).toEqual(['alone']);
+  });
+
+  test('lets all who wait for one alone in together, though it failed', async () => {
+    const gate = new Gate();
+    const work = byHand<undefined>();
+    const alone = gate.alone(() => work.promise);
+    const begun: string[] = [];
+    const pass = (name: string) =>
+      void gate.pass(() => {
+        begun.push(name);
+        return new Promise(() => undefined);
+      });
+    pass('first');
+    pass('second');
+    await settled();
+    expect(begun).toEqual([]);
+    work.reject(failure(1));
+    await expect(alone).rejects.toEqual(failure(1));
+    await settled();
+    expect(begun).toEqual(['first', 'second']);
+  });
+
+  test('begins one alone where nobody is inside', async () => {
+    const gate = new Gate();
+    expect(await gate.alone(() => Promise.resolve(1))).toBe(1);
+    expect(await gate.pass(() => Promise.resolve(2))).toBe(2);
+    expect(await gate.alone(() => Promise.resolve(3))).toBe(3);
+  });
+});
