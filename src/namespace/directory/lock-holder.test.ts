@@ -405,8 +405,8 @@ describe('the lock of a database', () => {
       const lock = await take(log);
       fs.rmSync(root, { recursive: true });
       lose();
-      for (let count = 0; count < 50; count += 1) await turn();
-      expect(jest.getTimerCount()).toBe(1);
+      // It has failed when it waits for its next attempt.
+      while (jest.getTimerCount() === 0) await turn();
       expect(lock.problem).toBeUndefined();
       fs.mkdirSync(root);
       jest.advanceTimersByTime(5000);
