@@ -18,7 +18,7 @@ class FakeWatcher extends EventEmitter {
 }
 
 const watchers = new Map<string, FakeWatcher>();
-const watch = jest.fn((path: string) => {
+const watch = jest.fn<(path: string, options: object) => FakeWatcher>((path) => {
   const watcher = new FakeWatcher();
   watchers.set(path, watcher);
   return watcher;
