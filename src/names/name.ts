@@ -7,7 +7,6 @@ const SEPARATOR = '.';
 // backslash, dot and colon. Existing entries of a database may hold a colon (Pyro 3 accepted it), so names are read
 // with it and only new ones are refused: see `requireNewName`.
 const ABSOLUTE_NAME = /^:(?:[!-\-/-[\]-~]+(?:\.[!-\-/-[\]-~]+)*)?$/;
-const BAD_CHARACTER = /[^!-[\]-~]/;
 
 /** How long a name may be, in characters: a name longer than this is refused before it is looked at. */
 export const MAX_NAME_LENGTH = 4096;
@@ -30,10 +29,8 @@ export class Name {
   static parse(text: string): Name {
     if (text.length > MAX_NAME_LENGTH) throw new NamingError('name too long', `${text.slice(0, 64)}...`);
     if (ABSOLUTE_NAME.test(text)) return text === ROOT ? Name.root : new Name(text);
-    const hasEmptyPart = text.split(SEPARATOR).includes('') || text.startsWith(':.');
-    if (!text.startsWith(ROOT) || hasEmptyPart || !BAD_CHARACTER.test(text))
-      throw new NamingError('invalid name', text);
-    throw new NamingError('invalid character(s) in name', text);
+    const isMalformed = !text.startsWith(ROOT) || text.slice(1).split(SEPARATOR).includes('');
+    throw new NamingError(isMalformed ? 'invalid name' : 'invalid character(s) in name', text);
   }
 
   /**
@@ -69,7 +66,7 @@ export class Name {
   /** The group that this name is in; the root's parent is the root. */
   get parent(): Name {
     const end = this.text.lastIndexOf(SEPARATOR);
-    return end < 0 ? Name.root : new Name(this.text.slice(0, end));
+    return end === -1 ? Name.root : new Name(this.text.slice(0, end));
   }
 
   /** True if this is the group given, or somewhere below it. */
