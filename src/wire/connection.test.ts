@@ -190,14 +190,42 @@ describe('the handshake of a server', () => {
     await closed;
   });
 
+  test.each([
+    ['of 1024 bytes is looked at', 1024, 'GRANTED'],
+    ['of one byte more is too large', 1025, 'message too large'],
+  ])('a first message %s', async (_what, size, answer) => {
+    const acceptIdentification = jest.fn(() => undefined);
+    const { port } = await serve(echo, {}, { ...LETTING_IN, acceptIdentification });
+    const peer = await RawPeer.connect(port);
+    expect(await peer.bodies(1)).toEqual([CHALLENGE]);
+    const token = Buffer.alloc(size - 7, 't');
+    peer.socket.end(frame(Buffer.concat([Buffer.from('CONNECT'), token])));
+    expect(String(await peer.rest())).toContain(answer);
+    const asked = [expect.any(ServerConnection), token, CHALLENGE];
+    expect(acceptIdentification.mock.calls).toEqual(answer === 'GRANTED' ? [asked] : []);
+  });
+
+  test('is over before the limits of requests hold', async () => {
+    const { port } = await serve((body) => body.subarray(0, 1), {
+      limits: { maxBodySize: 5000, maxInflatedSize: 5000 },
+    });
+    const peer = await RawPeer.letIn(port);
+    peer.socket.write(Buffer.concat([frame(Buffer.alloc(5000, 'x')), frame(Buffer.alloc(5001))]));
+    const [first, answer] = await peer.bodies(2);
+    expect(String(first)).toBe('x');
+    expect(decodeReply(answer ?? Buffer.alloc(0))).toMatchObject({ exception: { args: ['message too large'] } });
+  });
+
   test('does not wait for ever, nor for one that has gone', async () => {
     const { port, closed } = await serve(echo, { handshakeTimeout: 50 });
-    await (await RawPeer.connect(port)).rest();
+    expect(await (await RawPeer.connect(port)).rest()).toEqual(frame(CHALLENGE));
     await closed;
 
-    const other = await serve(echo);
+    const onError = jest.fn();
+    const other = await serve(echo, { onError });
     (await RawPeer.connect(other.port)).socket.resetAndDestroy();
     await other.closed;
+    expect(onError).not.toHaveBeenCalled();
   });
 
   test('takes in little while it is thought about the host, and all of it when the host is let in', async () => {
@@ -408,30 +436,37 @@ describe('a server', () => {
     ['a request half sent', frame('hello').subarray(0, -1)],
     ['replies unread', Buffer.concat(Array.from({ length: 300 }, () => frame(Buffer.alloc(100_000))))],
   ])('does not wait for ever: %s', async (_what, bytes) => {
-    const { port, closed } = await serve(echo, { stallTimeout: 50 });
+    const { port, opened, closed } = await serve(echo, { stallTimeout: 50 });
     const peer = await RawPeer.letIn(port);
+    const { socket } = await opened;
+    const timedOut = jest.fn();
+    socket.once('timeout', timedOut);
     peer.socket.write(bytes);
     await closed;
+    expect(timedOut).toHaveBeenCalledTimes(1);
   });
 
   describe('takes large frames as there is room for them', () => {
     const large = frame(Buffer.alloc(2_000_000, 'x'));
-    const STALL_TIMEOUT = 50;
     let port: number;
     let first: RawPeer;
     let others: RawPeer[];
+    let admitted: jest.SpiedFunction<LargeFrames['admit']>;
+
+    beforeEach(() => begin(60_000));
 
     /** There is room for one: the first has begun one, two others would like to. */
-    beforeEach(async () => {
-      const largeFrames = new LargeFrames(1, STALL_TIMEOUT);
-      const served = await serve((body) => body.subarray(0, 1), { largeFrames, stallTimeout: STALL_TIMEOUT * 10 });
+    async function begin(stallTimeout: number): Promise<void> {
+      const largeFrames = new LargeFrames(1, stallTimeout);
+      admitted = jest.spyOn(largeFrames, 'admit');
+      const served = await serve((body) => body.subarray(0, 1), { largeFrames });
       port = served.port;
       first = await RawPeer.letIn(port);
       first.socket.write(large.subarray(0, 1_000_000));
       const { socket } = await served.opened;
       while (socket.bytesRead < 1_000_000) await once(socket, 'data');
       others = await Promise.all([RawPeer.letIn(port), RawPeer.letIn(port)]);
-    });
+    }
 
     const answers = (peers: readonly RawPeer[]) => Promise.all(peers.map((peer) => peer.bodies(1)));
 
@@ -454,6 +489,25 @@ describe('a server', () => {
       await Promise.all(answered);
     });
 
+    test('who waits for that has no stall timeout, until it is its turn', async () => {
+      const timeouts = (): unknown[] =>
+        admitted.mock.calls.map(([sender]) => (sender instanceof ServerConnection ? sender.socket.timeout : undefined));
+      for (const [index, peer] of others.entries()) {
+        peer.socket.write(large.subarray(0, 1_000_000));
+        while (admitted.mock.calls.length < index + 2) await new Promise(setImmediate);
+        await new Promise(setImmediate);
+      }
+      expect(timeouts()).toEqual([60_000, 0, 0]);
+      first.socket.write(large.subarray(1_000_000));
+      expect(texts(await first.bodies(1))).toEqual(['x']);
+      expect(timeouts()).toEqual([0, 60_000, 0]);
+      // Who goes while it waits, or while it has its turn, makes room.
+      others[1]?.socket.destroy();
+      others[0]?.socket.destroy();
+      first.socket.write(large);
+      expect(texts(await first.bodies(1))).toEqual(['x']);
+    });
+
     test('when others are gone', async () => {
       for (const peer of others) peer.socket.write(large);
       first.socket.destroy();
@@ -461,17 +515,12 @@ describe('a server', () => {
     });
 
     test('when the time of others is over, who send a byte now and then', async () => {
-      const trickle = setInterval(() => first.socket.write('x'), STALL_TIMEOUT / 5);
+      await begin(50);
+      const trickle = setInterval(() => first.socket.write('x'), 10);
       for (const peer of others) peer.socket.write(large);
       expect((await answers(others)).flatMap(texts)).toEqual(['x', 'x']);
       await first.closed;
       clearInterval(trickle);
-    });
-
-    test('and lets those take their time for whom nobody waits', async () => {
-      await delay(STALL_TIMEOUT * 2);
-      first.socket.write(large.subarray(1_000_000));
-      expect(texts(await first.bodies(1))).toEqual(['x']);
     });
   });
 
@@ -479,11 +528,15 @@ describe('a server', () => {
     ['before the challenge is answered', Buffer.alloc(0)],
     ['in the middle of the answer', frame(`CONNECT${'x'.repeat(16)}`).subarray(0, -1)],
   ])('closes when the client does, %s', async (_when, bytes) => {
-    const { port, closed } = await serve(echo);
+    const onError = jest.fn();
+    const { port, closed } = await serve(echo, { onError });
     const peer = await RawPeer.connect(port);
     await peer.bodies(1);
     peer.socket.end(bytes);
     await closed;
+    // No last word: neither GRANTED nor an error.
+    expect(await peer.rest()).toHaveLength(0);
+    expect(onError).not.toHaveBeenCalled();
   });
 
   test('waits for a client that does nothing, unless told otherwise', async () => {
@@ -495,6 +548,28 @@ describe('a server', () => {
     await delay(600);
     kept.socket.write(frame('still here'));
     expect(texts(await kept.bodies(1))).toEqual(['still here']);
+  });
+
+  test('gives a client the time for what it does: to begin something, or to go on with it; none while it waits for us', async () => {
+    let finish: (reply: Reply) => void = () => undefined;
+    const handler = () => new Promise<Reply>((resolve) => (finish = resolve));
+    const { port, opened } = await serve(handler, { idleTimeout: 70_000, stallTimeout: 50_000 });
+    const peer = await RawPeer.letIn(port);
+    const { socket } = await opened;
+    const setTimeout = jest.spyOn(socket, 'setTimeout');
+    const request = frame('hello');
+    expect(socket.timeout).toBe(70_000);
+    peer.socket.write(request.subarray(0, -1));
+    await once(socket, 'data');
+    expect(socket.timeout).toBe(50_000);
+    peer.socket.write(request.subarray(-1));
+    await once(socket, 'data');
+    expect(socket.timeout).toBe(0);
+    finish(Buffer.from('reply'));
+    expect(texts(await peer.bodies(1))).toEqual(['reply']);
+    await new Promise(setImmediate);
+    expect(socket.timeout).toBe(70_000);
+    expect(setTimeout.mock.calls.map(([time]) => time).filter((time) => time !== 50_000)).toEqual([0, 70_000]);
   });
 
   test('ends when what is under way is answered', async () => {
@@ -560,6 +635,8 @@ describe('a client', () => {
 
   test.each([
     ['no challenge', frame('too short'), 'invalid challenge'],
+    ['a challenge of one byte less', frame(CHALLENGE.subarray(1)), 'invalid challenge'],
+    ['a challenge of one byte more', frame(Buffer.alloc(17)), 'message too large'],
     ['another protocol', Buffer.from('220 smtp.example.com ESMTP'), 'invalid header'],
     ['a challenge too large', frame(Buffer.alloc(100)), 'message too large'],
     ['no verdict', Buffer.concat([frame(CHALLENGE), Buffer.from('WHATNOW')]), 'invalid response'],
@@ -741,6 +818,8 @@ describe('a client', () => {
     const port = await saying(Buffer.concat([frame(CHALLENGE), Buffer.from('GRANTED'), frame('surprise')]));
     const client = await open(port);
     await client.closed;
+    expect(client.isOpen).toBe(false);
+    await expect(client.call(Buffer.from('1'))).rejects.toThrow(new ConnectionClosedError('connection lost'));
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { encodeFrame, FrameReader, Pickled, type Body, type FrameLimits, type FrameOptions } from './frame.js';
@@ -221,5 +222,144 @@ describe('bytes that are no frame', () => {
     const atTheLimit = deflateSync(Buffer.alloc(SMALL_LIMITS.maxInflatedSize));
     const frame = Buffer.concat([header({ flags: 1, size: atTheLimit.length }), atTheLimit]);
     expect((await read(frame, SMALL_LIMITS))?.length).toBe(SMALL_LIMITS.maxInflatedSize);
+  });
+});
+
+describe('limits', () => {
+  const whole = (size: number): Buffer => Buffer.concat([header({ size }), Buffer.alloc(size)]);
+
+  test('hold for the body as sent: at the bound it is read, one byte beyond it is refused before it arrives', async () => {
+    const limits = { maxBodySize: 100, maxInflatedSize: 1 };
+    expect(await read(whole(100), limits)).toEqual(Buffer.alloc(100));
+    await expect(read(header({ size: 100 }), limits)).resolves.toBeUndefined();
+    await expect(read(header({ size: 101 }), limits)).rejects.toThrow(new ProtocolError('message too large'));
+  });
+
+  test.each([
+    ['a small one', 100],
+    ['a large one', 10_000],
+  ])('hold for the body after decompression: %s', async (_what, size) => {
+    // Random bytes stay large when they are compressed.
+    const compressed = deflateSync(randomBytes(size));
+    const stream = Buffer.concat([header({ flags: 1, size: compressed.length }), compressed]);
+    const limits = { maxBodySize: 1 << 20, maxInflatedSize: size };
+    expect(await read(stream, limits)).toHaveLength(size);
+    const tooLarge = read(stream, { ...limits, maxInflatedSize: size - 1 });
+    await expect(tooLarge).rejects.toThrow(new ProtocolError('message too large'));
+  });
+
+  test('are the same for a reader that was told none: 256 MiB', async () => {
+    await expect(read(header({ size: 0x10000000 }))).resolves.toBeUndefined();
+    await expect(read(header({ size: 0x10000001 }))).rejects.toThrow(new ProtocolError('message too large'));
+  });
+
+  test('hold for what is sent, too: a frame has room for 2 GiB less a byte', () => {
+    const piece = Buffer.allocUnsafeSlow(1 << 20);
+    const pieces = [...Array.from({ length: 2047 }, () => piece), piece.subarray(1)];
+    expect(encodeFrame(pieces, PLAIN)).toHaveLength(2049);
+    expect(() => encodeFrame([...pieces, Buffer.alloc(1)], PLAIN)).toThrow(new ProtocolError('message too large'));
+  });
+});
+
+describe('a checksum', () => {
+  test('is of the body as sent, compressed or not, and each bit of it counts', async () => {
+    for (const compression of [false, true]) {
+      const body = Buffer.alloc(50, 'checked ');
+      const good = await frameOf(body, { compression, checksum: true });
+      expect(good.readInt16BE(12)).toBe(compression ? 3 : 2);
+      expect(await read(good)).toEqual(body);
+      for (const place of [14, 17, 18, good.length - 1]) {
+        const bad = Buffer.from(good);
+        bad[place] = (bad[place] ?? 0) ^ 1;
+        await expect(read(bad)).rejects.toThrow(new ProtocolError('checksum error'));
+      }
+    }
+  });
+
+  test('is not looked at where the frame says that it has none', async () => {
+    expect(await read(header({ checksum: 7 }))).toHaveLength(0);
+  });
+});
+
+describe('work that takes long is done in another thread', () => {
+  test.each([
+    ['inflated at once', 4096, false],
+    ['inflated in a thread', 4097, true],
+  ])('what is %s: %d bytes', async (_what, size, isLater) => {
+    // Stored, not compressed: 11 bytes more than the body.
+    const compressed = deflateSync(Buffer.alloc(size - 11), { level: 0 });
+    expect(compressed).toHaveLength(size);
+    const reader = new FrameReader();
+    reader.push(Buffer.concat([header({ flags: 1, size }), compressed]));
+    const body = reader.next();
+    expect(body instanceof Promise).toBe(isLater);
+    expect(await body).toEqual(Buffer.alloc(size - 11));
+  });
+
+  test.each([
+    [65_536, false],
+    [65_537, true],
+  ])('deflating %d bytes', async (size, isLater) => {
+    const frame = encodeFrame(Buffer.alloc(size), { compression: true, checksum: false });
+    expect(frame instanceof Promise).toBe(isLater);
+    expect(await frame).toHaveLength(2);
+  });
+});
+
+describe('a body that is pickled already', () => {
+  test.each([
+    ['one piece', 4096 - 18, true],
+    ['two pieces', 4096 - 17, false],
+  ])('is made into a frame once, of %s, and again only for other options', async (_what, size, isOne) => {
+    const pickled = new Pickled(Buffer.alloc(size, 'x'));
+    const frame = encodeFrame(pickled, PLAIN);
+    expect(frame instanceof Uint8Array).toBe(isOne);
+    expect(encodeFrame(pickled, PLAIN)).toBe(frame);
+    const checked = encodeFrame(pickled, { ...PLAIN, checksum: true });
+    expect(checked).not.toBe(frame);
+    expect(encodeFrame(pickled, { ...PLAIN, checksum: true })).toBe(checked);
+    const compressed = encodeFrame(pickled, { compression: true, checksum: true });
+    expect(compressed).not.toBe(checked);
+    expect(encodeFrame(pickled, { compression: true, checksum: true })).toBe(compressed);
+    expect(await read(await frameOf(pickled, PLAIN))).toEqual(Buffer.alloc(size, 'x'));
+  });
+});
+
+describe('a reader tells what has begun to arrive', () => {
+  test('its size with the header, once that is here, wherever it begins', async () => {
+    const reader = new FrameReader();
+    expect([reader.buffered, reader.announced]).toEqual([0, 0]);
+    reader.push(header({ size: 3 }));
+    reader.push(Buffer.from('abc'));
+    expect([reader.buffered, reader.announced]).toEqual([21, 21]);
+    const rest = header({ size: 1000 });
+    reader.push(rest.subarray(0, 17));
+    expect(await reader.next()).toEqual(Buffer.from('abc'));
+    expect([reader.buffered, reader.announced]).toEqual([17, 0]);
+    reader.push(rest.subarray(17));
+    expect([reader.buffered, reader.announced]).toEqual([18, 1018]);
+    expect(reader.next()).toBeUndefined();
+  });
+
+  test('bytes that are no frame are taken only when all have arrived', () => {
+    const reader = new FrameReader();
+    reader.push(Buffer.from('GRANTE'));
+    expect(reader.take(7)).toBeUndefined();
+    expect(String(reader.peek(7))).toBe('GRANTE');
+    reader.push(Buffer.from('D!'));
+    expect(String(reader.peek(7))).toBe('GRANTED');
+    expect(String(reader.take(7))).toBe('GRANTED');
+    expect([reader.buffered, String(reader.peek(7))]).toEqual([1, '!']);
+  });
+
+  test('memory of its own is at most four times of what is here', () => {
+    const reader = new FrameReader();
+    reader.push(header({ size: 1 << 20 }));
+    reader.push(Buffer.alloc(982));
+    expect(reader.peek(1).buffer.byteLength).toBeLessThanOrEqual(Math.max(4 * 1000, Buffer.poolSize));
+    reader.push(Buffer.alloc(9000));
+    expect(reader.peek(1).buffer.byteLength).toBe(40_000);
+    reader.push(Buffer.alloc(390_000));
+    expect(reader.peek(1).buffer.byteLength).toBe((1 << 20) + 18);
   });
 });

@@ -1,7 +1,8 @@
 import { expect, test } from '@jest/globals';
-import { HostTurns } from './host-turns.js';
+import fc from 'fast-check';
+import { HostTurns, type FromAddress } from './host-turns.js';
 
-const from = (remoteAddress: string) => ({ remoteAddress });
+const from = (remoteAddress: string | undefined): FromAddress => ({ remoteAddress });
 
 test('hosts have their turns one after the other, and each its connections in the order in which they came', () => {
   const turns = new HostTurns();
@@ -30,4 +31,47 @@ test('of hosts without number, the latest are remembered', () => {
   const latest = from('host 4999');
   expect(turns.next([latest, known])).toBe(known);
   expect(turns.next([known, forgotten])).toBe(forgotten);
+});
+
+test('exactly the latest 1000 hosts are remembered, and who has another turn is among them again', () => {
+  const turns = new HostTurns();
+  for (let host = 0; host < 1000; host++) turns.note(from(`host ${host}`));
+  const [first, second, stranger] = [from('host 0'), from('host 1'), from('stranger')];
+  // All thousand are known: the stranger, who had no turn, comes before the one whose turn is the longest ago.
+  expect(turns.next([first, stranger])).toBe(stranger);
+  turns.note(first);
+  turns.note(from('host 1000'));
+  // Now the second is forgotten, whose turn was the longest ago, and not the first.
+  expect(turns.next([first, second])).toBe(second);
+  expect(turns.next([first, from('host 2'), second])).toBe(second);
+  expect(turns.next([first, from('host 2')])).toEqual(from('host 2'));
+  expect(turns.next([from('host 2'), stranger])).toBe(stranger);
+});
+
+test('nobody has a turn where nobody waits, and asking takes nobody the turn', () => {
+  const turns = new HostTurns();
+  const nobody: FromAddress[] = [];
+  expect(turns.next(nobody)).toBeUndefined();
+  const [one, other] = [from('10.0.0.1'), from('10.0.0.2')];
+  expect([turns.next([one, other]), turns.next([one, other])]).toEqual([one, one]);
+  turns.note(one);
+  expect(turns.next(nobody)).toBeUndefined();
+  expect([turns.next([one, other]), turns.next([one, other])]).toEqual([other, other]);
+});
+
+test('the turn is that of the host that has waited the longest, and of its first connection', () => {
+  const address = fc.constantFrom(undefined, '10.0.0.1', '10.0.0.2', '10.0.0.3');
+  fc.assert(
+    fc.property(
+      fc.array(address, { maxLength: 20 }),
+      fc.array(address, { minLength: 1, maxLength: 10 }),
+      (had, want) => {
+        const turns = new HostTurns();
+        for (const host of had) turns.note(from(host));
+        const waiting = want.map(from);
+        const lasts = want.map((host) => had.lastIndexOf(host));
+        expect(turns.next(waiting)).toBe(waiting[lasts.indexOf(Math.min(...lasts))]);
+      },
+    ),
+  );
 });

@@ -123,4 +123,77 @@ describe('large frames', () => {
     jest.advanceTimersByTime(2);
     expect(arriving).toEqual([next]);
   });
+
+  test('of any size come where nothing arrives, and else up to the limit, at the bound too', () => {
+    const first = new Sender(LIMIT + 1);
+    expect([arriving, waiting]).toEqual([[first], []]);
+    const next = new Sender(1);
+    expect([arriving, waiting]).toEqual([[first], [next]]);
+    first.destroy();
+    expect([arriving, waiting]).toEqual([[next], []]);
+    const fits = new Sender(LIMIT - 1);
+    expect([arriving, waiting]).toEqual([[next, fits], []]);
+    const tooMuch = new Sender(1);
+    expect([arriving, waiting]).toEqual([[next, fits], [tooMuch]]);
+  });
+
+  test('that come late do not pass those who wait, where there would be room for them', () => {
+    const [first, second] = [new Sender(LIMIT - 1), new Sender(LIMIT)];
+    const late = new Sender(1, '10.0.0.2');
+    expect([arriving, waiting]).toEqual([[first], [second, late]]);
+    second.destroy();
+    expect([arriving, waiting]).toEqual([[first, late], []]);
+  });
+
+  test('that are let in together are those for whom there is room, and no more', () => {
+    const first = new Sender(LIMIT);
+    const others = [LIMIT / 2, LIMIT / 2, 1].map((size) => new Sender(size));
+    expect(waiting).toEqual(others);
+    first.destroy();
+    expect([arriving, waiting]).toEqual([others.slice(0, 2), others.slice(2)]);
+  });
+
+  test('that are done are not closed, though others wait', () => {
+    const done = new Sender(LIMIT);
+    const destroyed = jest.spyOn(done, 'destroy');
+    const next = new Sender(LIMIT);
+    const last = new Sender(LIMIT);
+    frames.end(done);
+    jest.advanceTimersByTime(STALL_TIMEOUT - 1);
+    expect(waiting).toEqual([last]);
+    jest.advanceTimersByTime(1);
+    expect(waiting).toEqual([]);
+    expect(arriving).toEqual([done, last]);
+    expect(arriving).not.toContain(next);
+    expect(destroyed).not.toHaveBeenCalled();
+  });
+
+  test('that wait are not closed for it, however long', () => {
+    frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+    const holder = new Sender(24 * 2 ** 20);
+    const next = new Sender(LIMIT);
+    const waited = jest.spyOn(next, 'destroy');
+    jest.advanceTimersByTime(4 * STALL_TIMEOUT - 1);
+    expect([arriving, waiting, waited.mock.calls]).toEqual([[holder], [next], []]);
+  });
+
+  test('that are done leave no timer behind', () => {
+    const [holder, next] = [new Sender(LIMIT), new Sender(LIMIT)];
+    expect(jest.getTimerCount()).toBe(1);
+    next.destroy();
+    expect(jest.getTimerCount()).toBe(0);
+    holder.destroy();
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  test('may end twice, and more than what they had is not given back', () => {
+    const first = new Sender(LIMIT - 1);
+    const second = new Sender(1);
+    frames.end(second);
+    frames.end(second);
+    const third = new Sender(1);
+    const fourth = new Sender(1);
+    expect(arriving).toEqual([first, second, third]);
+    expect(waiting).toEqual([fourth]);
+  });
 });
