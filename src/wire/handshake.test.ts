@@ -41,6 +41,9 @@ describe('the handshake', () => {
   test('knows a refusal whose reason it does not know, and what is none', () => {
     expect(decodeDenial(Buffer.from('DENIED9'))).toBe('invalid response');
     expect(decodeDenial(Buffer.from('DENIED'))).toBeUndefined();
+    expect(decodeDenial(Buffer.from('xDENIED1'))).toBeUndefined();
+    expect(decodeDenial(Buffer.from('DENIED1x'))).toBeUndefined();
+    expect(decodeDenial(Buffer.from('DENIED1'))).toBe('server too busy');
     expect(decodeDenial(Buffer.from('GRANTED'))).toBeUndefined();
   });
 });

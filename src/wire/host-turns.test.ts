@@ -43,6 +43,7 @@ test('exactly the latest 1000 hosts are remembered, and who has another turn is 
   turns.note(from('host 1000'));
   // Now the second is forgotten, whose turn was the longest ago, and not the first.
   expect(turns.next([first, second])).toBe(second);
+  expect(turns.next([second, stranger])).toBe(second);
   expect(turns.next([first, from('host 2'), second])).toBe(second);
   expect(turns.next([first, from('host 2')])).toEqual(from('host 2'));
   expect(turns.next([from('host 2'), stranger])).toBe(stranger);
