@@ -411,13 +411,20 @@ describe('names', () => {
     expect(await call(registered, 'read')).toEqual({ value: 20.5 });
   });
 
-  test('connectPersistent replaces a registration that leads elsewhere', async () => {
+  test.each([
+    ['another port', (port: number) => new PyroURI('PYRO', '127.0.0.1', port + 1, 'earlier-id')],
+    ['another address', (port: number) => new PyroURI('PYRO', '127.0.0.2', port, 'earlier-id')],
+    ['another protocol', (port: number) => new PyroURI('PYROSSL', '127.0.0.1', port, 'earlier-id')],
+  ])('connectPersistent replaces a registration that leads to %s', async (_where, registered) => {
     const names = new Names();
     daemon.useNameServer(names);
-    names.entries.set(':a', new PyroURI('PYRO', '127.0.0.1', daemon.port + 1, 'earlier-id'));
+    names.entries.set(':a', registered(daemon.port));
     const uri = await daemon.connectPersistent(new Thermometer(), ':a');
+    expect(uri).toEqual(new PyroURI('PYRO', '127.0.0.1', daemon.port, uri.objectID));
     expect(uri.objectID).not.toBe('earlier-id');
     expect(names.entries.get(':a')).toEqual(uri);
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+    expect(await call(registered(daemon.port), 'read')).toMatchObject({ exception: { args: ['unknown object ID'] } });
   });
 
   test('shutdown unregisters, but not what was connected persistently', async () => {
@@ -472,13 +479,6 @@ describe('clients', () => {
     expect(reply).toMatchObject({ exception: { className: 'ProtocolError' } });
     await bad.closed;
     expect(await call(uri, 'read')).toEqual({ value: 20.5 });
-  });
-
-  test('that leave a message half sent are dropped after PYRO_STALL_TIMEOUT', async () => {
-    config.PYRO_STALL_TIMEOUT = 0.1;
-    const client = await connect();
-    client.socket.write('PYRO');
-    await client.closed;
   });
 
   test('wait with large messages for others, where both are more than PYRO_MAX_INCOMING_SIZE', async () => {

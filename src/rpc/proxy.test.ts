@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { CHECKSUM, COMPRESSED, Conversation } from '../../test/support/conversation.js';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import {
   ConnectionClosedError,
@@ -606,12 +607,37 @@ describe('proxies and URIs as values', () => {
 });
 
 describe('messages', () => {
-  test.each([
-    { PYRO_COMPRESSION: true, PYRO_CHECKSUM: true },
-    { PYRO_PICKLE_FORMAT: 0 },
-    { PYRO_PICKLE_FORMAT: 1 },
-  ] satisfies Partial<Config>[])('are sent as configured: %p', async (changes) => {
-    const proxy = getProxyForURI<Calculator>(uri, options(changes));
+  const PLAIN = { flags: [0, 0], pickles: ['\x80\x02', '\x80\x02'] };
+
+  // Of a call and its reply, of which the configuration of either side speaks.
+  test.each<[Partial<Config>, Partial<Config>, typeof PLAIN]>([
+    [{}, {}, PLAIN],
+    [{ PYRO_CHECKSUM: true }, {}, { ...PLAIN, flags: [CHECKSUM, 0] }],
+    [{}, { PYRO_CHECKSUM: true }, { ...PLAIN, flags: [0, CHECKSUM] }],
+    [{ PYRO_COMPRESSION: true }, {}, { flags: [COMPRESSED, 0], pickles: ['x\x9c', '\x80\x02'] }],
+    [{}, { PYRO_COMPRESSION: true }, { flags: [0, COMPRESSED], pickles: ['\x80\x02', 'x\x9c'] }],
+    [{ PYRO_PICKLE_FORMAT: 0 }, { PYRO_PICKLE_FORMAT: 1 }, { flags: [0, 0], pickles: ['(S', 'T\x88'] }],
+    [{ PYRO_PICKLE_FORMAT: 1 }, { PYRO_PICKLE_FORMAT: 0 }, { flags: [0, 0], pickles: ['(U', "S'"] }],
+  ])('are sent as configured: %j to %j', async (ofClient, ofDaemon, expected) => {
+    const { config: daemonConfig } = options(ofDaemon);
+    const other = await startDaemon({ config: daemonConfig });
+    const { objectID } = await other.connect(new Calculator());
+    const conversation = await Conversation.with(other.port);
+    cleanUp.push(() => conversation.close());
+    const address = new PyroURI('PYRO', '127.0.0.1', conversation.port, objectID);
+    const proxy = getProxyForURI<Calculator>(address, options(ofClient));
+    cleanUp.push(() => proxy._release());
+    const large = 'large '.repeat(833).padEnd(5000);
+    expect(await proxy.same(large)).toBe(large);
+    const frames = [...conversation.requests, ...conversation.replies];
+    expect({
+      flags: frames.map(({ flags }) => flags),
+      pickles: frames.map(({ body }) => body.toString('latin1', 0, 2)),
+    }).toEqual(expected);
+  });
+
+  test('that come in any of these ways at the same time are understood', async () => {
+    const proxy = getProxyForURI<Calculator>(uri, options({ PYRO_COMPRESSION: true, PYRO_CHECKSUM: true }));
     cleanUp.push(() => proxy._release());
     const large = 'large '.repeat(100_000);
     expect(await Promise.all([proxy.add(1, 2), proxy.same(large), proxy.same('small')])).toEqual([3, large, 'small']);

@@ -195,6 +195,8 @@ describe('clients that never agree on TLS', () => {
     while (daemon.connectionCount < 3) await new Promise(setImmediate);
     await daemon.shutdown();
     await closedOf(silent);
+    expect(daemon.connectionCount).toBe(0);
+    await expect(connectSilently(daemon.port, 1)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   });
 
   test('leave to the others that they hear that the server is busy', async () => {
