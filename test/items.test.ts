@@ -1,4 +1,7 @@
-/** Each configuration item has an effect. A new item has to get its row here, or the last test fails. */
+/**
+ * Each configuration item has an effect, and each limit among them holds: at the bound, and not one beyond. A new item has to
+ * get its row here, or a test fails.
+ */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -339,12 +342,15 @@ const observeEtcd =
     return options && look(options);
   };
 
-/** A database directory with three names, all of which were asked for. */
-async function observeDirectory(config: Config): Promise<Awaited<ReturnType<typeof openNamespace>>> {
+/** A database directory with some names, all of which were asked for. */
+async function observeDirectory(
+  config: Config,
+  names: readonly string[] = [':a', ':b', ':c'],
+): Promise<Awaited<ReturnType<typeof openNamespace>>> {
   const path = mkdtempSync(join(directory, 'database-'));
   const namespace = await openNamespace(path, { config, log: silentLog });
   cleanUp.push(() => namespace.close());
-  for (const name of [':a', ':b', ':c'].map((text) => Name.parse(text))) {
+  for (const name of names.map((text) => Name.parse(text))) {
     await namespace.register(name, new PyroURI('PYRO', '127.0.0.1', 1, 'id'));
     await namespace.resolve(name);
   }
@@ -544,6 +550,17 @@ async function observeTrust(config: Config): Promise<boolean> {
     if (namespace.resolveNow(name) !== undefined) return true;
   }
   return false;
+}
+
+/** How many of so many one-way calls are begun, where none of them ends. */
+async function observeOnewayCalls(config: Config, calls: number): Promise<number> {
+  const { uri, target } = await serve(config);
+  const connection = await openRaw(uri.port);
+  const frame = rawFrame(request(uri, 'hold', RequestFlag.Oneway));
+  connection.write(Buffer.concat(Array.from({ length: calls }, () => frame)));
+  while (target.calls.length === 0) await new Promise(setImmediate);
+  await roundTrips(uri);
+  return target.calls.length;
 }
 
 const nested = (depth: number): PythonWritable => (depth === 0 ? [] : [nested(depth - 1)]);
@@ -1082,15 +1099,7 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
     ],
   },
   PYRO_MAX_ONEWAY_CALLS: {
-    observe: async (config) => {
-      const { uri, target } = await serve(config);
-      const connection = await openRaw(uri.port);
-      const frame = rawFrame(request(uri, 'hold', RequestFlag.Oneway));
-      connection.write(Buffer.concat(Array.from({ length: 4 }, () => frame)));
-      while (target.calls.length === 0) await new Promise(setImmediate);
-      await roundTrips(uri);
-      return target.calls.length;
-    },
+    observe: (config) => observeOnewayCalls(config, 4),
     values: () => [
       [1, 1],
       [3, 3],
@@ -1135,6 +1144,134 @@ describe('an item that has an effect', () => {
     expect(observed).toEqual(values.map(([, expected]) => expected));
     // A row that expects the same of each value would show no effect.
     expect(new Set(values.map(([, expected]) => JSON.stringify(expected))).size).toBe(values.length);
+  });
+});
+
+/** A limit: what comes of just as much as it allows, and of one more. */
+interface Limit {
+  readonly bound: number;
+  readonly with?: () => Items;
+  readonly observe: (config: Config, amount: number) => unknown;
+  readonly at: unknown;
+  readonly beyond: unknown;
+}
+
+/** What is answered to a request whose body has so many bytes. */
+async function callOfSize(uri: PyroURI, method: string, size: number, compression = false): Promise<unknown> {
+  const overhead = request(uri, method, 0, ['x'.repeat(1000)]).length - 1000;
+  return call(uri, method, 'x'.repeat(size - overhead), await open(uri.port, compression));
+}
+
+// A request is a tuple with a tuple of arguments in it, so that it is two deep itself; it counts as three objects.
+const REQUEST_DEPTH = 2;
+const REQUEST_OBJECTS = 3;
+
+const containers = (count: number): PythonWritable => Array.from({ length: count - 1 }, () => []);
+
+const LIMITS: Readonly<Partial<Record<ConfigItemName, Limit>>> = {
+  PYRO_MAX_MESSAGE_SIZE: {
+    bound: 2000,
+    observe: async (config, size) => callOfSize((await serve(config)).uri, 'echo', size),
+    at: 'taken',
+    beyond: 'message too large',
+  },
+  PYRO_MAX_INFLATED_SIZE: {
+    bound: 2000,
+    observe: async (config, size) => callOfSize((await serve(config)).uri, 'echo', size, true),
+    at: 'taken',
+    beyond: 'message too large',
+  },
+  PYRO_NS_MAX_MESSAGE_SIZE: {
+    bound: 2000,
+    observe: async (config, size) => callOfSize(await startNameServer(config), 'resolve', size),
+    at: 'name not found',
+    beyond: 'message too large',
+  },
+  PYRO_MAX_PICKLE_DEPTH: {
+    bound: 20,
+    observe: async (config, depth) => call((await serve(config)).uri, 'echo', nested(depth - REQUEST_DEPTH - 1)),
+    at: 'taken',
+    beyond: 'invalid request data format',
+  },
+  PYRO_MAX_PICKLE_OBJECTS: {
+    bound: 30,
+    observe: async (config, count) => call((await serve(config)).uri, 'echo', containers(count - REQUEST_OBJECTS)),
+    at: 'taken',
+    beyond: 'invalid request data format',
+  },
+  PYRO_NS_MAX_PICKLE_OBJECTS: {
+    bound: 30,
+    observe: async (config, count) =>
+      call(await startNameServer(config), 'resolve', containers(count - REQUEST_OBJECTS)),
+    at: 'invalid name',
+    beyond: 'invalid request data format',
+  },
+  PYRO_MAXCONNECTIONS: {
+    bound: 3,
+    observe: async (config, count) => {
+      const { daemon } = await serve(config);
+      for (let opened = 1; opened < count; opened += 1) await open(daemon.port);
+      return outcome(async () => (await open(daemon.port)).isOpen);
+    },
+    at: true,
+    beyond: 'server too busy',
+  },
+  PYRO_MAX_ONEWAY_CALLS: { bound: 3, observe: observeOnewayCalls, at: 3, beyond: 3 },
+  PYRO_NS_BC_RATE: { bound: 3, observe: observeAnswers, at: 3, beyond: 3 },
+  PYRO_NS_CACHE_NAMES: {
+    bound: 2,
+    observe: async (config, count) => {
+      const status = (await observeDirectory(config, [':a', ':b', ':c'].slice(0, count))).status();
+      return 'cachedNames' in status && status.cachedNames;
+    },
+    at: 2,
+    beyond: 2,
+  },
+  PYRO_NS_TWIN_QUEUE: {
+    bound: 2,
+    observe: async (config, count) => (await observeQueue(config))[count - 1],
+    at: false,
+    beyond: true,
+  },
+  PYRO_PORT_RANGE: {
+    bound: 1,
+    // The first port of the range is taken: with one more, there is a port to be found.
+    with: () => ({ PYRO_PORT: nameServerPort }),
+    observe: (config, tries) => {
+      config.PYRO_PORT_RANGE = tries;
+      return outcome(async () => (await serve(config)).daemon.port > nameServerPort);
+    },
+    at: 'the port is taken',
+    beyond: true,
+  },
+};
+
+/** In bytes, and no bound for a single message: beyond, others wait. What waits is tested where it is done. */
+const BYTES_THAT_MAKE_OTHERS_WAIT: readonly ConfigItemName[] = [
+  'PYRO_MAX_INCOMING_SIZE',
+  'PYRO_NS_MAX_INCOMING_SIZE',
+  'PYRO_NS_MAX_LISTS_SIZE',
+  'PYRO_MAX_UNSENT_SIZE',
+];
+
+describe('a limit', () => {
+  const rows = ITEM_NAMES.flatMap((name) => {
+    const limit = LIMITS[name];
+    return limit === undefined ? [] : [{ name, limit }];
+  });
+
+  test.each(rows)('holds at the bound, and one beyond: $name', async ({ name, limit }) => {
+    const observed: unknown[] = [];
+    for (const amount of [limit.bound, limit.bound + 1]) {
+      observed.push(await limit.observe(configOf({ ...limit.with?.(), [name]: limit.bound }), amount));
+      await restore();
+    }
+    expect(observed).toEqual([limit.at, limit.beyond]);
+  });
+
+  test('has a row here, whichever it is', () => {
+    const limits = ITEM_NAMES.filter((name) => /_MAX|_RATE$|_RANGE$|_QUEUE$|_CACHE_NAMES$/.test(name));
+    expect([...Object.keys(LIMITS), ...BYTES_THAT_MAKE_OTHERS_WAIT].sort()).toEqual([...limits].sort());
   });
 });
 
