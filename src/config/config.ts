@@ -51,8 +51,7 @@ export function loadConfig(source: ConfigSource): Config {
     if (text !== '') settings.set(name, { text, where: 'environment: ' });
   }
   // Found and read by now, wherever it was named.
-  if (file === undefined) settings.delete('PYRO_CONFIG_FILE');
-  else settings.set('PYRO_CONFIG_FILE', { text: file, where: '' });
+  if (file !== undefined) settings.set('PYRO_CONFIG_FILE', { text: file, where: '' });
   return valuesOf(settings, source.currentDirectory);
 }
 

@@ -12,8 +12,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\
 export function printable(text: string, limit = Infinity): string {
   const kept = text.length > limit ? `${text.slice(0, limit)}... (${text.length} characters)` : text;
   return kept.replace(UNPRINTABLE, (character) => {
-    const code = character.charCodeAt(0);
-    const hex = code.toString(16);
-    return SHORT_ESCAPES[character] ?? (code < 0x100 ? `\\x${hex.padStart(2, '0')}` : `\\u${hex.padStart(4, '0')}`);
+    const hex = character.charCodeAt(0).toString(16);
+    return SHORT_ESCAPES[character] ?? (hex.length > 2 ? `\\u${hex}` : `\\x${hex.padStart(2, '0')}`);
   });
 }
