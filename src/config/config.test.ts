@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { ConfigError } from '../errors.js';
-import { loadConfig, misspeltVariables, readIdentification } from './config.js';
-import { CONFIG_ITEMS, ITEM_NAMES } from './items.js';
+import { defaultConfig, loadConfig, misspeltVariables, readIdentification } from './config.js';
+import { CONFIG_ITEMS, ITEM_NAMES, type ConfigItemName } from './items.js';
 
 let directory: string;
 
@@ -103,6 +103,8 @@ describe('the file', () => {
     ['PYRO_NS_PORT=4000', 4000],
     ['PYRO_NS_PORT=+04000', 4000],
     ['PYRO_NS_PORT =\n', 9090],
+    ['PYRO_NS_PORT\v\f=\f\v4000\v\f\r', 4000],
+    ['PYRO_NS_PORT=4000\vthe first word counts', 4000],
     ['PYRO_NS_PORT = 1\nPYRO_NS_PORT = 2\nPYRO_NS_PORT =', 2],
   ])('is read as by Pyro 3: %j', (text, port) => {
     expect(loadText(text).PYRO_NS_PORT).toBe(port);
@@ -120,8 +122,20 @@ describe('the file', () => {
     ['PYRO_TRACELEVEL=4', "Pyro.conf line 1: PYRO_TRACELEVEL must be a level from 0 to 3, not '4'"],
     ['PYRO_CHECKSUM=yes', "Pyro.conf line 1: PYRO_CHECKSUM must be 0 or 1, not 'yes'"],
     ['PYRO_NS_WATCH=no', "Pyro.conf line 1: PYRO_NS_WATCH must be auto or native or polling, not 'no'"],
-    ['PYRO_STORAGE=$STORAGE/x', 'Pyro.conf line 1: PYRO_STORAGE must be a directory that does not refer to itself'],
-    ['PYRO_NS_DEFAULTGROUP=x', 'Pyro.conf line 1: PYRO_NS_DEFAULTGROUP must be an absolute name such as :Default'],
+    [
+      'PYRO_STORAGE=$STORAGE/x',
+      "Pyro.conf line 1: PYRO_STORAGE must be a directory that does not refer to itself, not '$STORAGE/x'",
+    ],
+    [
+      'PYRO_NS_DEFAULTGROUP=x',
+      "Pyro.conf line 1: PYRO_NS_DEFAULTGROUP must be an absolute name such as :Default, not 'x'",
+    ],
+    ['PYRO_PICKLE_FORMAT=3', "Pyro.conf line 1: PYRO_PICKLE_FORMAT must be 0, 1 or 2, not '3'"],
+    [
+      `PYRO_NS_READ=${'x'.repeat(81)}`,
+      `Pyro.conf line 1: PYRO_NS_READ must be cached or linearizable, not '${'x'.repeat(80)}... (81 characters)'`,
+    ],
+    [`${'x'.repeat(81)}=1`, `Pyro.conf line 1: unknown configuration item ${'x'.repeat(80)}... (81 characters)`],
     ['PYRO_LOGFILE=a\u0000b', "Pyro.conf line 1: PYRO_LOGFILE must not hold control characters, not 'a\\x00b'"],
     ['PYRO_NS_PROT=1', 'Pyro.conf line 1: unknown configuration item PYRO_NS_PROT, did you mean PYRO_NS_PORT?'],
     ['pyro_ns_port=1', 'Pyro.conf line 1: unknown configuration item pyro_ns_port, did you mean PYRO_NS_PORT?'],
@@ -131,7 +145,7 @@ describe('the file', () => {
     [' PYRO_NS_PORT = 1', 'Pyro.conf line 1: must be NAME = value, or a comment that begins with #'],
   ])('says what is wrong with %j', (text, message) => {
     expect(() => loadText(text)).toThrow(ConfigError);
-    expect(() => loadText(text)).toThrow(message);
+    expect(() => loadText(text)).toThrow(new ConfigError(message));
   });
 
   it('never shows a passphrase, nor takes half of one', () => {
@@ -139,6 +153,17 @@ describe('the file', () => {
       /^(?!.*(open|sesame)).* PYRO_NS_IDENTIFICATION must be one word/,
     );
     expect(() => loadText('', { PYRO_NS_IDENTIFICATION: 'open\u0007' })).toThrow(/^(?!.*open).*control characters$/);
+  });
+
+  it('takes a passphrase of one word, whatever white space follows it', () => {
+    expect(loadText('PYRO_NS_IDENTIFICATION = sesame \t\r\n').PYRO_NS_IDENTIFICATION).toBe('sesame');
+  });
+
+  it('is named where its own name is wrong', () => {
+    writeFileSync(join(directory, 'a\u0001b'), '');
+    expect(() => load({ PYRO_CONFIG_FILE: 'a\u0001b' })).toThrow(
+      new ConfigError("PYRO_CONFIG_FILE must not hold control characters, not 'a\\x01b'"),
+    );
   });
 
   it('accepts what is about Python, whatever it says', () => {
@@ -164,10 +189,98 @@ describe('a misspelt variable', () => {
   it.each([
     ['PYRO_HOME', 'PYRO_ROOT', 'PYRO3_HOME', 'PYRO_ES_QUEUESIZE'],
     ['PYRO_NS_HOST', 'PYRO_NS_BCHOST', 'PYRO_NS_BCPORT', 'PYRO_NATHOST', 'PYRO_LOGWIRE', 'PYRO_LOGLEVEL'],
+    // The letters of PYRO_NS_SYNC, but too many of them elsewhere.
+    ['PYRO_NS_NCSY'],
     ['PYRO_NS_SERVICE_HOST', 'PYRO_NS_PORT_9090_TCP', 'PYRO', 'TYRO_PORT', 'pyro_port'],
   ])('is not what others have: %s, %s, ...', (...names) => {
     expect(misspeltVariables(Object.fromEntries(names.map((name) => [name, 'x'])))).toEqual([]);
   });
+});
+
+describe('the configuration of this process', () => {
+  it('is read from its environment and directory, once', () => {
+    const config = defaultConfig();
+    expect(config).toEqual(loadConfig({ environment: process.env, currentDirectory: process.cwd() }));
+    expect(defaultConfig()).toBe(config);
+  });
+});
+
+describe('a number', () => {
+  const HUGE = 999_999_999_999_999;
+  const BYTES = [1024, 2 ** 31 - 1] as const;
+
+  // The least and the most that an item may be; a sixteenth digit is none that a float keeps exactly.
+  const BOUNDS: Partial<Record<ConfigItemName, readonly [lowest: number, highest: number]>> = {
+    PYRO_PORT: [0, 65535],
+    PYRO_PORT_RANGE: [1, 65536],
+    PYRO_NS_PORT: [0, 65535],
+    PYRO_NS_BC_PORT: [0, 65535],
+    PYRO_NS2_PORT: [0, 65535],
+    PYRO_NS2_BC_PORT: [0, 65535],
+    PYRO_BC_RETRIES: [-HUGE, HUGE],
+    PYRO_BC_TIMEOUT: [-Number.MAX_VALUE, 2_147_483],
+    PYRO_TRACELEVEL: [0, 3],
+    PYRO_USER_TRACELEVEL: [0, 3],
+    PYRO_MAXCONNECTIONS: [1, HUGE],
+    PYRO_TCP_LISTEN_BACKLOG: [1, HUGE],
+    PYRO_NS_CACHE_NAMES: [1, HUGE],
+    PYRO_NS_ETCD_TIMEOUT: [1, 2_147_483],
+    PYRO_NS_ETCD_STALE_SECONDS: [0, 2_147_483],
+    PYRO_NS_AUTOCLEAN: [0, 2_147_483],
+    PYRO_NS_AUTOCLEAN_FAILURES: [1, HUGE],
+    PYRO_NS_AUTOCLEAN_SECONDS: [0, 2_147_483],
+    PYRO_NS_AUTOCLEAN_UNREACHABLE: [0, 2_147_483],
+    PYRO_NS_BC_RATE: [1, HUGE],
+    PYRO_HANDSHAKE_TIMEOUT: [0.1, 2_147_483],
+    PYRO_STALL_TIMEOUT: [0.1, 2_147_483],
+    PYRO_IDLE_TIMEOUT: [0, 2_147_483],
+    PYRO_MAX_MESSAGE_SIZE: BYTES,
+    PYRO_MAX_INFLATED_SIZE: BYTES,
+    PYRO_NS_MAX_MESSAGE_SIZE: BYTES,
+    PYRO_MAX_INCOMING_SIZE: BYTES,
+    PYRO_NS_MAX_INCOMING_SIZE: BYTES,
+    PYRO_NS_MAX_LISTS_SIZE: BYTES,
+    PYRO_NS_TWIN_QUEUE: [1, HUGE],
+    PYRO_MAX_PICKLE_DEPTH: [10, 10_000],
+    PYRO_MAX_PICKLE_OBJECTS: [1, HUGE],
+    PYRO_NS_MAX_PICKLE_OBJECTS: [1, HUGE],
+    PYRO_MAX_ONEWAY_CALLS: [1, HUGE],
+    PYRO_MAX_UNSENT_SIZE: BYTES,
+  };
+  const rows = ITEM_NAMES.flatMap((name) => {
+    const [lowest, highest] = BOUNDS[name] ?? [];
+    return lowest === undefined || highest === undefined ? [] : [{ name, lowest, highest }];
+  });
+
+  it.each(rows)('is taken at the bounds, and refused beyond: $name', ({ name, lowest, highest }) => {
+    const step = CONFIG_ITEMS[name].kind.type === 'seconds' ? 0.001 : 1;
+    for (const bound of [lowest, highest]) expect(load({ [name]: String(bound) })[name]).toBe(bound);
+    for (const beyond of [lowest - step, highest + step]) {
+      if (beyond === lowest) continue;
+      expect(() => load({ [name]: String(beyond) })).toThrow(new RegExp(`^environment: ${name} must be .*, not '`));
+    }
+  });
+
+  it('has its bounds here, whichever item it is', () => {
+    const numbers = ITEM_NAMES.filter((name) => typeof load()[name] === 'number' && name !== 'PYRO_PICKLE_FORMAT');
+    expect(Object.keys(BOUNDS).sort()).toEqual(numbers.sort());
+  });
+
+  it.each(['', ' 1', '1 ', '0x1', '1e', '1_000', '--1', '1.', '.5', '.', '1e2', 'Infinity', 'NaN'])(
+    'is written in decimal: %j',
+    (text) => {
+      const valueOf = (name: ConfigItemName): unknown => {
+        try {
+          return CONFIG_ITEMS[name].kind.parse(text, { currentDirectory: directory, storage: directory });
+        } catch (error) {
+          return error instanceof ConfigError ? 'refused' : error;
+        }
+      };
+      const decimals: Record<string, number> = { '1.': 1, '.5': 0.5, '1e2': 100 };
+      expect(valueOf('PYRO_NS_AUTOCLEAN')).toBe(decimals[text] ?? 'refused');
+      expect(valueOf('PYRO_MAXCONNECTIONS')).toBe('refused');
+    },
+  );
 });
 
 describe('the environment', () => {

@@ -7,13 +7,15 @@ import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
 const writeSync = jest.fn((descriptor: number, bytes: Buffer, offset: number) =>
   fs.writeSync(descriptor, bytes, offset),
 );
-jest.unstable_mockModule('node:fs', () => ({ ...fs, writeSync }));
+const closeSync = jest.fn(fs.closeSync);
+jest.unstable_mockModule('node:fs', () => ({ ...fs, writeSync, closeSync }));
 const { LogFile } = await import('./log-file.js');
 
 let directory: string;
 let complaints: string[];
 
 beforeEach(() => {
+  closeSync.mockClear();
   directory = fs.mkdtempSync(join(tmpdir(), 'pyro-log-file-'));
   complaints = [];
 });
@@ -53,6 +55,53 @@ it('begins a new line after one that the disk had no room for', () => {
   file.reopen();
   expect(fs.readFileSync(path, 'utf8')).toBe('firs\nsecond line\n');
   expect(complaints).toHaveLength(1);
+});
+
+it('still begins a new line where writes failed altogether in between', () => {
+  const path = join(directory, 'log');
+  const file = open(path);
+  const fail = (): never => {
+    throw new Error('ENOSPC');
+  };
+  writeSync
+    .mockImplementationOnce((descriptor, bytes) => fs.writeSync(descriptor, bytes, 0, 4))
+    .mockImplementationOnce(fail)
+    .mockImplementationOnce(fail);
+  file.write('first line\n');
+  file.write('second line\n');
+  file.write('third line\n');
+  file.write('fourth line\n');
+  file.reopen();
+  expect(fs.readFileSync(path, 'utf8')).toBe('firs\nthird line\nfourth line\n');
+});
+
+it('complains again once it was told to open the file again', () => {
+  const file = open(join(directory, 'no', 'log'));
+  for (const line of ['a\n', 'b\n']) file.write(line);
+  file.reopen();
+  for (const line of ['c\n', 'd\n']) file.write(line);
+  expect(complaints).toHaveLength(2);
+});
+
+it('complains on stderr where nobody else is named', () => {
+  const path = join(directory, 'no', 'log');
+  writeSync.mockClear();
+  writeSync.mockImplementationOnce(() => 0);
+  new LogFile(() => path).write('lost\n');
+  expect(writeSync.mock.calls).toEqual([[2, expect.stringContaining(`PYRO: can't write the log file ${path}: `)]]);
+});
+
+it('keeps one file open, and leaves none open', () => {
+  const file = open(join(directory, 'log'));
+  for (const line of ['a\n', 'b\n']) file.write(line);
+  expect(closeSync).not.toHaveBeenCalled();
+  file.reopen();
+  expect(closeSync).toHaveBeenCalledTimes(1);
+  file.reopen();
+  expect(closeSync).toHaveBeenCalledTimes(1);
+  file.write('c\n');
+  file.reopen();
+  expect(closeSync).toHaveBeenCalledTimes(2);
 });
 
 it('goes on where a write was cut short', () => {

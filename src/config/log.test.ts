@@ -1,11 +1,11 @@
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { loadConfig } from './config.js';
 import { createLog, createUserLog, silentLog } from './log.js';
-import type { Config } from './items.js';
+import { ITEM_NAMES, type Config, type ConfigItemName } from './items.js';
 
 let directory: string;
 
@@ -121,6 +121,70 @@ describe('the log', () => {
     expect(written()).toMatch(/PYRO_NS_PORT( = |":")9090/);
     expect(written()).toMatch(/PYRO_NS_IDENTIFICATION( = |":")\(not shown\)/);
     expect(written()).not.toContain('sesame');
+  });
+
+  const SETTINGS = { PYRO_NS_IDENTIFICATION: 'sesame', PYRO_TRACELEVEL: '1', PYRO_CHECKSUM: '1' };
+  const settingOf = (name: ConfigItemName): string => {
+    const value = configure(SETTINGS)[name];
+    if (name === 'PYRO_NS_IDENTIFICATION') return '(not shown)';
+    return value === undefined ? '' : value === true ? '1' : value === false ? '0' : String(value);
+  };
+
+  it('begins a session as Pyro does', () => {
+    jest.useFakeTimers({ now: new Date(2026, 0, 2, 3, 4, 5) });
+    const log = createLog(configure(SETTINGS));
+    log.startSession('pyro-ns 1.0.0');
+    log.error('Source', 'text');
+    log.reopen();
+    jest.useRealTimers();
+    expect(written()).toBe(
+      [
+        '',
+        '------------------------------------------------------------ NEW SESSION',
+        '2026-01-02 03:04:05   Pyro Initializing, version pyro-ns 1.0.0',
+        'Configuration settings are as follows:',
+        ...ITEM_NAMES.map((name) => `${name} = ${settingOf(name)}`),
+        'Init done.',
+        '----------------------------------------------------------------------',
+        `2026-01-02 03:04:05 [${process.pid}:MainThread] ** ERR! ** Source ** text`,
+        '',
+      ].join('\n'),
+    );
+  });
+
+  it('begins a session as one JSON line with PYRO_STDLOGGING', () => {
+    const settings = { ...SETTINGS, PYRO_STDLOGGING: '1' };
+    const log = createLog(configure(settings));
+    log.startSession('pyro-ns 1.0.0');
+    log.reopen();
+    const expected = Object.fromEntries(ITEM_NAMES.map((name) => [name, settingOf(name)]));
+    expect(JSON.parse(written())).toEqual({
+      level: 'info',
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+      pid: process.pid,
+      hostname: hostname(),
+      source: 'Pyro',
+      program: 'pyro-ns 1.0.0',
+      settings: { ...expected, PYRO_STDLOGGING: '1' },
+      msg: 'NEW SESSION',
+    });
+  });
+
+  it('of this process begins with what looks misspelt in its environment, once', async () => {
+    const environment = { ...process.env };
+    Object.assign(process.env, { PYRO_LOGFILE: join(directory, 'own'), PYRO_TRACELEVEL: '2', PYRO_NS_SNYC: '1' });
+    try {
+      jest.resetModules();
+      const { defaultLog } = await import('./log.js');
+      const log = defaultLog();
+      expect(defaultLog()).toBe(log);
+      log.reopen();
+    } finally {
+      process.env = environment;
+    }
+    const warning = 'environment: unknown configuration item PYRO_NS_SNYC, did you mean PYRO_NS_SYNC?';
+    const lines = written('own').trimEnd().split('\n');
+    expect(lines.map((line) => line.slice(line.indexOf('**')))).toEqual([`** WARN ** Configuration ** ${warning}`]);
   });
 
   it('is silent at level 0, the start of the session too', () => {
