@@ -255,7 +255,7 @@ async function observeTimeouts(config: Config): Promise<readonly unknown[]> {
   await (await open(uri.port)).call(request(uri, 'nothing'));
   const half = await openRaw(uri.port);
   half.write(Buffer.from('PYRO'));
-  while (sockets[1]?.timeout === sockets[0]?.timeout) await new Promise(setImmediate);
+  while ((sockets[1]?.timeout ?? 0) === (sockets[0]?.timeout ?? 0)) await new Promise(setImmediate);
   return sockets.map(({ timeout = 0 }) => timeout);
 }
 
@@ -990,19 +990,19 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
     ],
   },
   PYRO_STALL_TIMEOUT: {
-    with: () => ({ PYRO_IDLE_TIMEOUT: 8 }),
+    with: () => ({ PYRO_IDLE_TIMEOUT: 80 }),
     observe: observeTimeouts,
     values: () => [
-      [2, [8000, 2000]],
-      [5, [8000, 5000]],
+      [20, [80_000, 20_000]],
+      [50, [80_000, 50_000]],
     ],
   },
   PYRO_IDLE_TIMEOUT: {
-    with: () => ({ PYRO_STALL_TIMEOUT: 8 }),
+    with: () => ({ PYRO_STALL_TIMEOUT: 80 }),
     observe: observeTimeouts,
     values: () => [
-      [0, [0, 8000]],
-      [5, [5000, 8000]],
+      [0, [0, 80_000]],
+      [50, [50_000, 80_000]],
     ],
   },
   PYRO_MAX_MESSAGE_SIZE: {

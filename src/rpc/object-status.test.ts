@@ -4,9 +4,12 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../config/index.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import { Daemon } from './daemon.js';
-import { ObjectInquiry } from './object-status.js';
+import { isDead, ObjectInquiry, type ObjectStatus } from './object-status.js';
+import { RemoteError } from './remote-error.js';
 
-const config = loadConfig({ environment: { PYRO_HANDSHAKE_TIMEOUT: '0.5' }, currentDirectory: '/' });
+const config = loadConfig({ environment: {}, currentDirectory: '/' });
+/** For those who never answer. */
+const hasty = loadConfig({ environment: { PYRO_HANDSHAKE_TIMEOUT: '0.3' }, currentDirectory: '/' });
 const opened: AsyncDisposable[] = [];
 
 afterEach(async () => {
@@ -39,8 +42,8 @@ async function startServer(onConnection: (socket: Socket) => void): Promise<numb
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-const ask = async (uri: PyroURI | string, identification?: string): Promise<string> => {
-  const inquiry = new ObjectInquiry({ config, identificationFor: () => identification });
+const ask = async (uri: PyroURI | string, identification?: string, by = config): Promise<string> => {
+  const inquiry = new ObjectInquiry({ config: by, identificationFor: () => identification });
   return (await inquiry.ask(typeof uri === 'string' ? PyroURI.parse(uri) : uri)).status;
 };
 
@@ -76,25 +79,115 @@ describe('an object', () => {
   });
 
   test.each([
-    ['speaks another protocol', (socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'), 'unknown'],
-    ['closes at once', (socket: Socket) => socket.end(), 'unreachable'],
-    ['is silent', () => undefined, 'unreachable'],
-  ])('is not taken for gone where what listens %s', async (_what, onConnection, status) => {
+    ['speaks another protocol', (socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'), 'unknown', config],
+    ['closes at once', (socket: Socket) => socket.end(), 'unreachable', config],
+    ['is silent', () => undefined, 'unreachable', hasty],
+  ])('is not taken for gone where what listens %s', async (_what, onConnection, status, by) => {
     const port = await startServer(onConnection);
-    expect(await ask(`PYRO://127.0.0.1:${port}/id`)).toBe(status);
+    expect(await ask(`PYRO://127.0.0.1:${port}/id`, undefined, by)).toBe(status);
   });
 
   test('is not taken for one that answers where its daemon says more than a name server may be told', async () => {
     const daemon = await startDaemon();
     const internal = daemon.getLocalObject(INTERNAL_DAEMON_GUID);
-    const many = Array.from({ length: config.PYRO_NS_MAX_PICKLE_OBJECTS + 1 }, () => []);
+    const narrow = { ...config, PYRO_NS_MAX_PICKLE_OBJECTS: 100 };
+    const many = Array.from({ length: 101 }, () => []);
     if (internal !== undefined) internal.invoke = () => new Map([['id', many]]);
-    expect(await ask(new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id'))).toBe('unknown');
+    const uri = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id');
+    expect(await ask(uri, undefined, narrow)).toBe('unknown');
+    expect(await ask(uri)).toBe('answers');
   });
 
   test('can not be asked for where the URI leads to no daemon', async () => {
     expect(await ask('HTTP://127.0.0.1:80/id')).toBe('unknown');
   });
+});
+
+test.each<[ObjectStatus['status'], boolean]>([
+  ['answers', false],
+  ['gone', true],
+  ['closed', true],
+  ['unreachable', true],
+  ['denied', false],
+  ['unknown', false],
+])('an object of the status %s is dead: %s', (status, expected) => {
+  expect(isDead({ status, explanation: '' })).toBe(expected);
+});
+
+describe('what is said to people', () => {
+  const explain = (uri: string): Promise<ObjectStatus> => new ObjectInquiry({ config }).ask(PyroURI.parse(uri));
+
+  test('tells what the daemon has, and what it has not', async () => {
+    const daemon = await startDaemon();
+    const uri = await daemon.connect({}, 'named');
+    const of = `127.0.0.1:${daemon.port}`;
+    expect(await explain(uri.toString())).toEqual({
+      status: 'answers',
+      explanation: 'The daemon has this object.',
+    });
+    expect(await explain(`PYRO://${of}/other`)).toEqual({
+      status: 'gone',
+      explanation: 'The daemon is there, but does not have this object any more.',
+    });
+    expect(await explain(`PYROLOC://${of}/named`)).toEqual({
+      status: 'answers',
+      explanation: 'The daemon has an object of this name.',
+    });
+    expect(await explain(`PYROLOC://${of}/other`)).toEqual({
+      status: 'gone',
+      explanation: 'The daemon is there, but has no object of this name.',
+    });
+  });
+
+  test('tells why the daemon could not say', async () => {
+    const daemon = await startDaemon();
+    const internal = daemon.getLocalObject(INTERNAL_DAEMON_GUID);
+    if (internal === undefined) throw new Error('no internal object');
+    const uri = `PYRO://127.0.0.1:${daemon.port}/id`;
+    internal.invoke = () => ['no', 'mapping'];
+    expect(await explain(uri)).toEqual({ status: 'unknown', explanation: 'What listens there is no daemon.' });
+    internal.invoke = () => {
+      throw new RemoteError('exceptions', 'ValueError', ['out of order']);
+    };
+    expect(await explain(uri)).toEqual({
+      status: 'unknown',
+      explanation: "The daemon can't say: ValueError: out of order.",
+    });
+    daemon.setAllowedIdentifications(['secret']);
+    expect(await explain(uri)).toEqual({
+      status: 'denied',
+      explanation: 'The daemon is there, and refuses to be asked: security reasons.',
+    });
+    await daemon.shutdown();
+    expect(await explain(uri)).toEqual({
+      status: 'closed',
+      explanation: expect.stringMatching(/^No daemon answers: connection failed: .*ECONNREFUSED.*\.$/),
+    });
+  });
+
+  test('tells that a URI leads nowhere', async () => {
+    expect(await explain('HTTP://127.0.0.1:80/id')).toEqual({
+      status: 'unknown',
+      explanation: 'A URI of protocol HTTP leads to no daemon.',
+    });
+  });
+});
+
+test('a passphrase is told only to the daemon that may have it', async () => {
+  const [trusted, other] = [await startDaemon(), await startDaemon()];
+  for (const daemon of [trusted, other]) daemon.setAllowedIdentifications(['secret']);
+  const asked: string[] = [];
+  const inquiry = new ObjectInquiry({
+    config,
+    identificationFor: (uri) => {
+      asked.push(uri.toString());
+      return uri.port === trusted.port ? 'secret' : undefined;
+    },
+  });
+  const uris = [await trusted.connect({}), await other.connect({})];
+  const statuses = await Promise.all(uris.map((uri) => inquiry.ask(uri)));
+  expect(statuses.map(({ status }) => status)).toEqual(['answers', 'denied']);
+  expect(asked).toEqual([trusted, other].map(({ port }) => `PYRO://127.0.0.1:${port}/${INTERNAL_DAEMON_GUID}`));
 });
 
 test('a daemon is asked once for all of its objects', async () => {
