@@ -36,7 +36,7 @@ await new Stryker({
   jest: { projectType: 'custom', config: { ...jest, testMatch: [`<rootDir>/${folder}/*.test.ts`] } },
   coverageAnalysis: 'perTest',
   disableTypeChecks: true,
-  ignorePatterns: ['/dist', '/docs', '/reports', '/storage', '/coverage'],
+  ignorePatterns: ['/dist', '/reports', '/storage', '/coverage'],
   tempDirName: 'reports/stryker-tmp',
   concurrency: Number(options.concurrency),
   // A mutant that runs for ever counts as noticed; on a busy machine a slow test run must not.
