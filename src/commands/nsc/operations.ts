@@ -110,11 +110,12 @@ async function removeDead(
   options: PruneOptions,
 ): Promise<void> {
   try {
-    const current = await nameServer.resolve(name);
-    if (!current.equals(uri)) throw new NamingError('registered anew in the meantime');
     const now = await new ObjectInquiry({ config: defaultConfig() }).ask(uri);
     if (now.status === 'answers') throw new NamingError('answers again');
     if (!isPrunable(now, options)) throw new NamingError(`is ${now.status} now`);
+    // Last, right before it is removed: asking the daemon takes its time.
+    const current = await nameServer.resolve(name);
+    if (!current.equals(uri)) throw new NamingError('registered anew in the meantime');
     await nameServer.unregister(name);
     const data = { name, uri: uri.toString(), status: status.status, removed: true };
     output.result(data, `${printable(name)} removed.`);
