@@ -1,6 +1,6 @@
-import { createSocket, type Socket } from 'node:dgram';
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../config/index.js';
 import { PyroURI } from '../names/index.js';
 import { BroadcastServer, type BroadcastServerOptions } from './broadcast.js';
@@ -37,6 +37,30 @@ async function ask(...questions: string[]): Promise<string[]> {
   return answers.slice(before);
 }
 
+interface Sent {
+  readonly text: string;
+  readonly port: number;
+  readonly address: string;
+  /** Tells the server that it is sent, or why it is not. */
+  readonly done: (error: Error | null) => void;
+}
+
+/** Keeps what the server sends, instead of sending it. */
+function withoutNetwork(): Sent[] {
+  const sent: Sent[] = [];
+  const send = (text: string, port: number, address: string, done: Sent['done']): void => {
+    sent.push({ text, port, address, done });
+  };
+  Reflect.set(server.socket, 'send', send);
+  return sent;
+}
+
+/** Has the server receive a datagram that came from any address. */
+function receive(command: string, address: string): void {
+  const sender: RemoteInfo = { address, port: 5000, family: 'IPv4', size: command.length };
+  server.socket.emit('message', Buffer.from(command), sender);
+}
+
 beforeEach(async () => {
   answers = [];
   shutdowns = 0;
@@ -60,13 +84,28 @@ test('anything else is not answered', async () => {
   expect(await ask('', 'LOCATION', 'location\n', 'hello', 'location')).toEqual([uri.toString()]);
 });
 
-test('shutdown is granted, and answered before it is done', async () => {
-  const done = new Promise<void>((resolve) => {
-    void start({ onShutdown: resolve }).then(async () => {
-      expect(await ask('shutdown')).toEqual(['Will shut down shortly']);
-    });
-  });
-  await done;
+test('shutdown is granted', async () => {
+  await start();
+  expect(await ask('shutdown')).toEqual(['Will shut down shortly']);
+  expect(shutdowns).toBe(1);
+});
+
+test.each<[string, Error | null]>([
+  ['sent', null],
+  ['lost', new Error('ENETUNREACH')],
+])('a shutdown is done once the answer is %s, not before', async (_outcome, error) => {
+  const lines: unknown[] = [];
+  await start({ log: { ...silentLog, warn: (...parts: unknown[]) => lines.push(parts) } });
+  const sent = withoutNetwork();
+  receive('shutdown', '10.0.0.1');
+  expect(sent.map(({ text, port, address }) => [text, port, address])).toEqual([
+    ['Will shut down shortly', 5000, '10.0.0.1'],
+  ]);
+  await new Promise(setImmediate);
+  expect(shutdowns).toBe(0);
+  sent[0]?.done(error);
+  expect(shutdowns).toBe(1);
+  expect(lines).toEqual(error ? [['BroadcastServer', 'reply to', '10.0.0.1', 'failed:', error]] : []);
 });
 
 test('shutdown is denied with -k', async () => {
@@ -75,15 +114,56 @@ test('shutdown is denied with -k', async () => {
   expect(shutdowns).toBe(0);
 });
 
-test('an address gets so many answers a second, and no more', async () => {
-  await start({}, '2');
-  expect(await ask('location')).toHaveLength(1);
-  expect(await ask('location')).toHaveLength(1);
-  const { port } = server.listening;
-  const seen = once(server.socket, 'message');
-  client.send('location', port, '127.0.0.1');
-  await seen;
-  expect(answers).toHaveLength(2);
+describe('the rate of answers', () => {
+  let now: number;
+
+  beforeEach(() => {
+    now = 50_000;
+    jest.spyOn(performance, 'now').mockImplementation(() => now);
+  });
+
+  afterEach(() => {
+    jest.restoreAllMocks();
+  });
+
+  test.each(['location', 'shutdown'])('is bounded for each address and second: %s', async (command) => {
+    await start({}, '2');
+    const sent = withoutNetwork();
+    const addresses = () => sent.splice(0).map(({ address }) => address);
+    for (let asked = 0; asked < 5; asked++) receive(command, '10.0.0.1');
+    expect(addresses()).toEqual(['10.0.0.1', '10.0.0.1']);
+    receive(command, '10.0.0.2');
+    expect(addresses()).toEqual(['10.0.0.2']);
+    now += 999;
+    receive(command, '10.0.0.1');
+    expect(addresses()).toEqual([]);
+    now += 1;
+    for (let asked = 0; asked < 5; asked++) receive(command, '10.0.0.1');
+    expect(addresses()).toEqual(['10.0.0.1', '10.0.0.1']);
+  });
+
+  test('is one for all commands of an address, valid ones and others', async () => {
+    await start({}, '3');
+    const sent = withoutNetwork();
+    for (const command of ['location', 'nonsense', 'shutdown', 'location', 'shutdown']) receive(command, '10.0.0.1');
+    expect(sent.map(({ text }) => text)).toEqual([uri.toString(), 'Will shut down shortly']);
+  });
+
+  test('is kept in mind for 10,000 addresses; others have to wait for the next second', async () => {
+    await start({}, '2');
+    const sent = withoutNetwork();
+    const addressOf = (index: number) => `10.1.${Math.floor(index / 256)}.${index % 256}`;
+    for (let index = 0; index < 10_000; index++) receive('location', addressOf(index));
+    expect(sent).toHaveLength(10_000);
+    receive('location', addressOf(10_000));
+    expect(sent).toHaveLength(10_000);
+    receive('location', addressOf(9_999));
+    expect(sent).toHaveLength(10_001);
+    now += 1000;
+    receive('location', addressOf(10_000));
+    expect(sent.at(-1)?.address).toBe(addressOf(10_000));
+    expect(sent).toHaveLength(10_002);
+  });
 });
 
 test('garbage fills no log: a little of it, and not too often', async () => {

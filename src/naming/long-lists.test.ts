@@ -1,6 +1,5 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { setTimeout as delay } from 'node:timers/promises';
 import { ConnectionClosedError } from '../errors.js';
 import { loads, tuple } from '../pickle/index.js';
 import type { Pickled } from '../wire/index.js';
@@ -64,27 +63,30 @@ describe('a long list', () => {
     );
   });
 
-  test.each([0, 1, 999, 1000, 1001, 100_000])('of %d items is whole', async (count) => {
+  test.each([0, 1, 999, 1000, 1001, 10_000])('of %d items is whole', async (count) => {
     const pickled = await new LongLists(2, LIMIT, STALL_TIMEOUT).pickle(inBatches(numbers(count)), toTuple, client);
     expect(valueOf(pickled)).toEqual(numbers(count).map((number) => tuple(number)));
   });
 
   test('lets others run after each thousand items, of however many lists', async () => {
     const lists = new LongLists(2, LIMIT, STALL_TIMEOUT);
-    let written = 0;
-    let most = 0;
-    let isDone = false;
-    const watch = () => {
-      most = Math.max(most, written);
-      written = 0;
-      if (!isDone) setImmediate(watch);
+    const perTurn = [0];
+    const isDone = new AbortController();
+    const nextTurn = () => {
+      perTurn.push(0);
+      if (!isDone.signal.aborted) setImmediate(nextTurn);
     };
-    setImmediate(watch);
-    const count = () => (written += 1);
-    await Promise.all(numbers(10).map(() => lists.pickle(inBatches(numbers(20_000)), count, client)));
-    isDone = true;
-    // The first thousand of each list come at once.
-    expect(most).toBeLessThanOrEqual(10_000);
+    setImmediate(nextTurn);
+    const count = (): number => {
+      perTurn.push((perTurn.pop() ?? 0) + 1);
+      return 0;
+    };
+    await Promise.all(numbers(10).map(() => lists.pickle(inBatches(numbers(5000)), count, client)));
+    isDone.abort();
+    const [first, ...others] = perTurn.filter((written) => written > 0);
+    // The first thousand of each list come at once, all others one after the other.
+    expect(first).toBe(10_000);
+    expect(others).toEqual(numbers(40).map(() => 1000));
   });
 });
 
@@ -147,13 +149,64 @@ describe('long lists together', () => {
     }
   });
 
-  test('are not waited for longer than the stall timeout, by those who would like to have theirs', async () => {
-    lists = new LongLists(2, 1, STALL_TIMEOUT);
+  test('late ones pass none that wait, though there is room at the moment', async () => {
+    lists = new LongLists(2, 50_000, 1_000_000);
     made.clear();
-    clients = numbers(3).map(() => ask(count));
-    while (made.size < 3) await settled();
-    await delay(STALL_TIMEOUT * 2);
-    expect(clients.map(({ isGone }) => isGone)).toEqual([true, true, false]);
+    const first = ask(20_000);
+    while (made.size === 0) await settled();
+    const waiting = [ask(count), ask(count), ask(count)];
+    await settled();
+    expect([...made]).toEqual([first]);
+    first.take();
+    const late = ask(1001);
+    while (made.size < 5) await settled();
+    expect([...made]).toEqual([first, ...waiting, late]);
+  });
+
+  describe('and the stall timeout', () => {
+    const TIMEOUT = 1000;
+
+    beforeEach(async () => {
+      jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+      lists = new LongLists(2, 1, TIMEOUT);
+      made.clear();
+      clients = numbers(5).map(() => ask(count));
+      await settled();
+    });
+
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+
+    const gone = () => clients.map(({ isGone }) => isGone);
+
+    test('close one after the other that takes nothing, while others wait; never one that waits, nor the last', async () => {
+      for (let closed = 0; closed < 4; closed++) {
+        expect(made.size).toBe(closed + 1);
+        expect(gone()).toEqual(numbers(5).map((index) => index < closed));
+        jest.advanceTimersByTime(TIMEOUT - 1);
+        await settled();
+        expect(gone()).toEqual(numbers(5).map((index) => index < closed));
+        // What it holds gives it a moment more.
+        jest.advanceTimersByTime(20);
+        await settled();
+        expect(gone()).toEqual(numbers(5).map((index) => index <= closed));
+      }
+      jest.advanceTimersByTime(100 * TIMEOUT);
+      await settled();
+      expect(gone()).toEqual([true, true, true, true, false]);
+      expect(failed).toEqual([]);
+    });
+
+    test('does not close one that took its list in time', async () => {
+      jest.advanceTimersByTime(TIMEOUT - 1);
+      clients[0]?.take();
+      await settled();
+      jest.advanceTimersByTime(TIMEOUT - 1);
+      await settled();
+      expect(gone()).toEqual([false, false, false, false, false]);
+      expect(made.size).toBe(2);
+    });
   });
 
   test('take no room for clients that leave while theirs is made', async () => {

@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { loadConfig, silentLog, type Log } from '../config/index.js';
+import { NamingError } from '../errors.js';
 import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
@@ -236,9 +237,9 @@ describe('an operation guard', () => {
     server = nameServer(false, guard);
   });
 
-  test('is asked before each operation, with the absolute name and the connection', async () => {
+  test('is asked with the absolute name and the connection, however the name is given', async () => {
     await call('register', ['a', uriToPython(uri)]);
-    await call('resolve', ['a']);
+    await call('resolve', [], { name: 'a' });
     await call('list', [null]);
     await call('ping');
     expect(asked).toEqual([
@@ -264,6 +265,174 @@ describe('an operation guard', () => {
   test('is not asked about methods that are none', async () => {
     await expect(call('setGUID', ['a'])).rejects.toMatchObject({ className: 'AttributeError' });
     expect(asked).toEqual([]);
+  });
+});
+
+/** The remote methods, from the object's own table: a method added later can't be forgotten here. */
+function remoteMethodsOf(object: NameServer | Twin): string[] {
+  const methods: unknown = Reflect.get(object, 'methods');
+  if (!(methods instanceof Map)) throw new Error('there is no table of methods');
+  return [...methods.keys()].map(String).sort();
+}
+
+describe('an operation guard, by table', () => {
+  const meta = systemMetaToPython({ type: 0, timestamp: 5.5, owner: null });
+
+  /** For each remote method: what it is called with, and the name that the guard is told. */
+  const OPERATIONS: Readonly<Record<string, readonly [args: readonly PythonValue[], name: string | undefined]>> = {
+    ping: [[], undefined],
+    register: [['new', uriToPython(uri)], ':Default.new'],
+    unregister: [['a'], ':Default.a'],
+    resolve: [['a'], ':Default.a'],
+    list: [[':Default'], ':Default'],
+    flatlist: [[], undefined],
+    createGroup: [['group'], ':Default.group'],
+    deleteGroup: [[':Default'], ':Default'],
+    getMeta: [['a'], ':Default.a'],
+    setMeta: [['a', 'meta'], ':Default.a'],
+    _getSystemMeta: [['a'], ':Default.a'],
+    _setSystemMeta: [['a', meta], ':Default.a'],
+    _r_ha: [['resolve'], undefined],
+    resync: [[], undefined],
+    _resync: [[null], undefined],
+    _changes: [[null], undefined],
+    _status: [[], undefined],
+    _shutdown: [[], undefined],
+  };
+
+  let asked: unknown[];
+  let decide: (verdict: boolean) => void;
+  let used: string[];
+
+  /** Decides when it is told to. */
+  const guard: OperationGuard = {
+    acceptOperation(operation, name, connection) {
+      asked.push([operation, name, connection]);
+      return new Promise((resolve) => {
+        decide = resolve;
+      });
+    },
+  };
+
+  /** The store, the feed and the status, which note what of them is used. */
+  function noted<T extends object>(object: T): T {
+    return new Proxy(object, {
+      get(target, property) {
+        const value: unknown = Reflect.get(target, property, target);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => {
+          used.push(String(property));
+          return Reflect.apply(value, target, args);
+        };
+      },
+    });
+  }
+
+  function guarded(twin?: Twin): NameServer {
+    return new NameServer(noted(namespace), {
+      config,
+      log: silentLog,
+      address: '127.0.0.1',
+      className: 'NameServer',
+      ignoreShutdown: false,
+      onShutdown: () => used.push('onShutdown'),
+      operationGuard: guard,
+      changes: noted(new ChangeFeed()),
+      status: () => Promise.reject(new NamingError(`status: ${used.push('status')}`)),
+      twin,
+    });
+  }
+
+  beforeEach(async () => {
+    await call('register', ['a', uriToPython(uri)]);
+    asked = [];
+    used = [];
+    server = guarded();
+  });
+
+  /** Waits until nothing goes on without the guard's verdict. */
+  const turn = () => new Promise(setImmediate);
+
+  test('the table has every remote method', () => {
+    expect(Object.keys(OPERATIONS).sort()).toEqual(remoteMethodsOf(server));
+  });
+
+  describe.each(Object.entries(OPERATIONS))('%s', (method, [args, name]) => {
+    test('asks the guard once, waits for it, and does nothing where it refuses', async () => {
+      const answer = call(method, args);
+      const refusal = expect(answer).rejects.toMatchObject({
+        name: 'NamingError',
+        args: [`permission denied: ${method}`, ...(name === undefined ? [] : [name])],
+      });
+      await turn();
+      expect(asked).toEqual([[method, name, caller]]);
+      decide(false);
+      await refusal;
+      await turn();
+      expect(used).toEqual([]);
+      expect(asked).toHaveLength(1);
+    });
+
+    test('is done where the guard allows it', async () => {
+      const request = { objectID: server.GUID(), method, flags: 0, args, keywords: new Map<string, PythonValue>() };
+      const answer = Promise.resolve(server.invoke(request, caller)).catch((error: unknown) => error);
+      await turn();
+      expect(used).toEqual([]);
+      decide(true);
+      if (method === '_changes') server.close();
+      const outcome = await answer;
+      if (outcome instanceof Error) expect(outcome.message).not.toContain('permission denied');
+      const usesNothing = ['ping', '_r_ha', 'resync', '_resync'].includes(method);
+      expect(used.length > 0).toBe(!usesNothing);
+    });
+
+    test('asks for a one-way call too', async () => {
+      const flags = RequestFlag.Oneway;
+      const request = { objectID: server.GUID(), method, flags, args, keywords: new Map<string, PythonValue>() };
+      const answer = Promise.resolve(server.invoke(request, caller));
+      const refusal = expect(answer).rejects.toThrow(`permission denied: ${method}`);
+      await turn();
+      expect(asked).toEqual([[method, name, caller]]);
+      decide(false);
+      await refusal;
+      expect(used).toEqual([]);
+    });
+  });
+
+  test('every method that only paired servers have asks, and the twin hears of no call that is refused', async () => {
+    const twin = lostTwin();
+    const heard = jest.spyOn(twin, 'invoke');
+    server = guarded(twin);
+    const methods = remoteMethodsOf(twin);
+    expect(methods).toEqual(expect.arrayContaining(['_resync', '_twinHello', 'resync']));
+    for (const method of methods) {
+      const refusal = expect(call(method, [null])).rejects.toMatchObject({ args: [`permission denied: ${method}`] });
+      await turn();
+      expect(heard).not.toHaveBeenCalled();
+      decide(false);
+      await refusal;
+    }
+    expect(asked).toEqual(methods.map((method) => [method, undefined, caller]));
+    expect(heard).not.toHaveBeenCalled();
+    expect(used).toEqual([]);
+    await twin.stop();
+  });
+
+  test("a pair's other methods ask too, those that wait for the twin and those that don't", async () => {
+    const twin = lostTwin();
+    await twin.start(uri);
+    server = guarded(twin);
+    for (const [method, [args, name]] of Object.entries(OPERATIONS)) {
+      if (twin.has(method)) continue;
+      asked = [];
+      const refusal = expect(call(method, args)).rejects.toThrow(`permission denied: ${method}`);
+      await turn();
+      expect(asked).toEqual([[method, name, caller]]);
+      decide(false);
+      await refusal;
+    }
+    expect(used).toEqual([]);
+    await twin.stop();
   });
 });
 

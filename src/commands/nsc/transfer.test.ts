@@ -1,0 +1,118 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Name, PyroURI } from '../../names/index.js';
+import type { NamespaceEntry } from '../../namespace/index.js';
+import type { ExportSource } from '../../naming/index.js';
+import { Output } from './output.js';
+import { exportTo } from './transfer.js';
+
+const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
+
+let directory: string;
+let file: string;
+let stdout: PassThrough;
+let output: Output;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'transfer-'));
+  file = join(directory, 'names');
+  stdout = new PassThrough();
+  output = new Output(stdout, new PassThrough(), false);
+});
+
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await rm(directory, { recursive: true });
+});
+
+const entryOf = (text: string): NamespaceEntry => ({
+  name: Name.parse(text),
+  uri,
+  systemMeta: undefined,
+  userMeta: null,
+});
+
+/** A source of so many entries; `between` is called before each, and before the end. */
+function sourceOf(count: number, between: () => void = () => undefined): ExportSource {
+  return {
+    async *export() {
+      for (let index = 0; index < count; index++) {
+        between();
+        // Written to the file, as far as it goes, before the next is made.
+        await new Promise(setImmediate);
+        yield entryOf(`:a${index}`);
+      }
+      between();
+    },
+  };
+}
+
+const contentsOf = (): string | undefined => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);
+
+describe('an export to a file', () => {
+  test('has all entries, a line each, and leaves nothing else', async () => {
+    await exportTo(file, sourceOf(3), output);
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+    const names = lines.map((line) => {
+      const parsed: unknown = JSON.parse(line);
+      return parsed;
+    });
+    expect(names).toEqual([0, 1, 2].map((index) => expect.objectContaining({ name: `:a${index}` })));
+    expect(await readdir(directory)).toEqual(['names']);
+    expect(String(stdout.read())).toBe('exported 3 entries\n');
+  });
+
+  test.each([
+    ['is not there', undefined],
+    ['is as it was', 'an older export\n'],
+  ])('%s until all are in it', async (_what, before) => {
+    if (before !== undefined) writeFileSync(file, before);
+    const seen: (string | undefined)[] = [];
+    await exportTo(
+      file,
+      sourceOf(3000, () => seen.push(contentsOf())),
+      output,
+    );
+    expect(new Set(seen)).toEqual(new Set([before]));
+    expect(seen).toHaveLength(3001);
+    expect(contentsOf()?.split('\n')).toHaveLength(3001);
+  });
+
+  test('is on the disk before it takes its name', async () => {
+    writeFileSync(file, 'old');
+    await using handle = await open(file);
+    const prototype: typeof handle = Object.getPrototypeOf(handle);
+    const synced: (string | undefined)[][] = [];
+    const sync = jest.spyOn(prototype, 'sync').mockImplementation(() => {
+      synced.push([contentsOf(), readFileSync(`${file}.partial`, 'utf8')]);
+      return Promise.resolve();
+    });
+    await exportTo(file, sourceOf(1), output);
+    expect(sync).toHaveBeenCalledTimes(1);
+    expect(synced).toEqual([['old', contentsOf()]]);
+  });
+
+  test('that fails leaves the file as it was', async () => {
+    writeFileSync(file, 'old');
+    let entries = 0;
+    const failing = sourceOf(10, () => {
+      entries += 1;
+      if (entries === 5) throw new Error('connection lost');
+    });
+    await expect(exportTo(file, failing, output)).rejects.toThrow('connection lost');
+    expect(contentsOf()).toBe('old');
+    expect(stdout.read()).toBeNull();
+  });
+
+  test('says what is wrong with the file in plain words', async () => {
+    const nowhere = join(directory, 'none', 'names');
+    await expect(exportTo(nowhere, sourceOf(1), output)).rejects.toMatchObject({
+      name: 'NamingError',
+      message: `${nowhere} can't be used: ENOENT`,
+    });
+  });
+});
