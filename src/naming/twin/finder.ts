@@ -106,7 +106,7 @@ export class TwinFinder {
    * True if a caller may act as the twin: it has the passphrase where one is required; else it calls from where the
    * twin is.
    */
-  async trusts(caller: ServerConnection): Promise<boolean> {
+  async trusts(caller: Pick<ServerConnection, 'remoteAddress'>): Promise<boolean> {
     if (this.isIdentified) return true;
     const { remoteAddress } = caller;
     if (remoteAddress === undefined) return false;

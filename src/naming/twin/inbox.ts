@@ -19,7 +19,7 @@ export class Inbox {
    */
   constructor(
     readonly instance: string,
-    private readonly replica: Replica,
+    private readonly replica: Pick<Replica, 'mergeAll'>,
     private readonly onMerged: (error?: unknown) => void,
   ) {}
 

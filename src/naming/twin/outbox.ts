@@ -1,6 +1,6 @@
 import type { Config, Log } from '../../config/index.js';
 import { RequestFlag } from '../../wire/index.js';
-import type { Peer } from './peer.js';
+import type { PeerLink } from './peer.js';
 import { recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './replica.js';
 
@@ -44,7 +44,7 @@ export class Outbox {
   private sent = 0;
   /** Since when the oldest of the queue could have been confirmed. */
   private waitingSince = 0;
-  private peer: Peer | undefined;
+  private peer: PeerLink | undefined;
   private mergeIsDue = true;
 
   constructor(private readonly options: OutboxOptions) {}
@@ -88,7 +88,7 @@ export class Outbox {
    * Sends over this connection from now on, what is unconfirmed first.
    * @param received the number of the last change that the twin has; undefined where it doesn't know us
    */
-  attach(peer: Peer, received: number | undefined): void {
+  attach(peer: PeerLink, received: number | undefined): void {
     const isContinued = received !== undefined && received >= this.confirmed;
     if (isContinued && received <= this.confirmed + this.queue.length) this.confirm(received);
     else this.drop();
@@ -106,7 +106,7 @@ export class Outbox {
    * Sends everything. Changes made meanwhile are sent as they come: the twin takes the newest of each name.
    * @throws what the call throws; then the merge is still due
    */
-  async merge(peer: Peer): Promise<void> {
+  async merge(peer: PeerLink): Promise<void> {
     const { instance, replica } = this.options;
     const send = (records: readonly NameRecord[], isLast: boolean): Promise<unknown> =>
       peer.call('_twinMerge', [instance, null, records.map(recordToPython), isLast]);
@@ -149,7 +149,7 @@ export class Outbox {
     }
   }
 
-  private send(peer: Peer, records: readonly NameRecord[]): void {
+  private send(peer: PeerLink, records: readonly NameRecord[]): void {
     const { instance, log } = this.options;
     const first = this.confirmed + this.sent + 1;
     this.sent += records.length;

@@ -5,10 +5,10 @@ import { NamingError, ProtocolError } from '../../errors.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
-import { isExpected, type TwinFinder } from './finder.js';
+import { isExpected } from './finder.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
-import type { Peer } from './peer.js';
+import type { PeerLink } from './peer.js';
 import { isTwinRole, recordFromPython, type NameRecord, type TwinRole } from './records.js';
 import type { Replica } from './replica.js';
 
@@ -34,10 +34,30 @@ export type PairState = 'looking' | 'merging' | 'connected';
 export interface PairOptions {
   readonly role: TwinRole;
   readonly replica: Replica;
-  readonly finder: TwinFinder;
+  readonly finder: PairFinder;
   readonly config: Config;
   readonly log: Log;
+  /** The clock and the timer. */
+  readonly timing?: PairTiming;
 }
+
+/** What a pair needs of the `TwinFinder`. */
+export interface PairFinder {
+  connect(): Promise<PeerLink>;
+  note(uri: PyroURI): void;
+}
+
+export interface PairTiming {
+  /** The time of day, in milliseconds. */
+  now(): number;
+  /** Resolves after so many milliseconds; rejected when it is aborted. */
+  delay(milliseconds: number, signal: AbortSignal): Promise<void>;
+}
+
+const systemTiming: PairTiming = {
+  now: () => Date.now(),
+  delay: (milliseconds, signal) => delay(milliseconds, undefined, { signal, ref: false }),
+};
 
 /** What one server tells the other when it connects. */
 interface Introduction {
@@ -57,10 +77,11 @@ export class Pair {
   /** Names this run of the server. */
   private readonly instance = newGUID('0.0.0.0', process.pid);
   private readonly outbox: Outbox;
+  private readonly timing: PairTiming;
   private readonly events = new EventEmitter();
   private readonly stopping = new AbortController();
   private uri: PyroURI | undefined;
-  private peer: Peer | undefined;
+  private peer: PeerLink | undefined;
   /** The run of the twin that our connection leads to. */
   private greeted: string | undefined;
   private inbox: Inbox | undefined;
@@ -73,6 +94,7 @@ export class Pair {
   state: PairState = 'looking';
 
   constructor(private readonly options: PairOptions) {
+    this.timing = options.timing ?? systemTiming;
     const { replica, config, log } = options;
     const onAttention = (): void => {
       this.wake();
@@ -100,7 +122,7 @@ export class Pair {
   }
 
   /** Begins to look for the twin, or takes the connection that there is already. */
-  start(uri: PyroURI, peer: Peer | undefined): void {
+  start(uri: PyroURI, peer: PeerLink | undefined): void {
     this.uri = uri;
     this.running = this.run(peer);
   }
@@ -155,7 +177,7 @@ export class Pair {
       this.peer?.close();
       this.wake();
     }
-    return { instance: this.instance, role, time: Date.now() / 1000, received };
+    return { instance: this.instance, role, time: this.timing.now() / 1000, received };
   }
 
   /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
@@ -208,7 +230,7 @@ export class Pair {
     return this.inbox;
   }
 
-  private async run(first: Peer | undefined): Promise<void> {
+  private async run(first: PeerLink | undefined): Promise<void> {
     const { finder, log } = this.options;
     const { signal } = this.stopping;
     let found = first;
@@ -226,7 +248,7 @@ export class Pair {
   }
 
   /** Tells the twin our changes for as long as the connection lasts. */
-  private async converse(peer: Peer): Promise<void> {
+  private async converse(peer: PeerLink): Promise<void> {
     const { log } = this.options;
     try {
       if (!(await isOurs(peer))) throw new ProtocolError('it is a Pyro 3 server, which has to call us');
@@ -257,7 +279,7 @@ export class Pair {
     }
   }
 
-  private async catchUp(peer: Peer): Promise<void> {
+  private async catchUp(peer: PeerLink): Promise<void> {
     while (this.outbox.isBehind) {
       this.state = 'merging';
       await this.outbox.merge(peer);
@@ -269,7 +291,7 @@ export class Pair {
   private introduction(merge: boolean): PythonWritable {
     const { role } = this.options;
     const { uri, instance } = this;
-    return { instance, role, uri: uri?.toString() ?? '', time: Date.now() / 1000, merge };
+    return { instance, role, uri: uri?.toString() ?? '', time: this.timing.now() / 1000, merge };
   }
 
   private readAnswer(value: PythonValue): { instance: string; received: number | undefined } {
@@ -284,7 +306,7 @@ export class Pair {
     if (role === this.options.role) {
       throw new NamingError(`both name servers are ${role}: one must be started with -1, the other with -2`);
     }
-    const difference = Math.abs(Date.now() / 1000 - time);
+    const difference = Math.abs(this.timing.now() / 1000 - time);
     if (difference > TOLERATED_CLOCK_DIFFERENCE) {
       log.warn('NameServer', `twin: the clocks differ by ${difference.toFixed(1)} seconds`);
     }
@@ -308,7 +330,7 @@ export class Pair {
   private async sleep(milliseconds: number): Promise<void> {
     const waking = new AbortController();
     const { signal } = waking;
-    const woken = [once(this.events, 'wake', { signal }), delay(milliseconds, undefined, { signal, ref: false })];
+    const woken = [once(this.events, 'wake', { signal }), this.timing.delay(milliseconds, signal)];
     await Promise.race(woken.map((waited) => waited.catch(() => undefined)));
     waking.abort();
   }
@@ -319,7 +341,7 @@ export class Pair {
 }
 
 /** True if a name server is one of ours. */
-export async function isOurs(peer: Peer, timeout?: number): Promise<boolean> {
+export async function isOurs(peer: PeerLink, timeout?: number): Promise<boolean> {
   return (await peer.call('_r_ha', [HELLO], timeout)) === 1;
 }
 

@@ -25,6 +25,9 @@ export interface PeerOptions {
   readonly identification?: string | undefined;
 }
 
+/** What the rest of this room uses of a `Peer`. */
+export type PeerLink = Pick<Peer, 'uri' | 'closed' | 'isOpen' | 'unsent' | 'call' | 'send' | 'close'>;
+
 /** A connection to the name server object of another name server. When it is lost, it stays lost. */
 export class Peer {
   private constructor(

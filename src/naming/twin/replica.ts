@@ -21,6 +21,8 @@ export interface ReplicaOptions {
   readonly changes: ChangeFeed;
   readonly log: Log;
   readonly role: TwinRole;
+  /** The time of day, in milliseconds. */
+  readonly now?: () => number;
 }
 
 /** What stands under a name here. */
@@ -305,12 +307,12 @@ export class Replica {
   }
 
   private async find(name: Name): Promise<Standing | undefined> {
-    const { namespace, versions, role } = this.options;
+    const { namespace, versions, role, now = Date.now } = this.options;
     const uri = await this.uriAt(name);
     if (uri === 'absent') return undefined;
     const [systemMeta, userMeta] = await Promise.all([namespace.getSystemMeta(name), namespace.getMeta(name)]);
     const version = versions.get(name);
-    const age: Stamp = { time: Math.min(systemMeta.timestamp, Date.now() / 1000), role };
+    const age: Stamp = { time: Math.min(systemMeta.timestamp, now() / 1000), role };
     const state = { uri, userMeta, systemMeta, systemMetaSet: version?.systemMetaSet === true };
     return { state, stamp: version?.stamp ?? age, version };
   }

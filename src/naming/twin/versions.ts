@@ -32,11 +32,15 @@ export class Versions {
   private readonly removals = new Map<string, Removal>();
   private lastTime = 0;
 
-  constructor(private readonly role: TwinRole) {}
+  /** @param now the time of day, in milliseconds */
+  constructor(
+    private readonly role: TwinRole,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   /** The stamp of a change made here now: later than all that was seen before, even if the clock was set back. */
   next(): Stamp {
-    this.lastTime = Math.max(Date.now() / 1000, this.lastTime + TICK);
+    this.lastTime = Math.max(this.now() / 1000, this.lastTime + TICK);
     return { time: this.lastTime, role: this.role };
   }
 
