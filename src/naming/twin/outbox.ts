@@ -20,7 +20,7 @@ const OVERHEAD = 64 * 1024;
 export interface OutboxOptions {
   /** Names this server's run: the numbers of its changes are its own. */
   readonly instance: string;
-  readonly replica: Replica;
+  readonly replica: Pick<Replica, 'confirm' | 'records'>;
   readonly config: Config;
   readonly log: Log;
   /** Called when something is to be done: a merge, or away with a connection that failed. */
