@@ -61,7 +61,10 @@ export class Replica {
   merge(record: NameRecord): Promise<void> {
     const { name } = record;
     if (isOwnEntry(name)) return Promise.resolve();
-    return this.options.order.take(name, async () => {
+    const { order, versions } = this.options;
+    return order.take(name, async () => {
+      // Also where it loses, or nobody has seen the change: who changes the name here then has seen what it was.
+      versions.observe(record.stamp);
       try {
         if (record.state === undefined) await this.mergeRemoval(name, record.stamp);
         else await this.mergeState(record, record.state);

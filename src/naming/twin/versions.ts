@@ -44,12 +44,17 @@ export class Versions {
     return { time: this.lastTime, role: this.role };
   }
 
+  /** Notes a stamp of the twin's: what is changed here from now on is later, even if its clock is ahead. */
+  observe({ time }: Stamp): void {
+    this.lastTime = Math.max(this.lastTime, time);
+  }
+
   get(name: Name): Version | undefined {
     return this.present.get(name.toString());
   }
 
   set(name: Name, version: Version): void {
-    this.lastTime = Math.max(this.lastTime, version.stamp.time);
+    this.observe(version.stamp);
     this.present.set(name.toString(), version);
   }
 
@@ -64,7 +69,7 @@ export class Versions {
 
   /** Notes that a name was removed, with what was within it. A later version of it stays. */
   remove(name: Name, removal: Removal): void {
-    this.lastTime = Math.max(this.lastTime, removal.stamp.time);
+    this.observe(removal.stamp);
     const text = name.toString();
     const version = this.present.get(text);
     if (version && !isNewer(version.stamp, removal.stamp)) this.present.delete(text);
