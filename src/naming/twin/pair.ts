@@ -4,7 +4,7 @@ import type { Config, Log } from '../../config/index.js';
 import { NamingError, ProtocolError } from '../../errors.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
-import { RequestFlag } from '../../wire/index.js';
+import { onAbort, RequestFlag } from '../../wire/index.js';
 import { isExpected } from './finder.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
@@ -250,6 +250,13 @@ export class Pair {
   /** Tells the twin our changes for as long as the connection lasts. */
   private async converse(peer: PeerLink): Promise<void> {
     const { log } = this.options;
+    const { signal } = this.stopping;
+    const close = (): void => {
+      peer.close();
+    };
+    // Before it is known to be our twin, too: stopping doesn't wait for its answer.
+    const stopWaiting = onAbort(signal, close);
+    if (signal.aborted) close();
     try {
       if (!(await isOurs(peer))) throw new ProtocolError('it is a Pyro 3 server, which has to call us');
       const answer = await peer.call(HELLO, [this.introduction(false)]);
@@ -265,13 +272,14 @@ export class Pair {
       log.msg('NameServer', 'twin: connected to', peer.uri);
       for (;;) {
         await this.catchUp(peer);
-        if (!peer.isOpen || this.stopping.signal.aborted) throw new ProtocolError('connection lost');
+        if (!peer.isOpen || signal.aborted) throw new ProtocolError('connection lost');
         this.state = 'connected';
         await this.sleep(HEARTBEAT);
         await isOurs(peer, HEARTBEAT_TIMEOUT);
         if (this.outbox.isStalled) throw new ProtocolError('it does not confirm our changes');
       }
     } finally {
+      stopWaiting();
       this.outbox.detach();
       this.peer = undefined;
       this.state = 'looking';
