@@ -378,7 +378,25 @@ describe('a removal of a group', () => {
     expect(await primary.contents()).toEqual({ ':g': 'group', ':g.h': 'group', ':g.h.new': 'new' });
   });
 
-  test('leaves a group that is itself newer', async () => {
+  test('takes the metadata of groups that stay only for what is in them, and names it', async () => {
+    await primary.has(':g.h.new', 'new', 6);
+    await primary.namespace.setMeta(name(':g'), 'm');
+    await primary.namespace.setMeta(name(':g.h'), 'n');
+    await primary.replica.merge(told(':g', undefined, byTwin(5)));
+    expect(await primary.contents()).toEqual({ ':g': 'group', ':g.h': 'group', ':g.h.new': 'new' });
+    expect(primary.watched.filter((change) => change.startsWith('setMeta'))).toEqual(['setMeta :g.h', 'setMeta :g']);
+    const lost = (what: string): string => lostHere(what, 'a group, with metadata', 'removed, but for what is in it');
+    expect(primary.logged).toEqual(expect.arrayContaining([lost(':g'), lost(':g.h')]));
+  });
+
+  test('leaves a group that is itself newer, and its metadata', async () => {
+    await primary.namespace.setMeta(name(':g'), 'm');
+    primary.versions.set(name(':g'), { stamp: { time: 7, role: 'primary' }, confirmed: false, systemMetaSet: false });
+    await primary.replica.merge(told(':g', undefined, byTwin(5)));
+    expect(await primary.contents()).toEqual({ ':g': ['group', 'm'] });
+  });
+
+  test('names what it takes from a group that is itself newer', async () => {
     primary.versions.set(name(':g'), { stamp: { time: 7, role: 'primary' }, confirmed: false, systemMetaSet: false });
     await primary.replica.merge(told(':g', undefined, byTwin(5)));
     expect(await primary.contents()).toEqual({ ':g': 'group' });

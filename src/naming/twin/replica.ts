@@ -294,13 +294,24 @@ export class Replica {
       if (!kept) continue;
       if (member.state.uri !== undefined) await this.make({ kind: 'unregister', name });
       else if ((await namespace.list(name)).length === 0) await this.make({ kind: 'deleteGroup', name });
+      else await this.clear(name, member);
       versions.remove(name, { stamp, confirmed: true });
     }
-    if (kept) return true;
+    if (kept) {
+      if (!isKept(here)) await this.clear(group, here);
+      return true;
+    }
     await this.make({ kind: 'deleteGroup', name: group });
     versions.forgetWithin(group);
     versions.remove(group, { stamp, confirmed: true });
     return false;
+  }
+
+  /** A group that was removed stays for what is in it: without its metadata, as where it was removed and made again. */
+  private async clear(group: Name, here: Standing): Promise<void> {
+    if (here.state.userMeta === null) return;
+    this.reportOwnLoss(group, here, 'removed, but for what is in it');
+    await this.make({ kind: 'setMeta', name: group, meta: null });
   }
 
   /** Makes a change here, and tells those who watch. */

@@ -1,0 +1,119 @@
+import { isDeepStrictEqual } from 'node:util';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Name } from '../../names/index.js';
+import { changesOf, keyOf, ROLES, Simulation, stepsOf, type SimulationOptions, type Step } from './pair.model.js';
+import type { NameRecord } from './records.js';
+
+const OBJECTS = [':a', ':b', ':g.x', ':g.h.y'];
+const GROUPS = [':g', ':g.h'];
+
+/** The same steps each time; more runs, or another seed, look further. */
+const RUNS = { numRuns: 50, seed: 14 };
+
+let simulation: Simulation | undefined;
+
+beforeEach(() => {
+  jest.spyOn(Date, 'now').mockImplementation(() => simulation?.now() ?? 0);
+});
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const options: fc.Arbitrary<SimulationOptions> = fc.record({
+  difference: fc.constantFrom(0, -3000, 3000),
+  queue: fc.constantFrom(1000, 2),
+});
+
+/** Runs the steps, then lets the two servers become equal. */
+async function run(steps: readonly Step[], given: SimulationOptions): Promise<Simulation> {
+  simulation = undefined;
+  simulation = new Simulation(given);
+  try {
+    for (const step of steps) await simulation.take(step);
+    await simulation.finish();
+  } finally {
+    await simulation.stop();
+  }
+  return simulation;
+}
+
+/**
+ * What must be equal in the end. Where the last name of a group is removed at one server while the group is removed at the
+ * other, the empty group may stay at one of them: it has nothing to lose.
+ */
+async function expectEqual({ servers }: Simulation): Promise<Record<string, unknown>> {
+  const primary = withoutEmptyGroups(await servers.primary.contents());
+  expect(withoutEmptyGroups(await servers.secondary.contents())).toEqual(primary);
+  return primary;
+}
+
+function withoutEmptyGroups(contents: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const isEmptyGroup = ([, content]: [string, unknown]): boolean => isDeepStrictEqual(content, ['a group', null]);
+  const filled = Object.entries(contents).filter((entry) => !isEmptyGroup(entry));
+  return Object.fromEntries(
+    Object.entries(contents).filter(
+      (entry) => !isEmptyGroup(entry) || filled.some(([name]) => name.startsWith(`${entry[0]}.`)),
+    ),
+  );
+}
+
+const contentOf = (record: NameRecord | undefined): unknown =>
+  record?.state && [record.state.uri?.toString() ?? 'a group', record.state.userMeta];
+
+test('without restarts: both are equal, each name is what its newest change made it, and what lost is in a log', async () => {
+  await fc.assert(
+    fc.asyncProperty(stepsOf(changesOf(OBJECTS, GROUPS), false), options, async (steps, given) => {
+      const ended = await run(steps, given);
+      const contents = await expectEqual(ended);
+      for (const text of OBJECTS) {
+        const newest = ended.newest(Name.parse(text));
+        expect([text, contents[text]]).toEqual([text, contentOf(newest)]);
+        expectLossIsLogged(ended, Name.parse(text), newest);
+      }
+    }),
+    RUNS,
+  );
+});
+
+/** Where each side changed a name without knowing of the other's change, a log names what lost. */
+function expectLossIsLogged(ended: Simulation, name: Name, newest: NameRecord | undefined): void {
+  if (newest === undefined) return;
+  for (const role of ROLES) {
+    const last = ended.newest(name, role);
+    if (last?.state === undefined || role === newest.stamp.role) continue;
+    const isKnown = ended.knownAt.get(keyOf(newest))?.has(keyOf(last)) === true;
+    if (isKnown || JSON.stringify(contentOf(last)) === JSON.stringify(contentOf(newest))) continue;
+    const start = `${name.toString()} (${last.state.uri?.toString() ?? 'a group'}`;
+    const isLogged = ended.logged.some((line) => line.includes(start) && line.includes(' is lost: '));
+    expect([keyOf(last), keyOf(newest), isLogged]).toEqual([keyOf(last), keyOf(newest), true]);
+  }
+}
+
+test('objects and groups of the same names: both are equal in the end', async () => {
+  const changes = changesOf([':a', ':a.b', ':c'], [':a', ':a.b', ':c']);
+  await fc.assert(
+    fc.asyncProperty(stepsOf(changes, false), options, async (steps, given) => {
+      await expectEqual(await run(steps, given));
+    }),
+    RUNS,
+  );
+});
+
+describe('with restarts of one', () => {
+  test('both are equal, and nothing is lost of what the other one knew as the newest', async () => {
+    await fc.assert(
+      fc.asyncProperty(stepsOf(changesOf(OBJECTS, GROUPS), true), options, async (steps, given) => {
+        const ended = await run(steps, given);
+        const contents = await expectEqual(ended);
+        for (const text of OBJECTS) {
+          const newest = ended.newest(Name.parse(text));
+          if (newest === undefined || !ended.seen.primary.has(keyOf(newest))) continue;
+          if (newest.state !== undefined) expect([text, contents[text]]).toEqual([text, contentOf(newest)]);
+        }
+      }),
+      RUNS,
+    );
+  });
+});
