@@ -17,7 +17,7 @@ async function run(...texts: string[]): Promise<string[]> {
       events.push(`end ${index} ${text}`);
     }),
   );
-  for (let turn = 0; turn < texts.length; turn += 1) {
+  while (events.filter((event) => event.startsWith('end')).length < texts.length) {
     await settle();
     ends.shift()?.();
   }

@@ -22,10 +22,13 @@ const record = (part: string | number, metaSize = 0): NameRecord => ({
   },
 });
 
+/** A number or a text, or what else goes in a call, as text. */
+const text = (value: PythonWritable | undefined): string => (typeof value === 'string' ? value : JSON.stringify(value));
+
 /** The parts of the names of records that travel. */
 function namesOf(values: PythonWritable | undefined): string {
   const items = Array.isArray(values) ? values : [];
-  return items.map((item) => (item instanceof PythonTuple ? String(item.items[0]).slice(2) : '?')).join(' ');
+  return items.map((item) => (item instanceof PythonTuple ? text(item.items[0]).slice(2) : '?')).join(' ');
 }
 
 class FakePeer implements PeerLink {
@@ -38,13 +41,13 @@ class FakePeer implements PeerLink {
   failure: Error | undefined;
 
   call(method: string, [instance, next, records, isLast]: readonly PythonWritable[]): Promise<null> {
-    this.sent.push(`${method} ${String(instance)} ${String(next)} [${namesOf(records)}] ${String(isLast)}`);
+    this.sent.push(`${method} ${text(instance)} ${text(next)} [${namesOf(records)}] ${text(isLast)}`);
     return this.failure ? Promise.reject(this.failure) : Promise.resolve(null);
   }
 
   send(method: string, flags: number, [instance, first, records]: readonly PythonWritable[]): void {
     if (this.failure) throw this.failure;
-    this.sent.push(`${method} ${flags} ${String(instance)} ${String(first)} [${namesOf(records)}]`);
+    this.sent.push(`${method} ${flags} ${text(instance)} ${text(first)} [${namesOf(records)}]`);
   }
 
   close(): void {

@@ -36,7 +36,8 @@ interface Call {
   readonly method: string;
   readonly args: Buffer;
   /** Undefined for a call that has no answer. */
-  readonly answer: { resolve(value: PythonValue): void; reject(error: Error): void } | undefined;
+  readonly answer:
+    { readonly resolve: (value: PythonValue) => void; readonly reject: (error: Error) => void } | undefined;
 }
 
 /**

@@ -107,11 +107,12 @@ describe('with restarts of one', () => {
       fc.asyncProperty(stepsOf(changesOf(OBJECTS, GROUPS), true), options, async (steps, given) => {
         const ended = await run(steps, given);
         const contents = await expectEqual(ended);
-        for (const text of OBJECTS) {
-          const newest = ended.newest(Name.parse(text));
-          if (newest === undefined || !ended.seen.primary.has(keyOf(newest))) continue;
-          if (newest.state !== undefined) expect([text, contents[text]]).toEqual([text, contentOf(newest)]);
-        }
+        const known = OBJECTS.map((text) => [text, ended.newest(Name.parse(text))] as const).filter(
+          ([, newest]) => newest?.state !== undefined && ended.seen.primary.has(keyOf(newest)),
+        );
+        expect(known.map(([text]) => [text, contents[text]])).toEqual(
+          known.map(([text, newest]) => [text, contentOf(newest)]),
+        );
       }),
       RUNS,
     );

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Name, PyroURI } from '../../names/index.js';
-import { OBJECT } from '../../namespace/index.js';
+import { OBJECT, type SystemMeta } from '../../namespace/index.js';
 import { dumps, loads, PythonFloat, tuple, type PythonValue } from '../../pickle/index.js';
 import {
   isNewer,
@@ -58,7 +58,7 @@ describe('of two changes of a name', () => {
 });
 
 describe('a record travels', () => {
-  const systemMeta = { type: OBJECT, timestamp: 7.25, owner: 'me' };
+  const systemMeta: SystemMeta = { type: OBJECT, timestamp: 7.25, owner: 'me' };
   const states: [string, NameState | undefined][] = [
     ['of a removal', undefined],
     ['of an object', STATE],
