@@ -59,7 +59,8 @@ export default tseslint.config(
     rules: {
       ...jest.configs['flat/recommended'].rules,
       'jest/no-standalone-expect': 'off',
-      'jest/expect-expect': 'off',
+      // A test without one passes whatever the code does. Helpers that assert are named expectX.
+      'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'expect*', 'fc.assert'] }],
       'max-lines-per-function': 'off',
       'no-restricted-properties': 'off',
     },

@@ -234,6 +234,7 @@ describeInChromium('the console in Chromium', () => {
     await server.namespace.unregister(Name.parse(':Default.new'));
     await page.getByText('This name is gone.').waitFor();
     await item(/^new\b/).waitFor({ state: 'detached' });
+    expect(await item(/^old\b/).isVisible()).toBe(true);
   });
 
   it('scrolls and filters a group of 100,000 names', async () => {
@@ -279,6 +280,7 @@ describeInChromium('the console in Chromium', () => {
     await line(`${server.address} is back`).waitFor();
     await item(/^Default\b/).click();
     await item(/^after\b/).waitFor();
+    expect(await page.getByRole('heading', { name: server.address }).isVisible()).toBe(true);
   });
 
   it('takes another identification where the first is wrong, and shows none', async () => {
@@ -315,6 +317,8 @@ describeInChromium('the console in Chromium', () => {
       await page.getByLabel('Broadcast address').fill('127.0.0.1');
       await page.keyboard.press('Enter');
       await page.getByRole('heading', { name: server.address }).waitFor();
+      await item(/^Pyro\b/).waitFor();
+      expect(await item(/^Pyro\b/).isVisible()).toBe(true);
     } finally {
       listener.close();
     }
@@ -413,6 +417,7 @@ describeInChromium('the console in Chromium', () => {
     await keys('Enter', 'Escape', 'Enter', 'Tab');
     await page.locator('[type=search]:focus').waitFor();
     await page.getByRole('menu').waitFor({ state: 'hidden' });
+    await expect(server.namespace.resolve(Name.parse(':Robots.arm'))).rejects.toThrow('name not found');
   });
 
   it('shows names that look like markup as names', async () => {
@@ -421,6 +426,7 @@ describeInChromium('the console in Chromium', () => {
     await item(/^Default\b/).click();
     await item(/^<script>alert\(1\)<\/script>/).click();
     await details(':Default.<script>alert(1)</script>').getByText('Gone', { exact: true }).waitFor();
+    expect(await page.locator('script:not([src])').count()).toBe(0);
   });
 
   it('is closed to a page from elsewhere', async () => {

@@ -216,7 +216,7 @@ describeWithEtcd('name servers over an etcd cluster', () => {
   });
 
   /** Loads the servers while this goes wrong, one after the other, and checks what the clients have seen. */
-  async function survive(group: string, faults: readonly string[]): Promise<void> {
+  async function expectSurvival(group: string, faults: readonly string[]): Promise<void> {
     const admin = await NameServerClient.connect(server(2));
     await admin.call('createGroup', group);
     const load = new Load(group, servers);
@@ -246,12 +246,12 @@ describeWithEtcd('name servers over an etcd cluster', () => {
   it(
     'lose nothing, and register nothing twice, whatever goes wrong',
     async () => {
-      await survive(':Pass', Object.keys(FAULTS));
+      await expectSurvival(':Pass', Object.keys(FAULTS));
       const until = performance.now() + CAMPAIGN_SECONDS * 1000;
       for (let round = 1; performance.now() < until; round += 1) {
         const faults = Object.keys(FAULTS).sort(() => randomInt(3) - 1);
         process.stderr.write(`round ${round}: ${faults.join(', ')}\n`);
-        await survive(`:Round${round}`, faults);
+        await expectSurvival(`:Round${round}`, faults);
       }
     },
     90_000 + CAMPAIGN_SECONDS * 1000,

@@ -177,10 +177,12 @@ describe('who may be the twin', () => {
     ports = { primary: ports.secondary, secondary: ports.primary };
     await start('primary');
     const here = await client('primary');
-    await until(
+    const twin = await until(
       () => status(here),
-      (twin) => JSON.stringify(twin.get('problem')).includes('both name servers are primary'),
+      (found) => found.get('problem') !== null,
     );
+    expect(twin.get('problem')).toContain('both name servers are primary');
+    expect(twin.get('state')).not.toBe('connected');
   });
 
   test('a guard is asked about the calls of a twin, and about resync', async () => {
@@ -225,15 +227,17 @@ test('a pair speaks TLS where its servers do', async () => {
   const [primary, secondary] = [...uris.values()].map((uri) => new NameServerProxy(uri, { config, log: silentLog }));
   closing.push(() => Promise.all([primary?._release(), secondary?._release()]));
   await primary?.register(':a', textOf('a'));
-  await until(
+  const there = await until(
     async () => secondary?.resolve(':a').catch(() => undefined),
-    (uri) => uri?.toString() === textOf('a'),
+    (uri) => uri !== undefined,
   );
+  expect(there?.toString()).toBe(textOf('a'));
   await secondary?.unregister(':a');
-  await until(
+  const left = await until(
     async () => primary?.flatlist(),
     (list) => list?.every(([name]) => name !== ':a') === true,
   );
+  expect(left?.map(([name]) => name)).toEqual([':Pyro.NameServer']);
 });
 
 test('who watches one server sees what is changed at the other', async () => {

@@ -31,6 +31,15 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
+/** Nobody listens on a port that a server had. */
+async function expectPortFree(port: number): Promise<void> {
+  expect(port).toBeGreaterThan(0);
+  const successor = createServer().listen(port, '127.0.0.1');
+  await once(successor, 'listening');
+  expect(successor.address()).toMatchObject({ port });
+  await once(successor.close(), 'close');
+}
+
 test('starts a name server, which answers as soon as that is said', async () => {
   const waiting = starter.waitUntilStarted();
   expect(await starter.waitUntilStarted(0)).toBe(false);
@@ -78,9 +87,7 @@ test('prints no control characters of an entry that it takes its object id from'
 test('stops when it is told to: the port is free, and who waits knows', async () => {
   const { port } = await starter.start(QUIET);
   await Promise.all([starter.shutdown(), starter.shutdown(), starter.stopped]);
-  const successor = createServer().listen(port, '127.0.0.1');
-  await once(successor, 'listening');
-  successor.close();
+  await expectPortFree(port);
 });
 
 test('stops when a client may tell it to', async () => {
@@ -94,9 +101,7 @@ test('leaves nothing behind where it is stopped while it starts', async () => {
   const starting = starter.start(QUIET);
   await starter.shutdown();
   const { port } = await starting;
-  const successor = createServer().listen(port, '127.0.0.1');
-  await once(successor, 'listening');
-  successor.close();
+  await expectPortFree(port);
 });
 
 test('starts once', async () => {

@@ -240,7 +240,8 @@ class Server extends pyro.ObjBase {
       await proxy._setAttribute('noted', []);
       proxy._setOneway('note');
       await proxy.note(1);
-      while (!JSON.stringify(await proxy.noted).includes('1')) await delay(5);
+      while (JSON.stringify(await proxy.noted) === '[]') await delay(5);
+      expect(await proxy.noted).toEqual([1]);
     });
 
     test('with large arguments, compressed or not', async () => {

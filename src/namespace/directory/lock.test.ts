@@ -42,6 +42,12 @@ describe('DatabaseLock', () => {
   const own = (file: string) => `${root}/${OWN_DIRECTORY}/${file}`;
   const readRecord = (): unknown => JSON.parse(readFileSync(own('holder.ns_meta'), 'utf8'));
 
+  /** The lock is there, and its record names this process as the holder of this very lock. */
+  function expectOurs(): void {
+    const { ino } = statSync(own('lock.ns_meta'));
+    expect(readRecord()).toMatchObject({ host: hostname(), pid: process.pid, lock: ino });
+  }
+
   /** Leaves what a holder leaves that dies. */
   async function leaveLock(changes: object, ageMs = 0): Promise<void> {
     const lock = await DatabaseLock.acquire(root, silentLog);
@@ -89,11 +95,13 @@ describe('DatabaseLock', () => {
     await once(child, 'exit');
     await leaveLock({ pid: child.pid });
     await take();
+    expectOurs();
   });
 
   it('is taken over at once when the number of a dead process was given to another', async () => {
     await leaveLock({ pid: process.ppid, started: '1' });
     await take();
+    expectOurs();
   });
 
   it('is not taken over from a live process here that shows no sign of life', async () => {
@@ -108,6 +116,7 @@ describe('DatabaseLock', () => {
     rmSync(own('lock.ns_meta'), { recursive: true });
     await leaveLock(elsewhere, LOCK_STALE_MS * 2);
     await take();
+    expectOurs();
   });
 
   it.each([
@@ -118,6 +127,7 @@ describe('DatabaseLock', () => {
     mkdirSync(own('lock.ns_meta'), { recursive: true });
     if (content !== undefined) writeFileSync(own('holder.ns_meta'), content);
     await take();
+    expectOurs();
   });
 
   it('of a database does not hold its copy', async () => {

@@ -4,7 +4,7 @@ import { etcdOptions } from '../../../test/support/etcd-options.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
 import { collect } from '../namespace.model.js';
 import type { NamespaceEntry, SystemMeta } from '../namespace.js';
-import { OBJECT } from '../namespace.js';
+import { GROUP, OBJECT } from '../namespace.js';
 import { expectRefusal, namespaceSuite } from '../namespace.suite.js';
 import type { EtcdOptions } from './etcd-namespace.js';
 import { EtcdNamespace } from './etcd-namespace.js';
@@ -155,10 +155,13 @@ describeWithEtcd('the namespace in etcd', () => {
       const [one, two] = [await openStore(), await openStore()];
       await one.createGroup(named(':G'));
       await eventually(async () => (await two.list(Name.root)).length === 1);
+      expect(await two.list(Name.root)).toEqual([{ part: 'G', type: GROUP }]);
       await two.register(named(':G.x'), uri);
       await eventually(() => Promise.resolve(one.resolveNow(named(':G.x')) !== undefined));
+      expect(one.resolveNow(named(':G.x'))?.toString()).toBe(uri.toString());
       await one.deleteGroup(named(':G'));
       await eventually(() => Promise.resolve(two.resolveNow(named(':G.x')) === undefined));
+      expect(await two.list(Name.root)).toEqual([]);
     });
 
     it('see at once what the others have done, where they ask etcd', async () => {
