@@ -14,6 +14,8 @@ export default {
   // Sources name each other as the compiled .js; jest runs the .ts.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testTimeout: 30_000,
+  globalSetup: '<rootDir>/test/support/global-setup.mjs',
+  globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   // Tests wait for processes and sockets much of the time: another for every two cores saves a sixth.
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
 };

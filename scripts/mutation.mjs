@@ -33,7 +33,16 @@ await new Stryker({
   ],
   testRunner: 'jest',
   testRunnerNodeArgs: ['--experimental-vm-modules', '--no-warnings'],
-  jest: { projectType: 'custom', config: { ...jest, testMatch: [`<rootDir>/${folder}/*.test.ts`] } },
+  jest: {
+    projectType: 'custom',
+    config: {
+      ...jest,
+      testMatch: [`<rootDir>/${folder}/*.test.ts`],
+      // The change of a mutant may well leave files behind: that is no fault of the run.
+      globalSetup: null,
+      globalTeardown: null,
+    },
+  },
   coverageAnalysis: 'perTest',
   disableTypeChecks: true,
   ignorePatterns: ['/dist', '/reports', '/storage', '/coverage'],

@@ -88,7 +88,14 @@ describe('a module with security plugins', () => {
         }
       }
       console.log(JSON.stringify(outcomes));`;
-    const names = [...Object.keys(modules), 'package', 'nowhere', './nowhere.mjs', join(directory, 'none.mjs'), '.'];
+    const names = [
+      ...Object.keys(modules),
+      'package',
+      'no-such-package-anywhere',
+      './nowhere.mjs',
+      join(directory, 'none.mjs'),
+      '.',
+    ];
     const command = [process.execPath, '--input-type=module', '-e', program, '--', ...names];
     const { stdout, stderr } = await InteractiveProgram.run(command, { cwd: directory });
     expect(stderr).toBe('');
@@ -118,7 +125,7 @@ describe('a module with security plugins', () => {
     ['object.mjs', 'NSGuard() must return a DefaultConnValidator, or null'],
     ['string.mjs', 'BCGuard() must return a BCReqValidator, or null'],
     ['operations.mjs', 'NSGuard() must return a DefaultConnValidator, or null'],
-    ['nowhere', 'there is no such file, and no such package'],
+    ['no-such-package-anywhere', 'there is no such file, and no such package'],
     ['./nowhere.mjs', 'there is no such file, and no such package'],
   ])('%s is refused: %s', (module, reason) => {
     const outcome = `ConfigError: Error loading security module '${module}': ${reason}`;

@@ -1,0 +1,1 @@
+export { createTemporaryDirectory as default } from './temporary-directory.mjs';
