@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stderr } from 'node:process';
 import { deflateSync } from 'node:zlib';
 import { dumps, PythonClass, PythonInstance, PythonUnicode, tuple } from '../src/pickle/index.js';
 import type { PythonValue } from '../src/pickle/index.js';
@@ -15,7 +16,7 @@ const CHECKSUM = 2;
 const XML_PICKLE = 4;
 const MEMORY_LIMIT_KB = 600_000;
 /** What must not come into being, and a name that would lead there if names were paths. */
-const ELSEWHERE = '/tmp/pyro-ns-was-here';
+const ELSEWHERE = join(tmpdir(), 'pyro-ns-was-here');
 const WAY_ELSEWHERE = `../../../../../../../../../..${ELSEWHERE}`;
 
 /** What must never reach a peer: where our files are, and how our code is laid out. */
@@ -46,7 +47,7 @@ const BODIES: Record<string, (objectID: string) => Uint8Array> = {
   'five million dicts': (objectID) =>
     raw(`\x80\x02(U${String.fromCharCode(objectID.length)}${objectID}U\x07setMetaK\0(${'}'.repeat(5_000_000)}tt.`),
   'tuples that double forty times': () => raw('\x80\x02N', '2\x86'.repeat(40), '.'),
-  'a call of os.system': () => raw("cos\nsystem\n(S'touch /tmp/pyro-ns-was-here'\ntR."),
+  'a call of os.system': () => raw(`cos\nsystem\n(S'touch ${ELSEWHERE}'\ntR.`),
   'a call of eval': () => raw('c__builtin__\neval\n(S\'__import__("os").abort()\'\ntR.'),
   'an instance of __proto__': () => raw("(i__proto__\nconstructor\n(dS'__proto__'\nS'x'\nsb."),
   'no tuple': () => dumps(['a', 'b', 0, tuple()]),
@@ -107,10 +108,19 @@ const CALLS: Record<string, [method: string, ...args: PythonValue[]]> = {
   'a sync call': ['_synccall', 'deleteGroup', ':Default'],
 };
 
-/** The most memory that a process has had since its start, in kB; 0 where the system does not tell. */
-async function peakOf({ pid }: NameServerProcess): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0);
+/** The most memory that a process has had since its start, in kB; undefined where the system has no /proc. */
+async function peakOf({ pid }: NameServerProcess): Promise<number | undefined> {
+  if (!existsSync('/proc/self/status')) return undefined;
+  const [, peak] = /VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8')) ?? [];
+  if (peak === undefined) throw new Error(`/proc/${pid}/status does not tell how much memory was used`);
+  return Number(peak);
+}
+
+/** Expects that a process has never had so many kB of memory. */
+async function expectPeakBelow(limit: number, process: NameServerProcess): Promise<void> {
+  const peak = await peakOf(process);
+  if (peak === undefined) stderr.write('NOT TESTED: the memory that a server takes. It needs /proc.\n');
+  else expect(peak).toBeLessThan(limit);
 }
 
 describe('pyro-ns, with peers that keep it busy', () => {
@@ -142,7 +152,7 @@ describe('pyro-ns, with peers that keep it busy', () => {
     await client.call('setMeta', ':small', meta);
     expect(await client.call('getMeta', ':small')).toBe(meta);
     // All of them together would be 200 MB.
-    expect((await peakOf(server)) - before).toBeLessThan(100_000);
+    await expectPeakBelow((before ?? 0) + 100_000, server);
     for (const peer of peers) peer.close();
     client.close();
   });
@@ -225,10 +235,10 @@ describe('pyro-ns -d, with hostile peers', () => {
     expect(answer.toString('latin1')).toMatch(/^PYRO[^]*PyroExceptionCapsule/);
   });
 
-  test.each(Object.entries(FRAMES))('answers a frame %s with an error, or ends the connection', async (_, frame) => {
+  test.each(Object.entries(FRAMES))('answers a frame %s with an error', async (_, frame) => {
     const answer = await answerTo(frame(server.objectID));
     expectNoSecrets(answer);
-    expect(answer.toString('latin1')).toMatch(/^$|^PYRO[^]*Pyro.errors\nProtocolError/);
+    expect(answer.toString('latin1')).toMatch(/^PYRO[^]*Pyro\.errors\nProtocolError/);
   });
 
   test.each(Object.entries(CALLS))('answers %s with an error', async (_, [method, ...args]) => {
@@ -271,6 +281,6 @@ describe('pyro-ns -d, with hostile peers', () => {
     client.close();
     expect(await readdir(place)).toEqual(['storage']);
     expect(existsSync(ELSEWHERE)).toBe(false);
-    expect(await peakOf(server)).toBeLessThan(MEMORY_LIMIT_KB);
+    await expectPeakBelow(MEMORY_LIMIT_KB, server);
   });
 });

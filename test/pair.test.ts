@@ -74,6 +74,16 @@ test('resync merges everything, and is refused without a twin', async () => {
   await expect(primary.call('resync')).rejects.toThrow('cannot resync: twin NS is unknown or unreachable');
   await pair.start('secondary');
   await pair.connected();
-  expect(await primary.call('resync')).toBeNull();
+  const secondary = await pair.client('secondary');
+  await primary.call('createGroup', ':g');
+  await primary.call('register', ':g.of-primary', uriToPython(uri));
+  await secondary.call('register', ':of-secondary', uriToPython(uri));
   await pair.connected();
+  for (const client of [primary, secondary]) {
+    expect(await client.call('resync')).toBeNull();
+    await pair.connected();
+    const both = { ':g.of-primary': uri.toString(), ':of-secondary': uri.toString() };
+    expect(await names(primary)).toEqual(both);
+    expect(await names(secondary)).toEqual(both);
+  }
 });

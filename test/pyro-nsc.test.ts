@@ -104,11 +104,25 @@ test('watch prints changes as they happen, until it is stopped or the name serve
   expect(await watcher.ended).toMatchObject({ status: 1, stderr: expect.stringContaining('There is a problem:') });
 });
 
-test('shutdown stops the name server, and is no success where that denies it', async () => {
+test('shutdown stops the name server', async () => {
+  const stopped = await NameServerProcess.start(ours);
+  try {
+    const where = ['-h', '127.0.0.1', '-p', String(stopped.port)];
+    const outcome = await InteractiveProgram.run([process.execPath, PROGRAM, ...where, 'shutdown']);
+    expect(outcome).toMatchObject({ status: 0, stderr: '', stdout: expect.stringContaining('Will shut down shortly') });
+    expect(await stopped.exited).toEqual({ code: 0, signal: null });
+  } finally {
+    await stopped.dispose();
+  }
+});
+
+test('shutdown is no success where the name server denies it', async () => {
   const keeper = await NameServerProcess.start(ours, { arguments: ['-k'] });
   const port = ['-h', '127.0.0.1', '-p', String(keeper.port)];
   const denied = await InteractiveProgram.run([process.execPath, PROGRAM, ...port, 'shutdown']);
   expect(denied).toMatchObject({ status: 1, stdout: expect.stringContaining(': Shutdown request denied\n') });
+  const ping = await InteractiveProgram.run([process.execPath, PROGRAM, ...port, 'ping']);
+  expect(ping).toMatchObject({ status: 0 });
   await keeper.dispose();
 });
 

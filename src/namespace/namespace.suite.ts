@@ -10,8 +10,6 @@ import { GROUP, OBJECT } from './namespace.js';
 
 export interface StoreUnderTest {
   readonly namespace: Namespace;
-  /** Closes the store and opens it again: absent where nothing outlives the process. */
-  readonly reopen?: () => Promise<Namespace>;
   /** Closes the store and removes what it left behind. */
   readonly dispose: () => Promise<void>;
 }
@@ -30,7 +28,17 @@ export async function expectRefusal(promise: Promise<unknown>, text: string, nam
   expect(error).toHaveProperty('args', [text, name]);
 }
 
-export function namespaceSuite(title: string, openStore: () => Promise<StoreUnderTest>): void {
+/** A store that outlives the process. */
+export interface PersistentStoreUnderTest extends StoreUnderTest {
+  /** Closes the store and opens it again. */
+  readonly reopen: () => Promise<Namespace>;
+}
+
+/** The tests of any store. */
+export function namespaceSuite(
+  title: string,
+  openStore: () => Promise<StoreUnderTest | PersistentStoreUnderTest>,
+): void {
   describe(title, () => {
     let store: StoreUnderTest;
     let namespace: Namespace;
@@ -52,31 +60,44 @@ export function namespaceSuite(title: string, openStore: () => Promise<StoreUnde
     it('does what a trivial model does, whatever is asked of it', async () => {
       await fc.assert(
         fc.asyncProperty(operations, fc.nat(60), async (sequence, restartAt) => {
-          const { namespace: fresh, reopen, dispose } = await openStore();
-          let tested = fresh;
+          const opened = await openStore();
+          let tested = opened.namespace;
           const model = new Model();
           try {
             for (const [index, operation] of sequence.entries()) {
-              if (index === restartAt && reopen !== undefined) tested = await reopen();
+              if (index === restartAt && 'reopen' in opened) tested = await opened.reopen();
               const outcome = await perform(tested, operation);
               // resolveNow may always say that it does not know.
               if (operation.method === 'resolveNow' && 'value' in outcome && outcome.value === undefined) continue;
               expect(outcome).toEqual(model.apply(operation));
             }
           } finally {
-            await dispose();
+            await opened.dispose();
           }
         }),
         { numRuns: 60 },
       );
     });
+  });
+}
 
-    it('keeps what was changed, when it is opened again', async () => {
-      if (store.reopen === undefined) return;
-      await namespace.setMeta(named(':Test'), 'about the group');
-      const reopened = await store.reopen();
-      expect((await reopened.resolve(named(':Test.object'))).equals(uri)).toBe(true);
-      expect(await reopened.getMeta(named(':Test'))).toBe('about the group');
+/** The tests of a store that outlives the process: those of any store, and what it keeps. */
+export function persistentNamespaceSuite(title: string, openStore: () => Promise<PersistentStoreUnderTest>): void {
+  namespaceSuite(title, openStore);
+
+  describe(`${title}, opened again`, () => {
+    it('keeps what was changed', async () => {
+      const { namespace, reopen, dispose } = await openStore();
+      try {
+        await namespace.createGroup(named(':Test'));
+        await namespace.register(named(':Test.object'), uri);
+        await namespace.setMeta(named(':Test'), 'about the group');
+        const reopened = await reopen();
+        expect((await reopened.resolve(named(':Test.object'))).equals(uri)).toBe(true);
+        expect(await reopened.getMeta(named(':Test'))).toBe('about the group');
+      } finally {
+        await dispose();
+      }
     });
   });
 }

@@ -19,7 +19,7 @@ import { Name, PyroURI } from '../../names/index.js';
 import { loads, PythonInstance } from '../../pickle/index.js';
 import { collect } from '../namespace.model.js';
 import { GROUP, OBJECT } from '../namespace.js';
-import { expectRefusal, namespaceSuite } from '../namespace.suite.js';
+import { expectRefusal, persistentNamespaceSuite } from '../namespace.suite.js';
 import { DirectoryNamespace } from './directory-namespace.js';
 import { OWN_DIRECTORY } from './layout.js';
 import { LOCK_FILES } from './lock.js';
@@ -36,7 +36,7 @@ function makeDeep(path: string, directories: readonly string[], file: string): v
 
 const openAt = (path: string) => DirectoryNamespace.open(path, { log: silentLog, sync: false });
 
-namespaceSuite('DirectoryNamespace', async () => {
+persistentNamespaceSuite('DirectoryNamespace', async () => {
   const directory = mkdtempSync(`${tmpdir()}/pyro-ns-suite-`);
   let namespace = await openAt(`${directory}/database`);
   return {

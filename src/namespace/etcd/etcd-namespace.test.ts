@@ -5,7 +5,7 @@ import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
 import { collect } from '../namespace.model.js';
 import type { NamespaceEntry, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
-import { expectRefusal, namespaceSuite } from '../namespace.suite.js';
+import { expectRefusal, persistentNamespaceSuite } from '../namespace.suite.js';
 import type { EtcdOptions } from './etcd-namespace.js';
 import { EtcdNamespace } from './etcd-namespace.js';
 
@@ -54,7 +54,7 @@ describeWithEtcd('the namespace in etcd', () => {
   afterEach(closeAll);
 
   for (const read of ['cached', 'linearizable'] as const) {
-    namespaceSuite(`EtcdNamespace, ${read}`, async () => {
+    persistentNamespaceSuite(`EtcdNamespace, ${read}`, async () => {
       prefix = `/test/${(prefixes += 1)}`;
       return {
         namespace: await openStore({ read }),
