@@ -48,7 +48,11 @@ export class Changes {
     const taken = [{ from: path, now: await this.staging.take(path) }];
     const undo = () => Promise.all(taken.map(({ from, now }) => rename(now, from)));
     try {
-      if (await this.reader.inspect(metaPath)) taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
+      if (await this.reader.inspect(metaPath)) {
+        // Else a power cut may leave the name without its metadata.
+        await this.sync(path);
+        taken.push({ from: metaPath, now: await this.staging.take(metaPath) });
+      }
     } catch (error) {
       await undo();
       throw error;
@@ -86,6 +90,8 @@ export class Changes {
     if (metaPath === undefined || !(await this.reader.inspect(metaPath))) return action();
     const orphan = await this.staging.take(metaPath);
     try {
+      // Else a power cut may leave the name with the metadata of another.
+      await this.sync(metaPath);
       await action();
     } catch (error) {
       // It may be no orphan any more.
@@ -98,14 +104,20 @@ export class Changes {
   /** Waits until what happened to a path is on the disk, and undoes it if it can't be brought there. */
   private async makeDurable(path: string, undo: () => Promise<unknown>): Promise<void> {
     try {
-      await this.directories.sync(dirname(path));
+      await this.sync(path);
     } catch (error) {
-      // The directory has gone meanwhile, with all that was in it: that was another change, after this one.
-      if (saysAbsent(error)) return;
       await undo().catch((reason: unknown) => {
         this.faults.report('a change could not be undone:', reason, 'Look at the database directory.');
       });
       throw error;
     }
+  }
+
+  /** Waits until what happened to a path is on the disk. */
+  private async sync(path: string): Promise<void> {
+    await this.directories.sync(dirname(path)).catch((error: unknown) => {
+      // The directory has gone meanwhile, with all that was in it: that was another change, after this one.
+      if (!saysAbsent(error)) throw error;
+    });
   }
 }

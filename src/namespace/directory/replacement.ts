@@ -73,8 +73,11 @@ export class Replacement {
    * @throws the system's error: the old tree is in its place again, or where that failed too, the next start goes on
    */
   async swap(tree: string): Promise<void> {
-    await this.move(tree, this.state(DECIDED));
     try {
+      // The server's own directory may be new: what is moved into it would be lost without it. And in it, what the last
+      // replacement left must not come back.
+      await Promise.all([this.directories.sync(this.root), this.directories.sync(this.staging.directory)]);
+      await this.move(tree, this.state(DECIDED));
       await this.finish();
     } catch (error) {
       await this.undo();
@@ -87,6 +90,7 @@ export class Replacement {
     const [decided, leaving, arriving] = [this.state(DECIDED), this.state(LEAVING), this.state(ARRIVING)];
     if (await inspect(decided)) {
       await mkdir(leaving, { recursive: true });
+      await this.directories.sync(this.staging.directory);
       await this.moveMembers(this.root, leaving);
       await this.move(decided, arriving);
     }
@@ -98,9 +102,16 @@ export class Replacement {
   }
 
   private async undo(): Promise<void> {
-    if (!(await inspect(this.state(DECIDED)))) return;
-    await this.moveMembers(this.state(LEAVING), this.root);
-    this.staging.discard(await this.staging.take(this.state(DECIDED)));
+    const [decided, leaving] = [this.state(DECIDED), this.state(LEAVING)];
+    if (!(await inspect(decided))) return;
+    if (await inspect(leaving)) {
+      await this.moveMembers(leaving, this.root);
+      // Else the next start would take it for the backup.
+      await rmdir(leaving);
+    }
+    const taken = await this.staging.take(decided);
+    await this.directories.sync(this.staging.directory);
+    this.staging.discard(taken);
   }
 
   private state(name: string): string {
