@@ -241,6 +241,7 @@ export class DirectoryNamespace implements Namespace {
       this.lock.requireHeld();
       const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
       await this.gate.alone(async () => {
+        this.requireHeldFor(tree);
         this.watches.drop(Name.root);
         try {
           await this.replacement.swap(tree);
@@ -249,6 +250,16 @@ export class DirectoryNamespace implements Namespace {
         }
       });
     });
+  }
+
+  /** To build a tree may take long: another may have taken the lock meanwhile. */
+  private requireHeldFor(tree: string): void {
+    try {
+      this.lock.requireHeld();
+    } catch (error) {
+      this.staging.discard(tree);
+      throw error;
+    }
   }
 
   async count(): Promise<NamespaceSize> {

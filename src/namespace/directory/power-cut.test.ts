@@ -1,6 +1,7 @@
 /** What is left of a database when the power goes off, at any moment of a change. See test/support/recorded-disk.ts. */
-import { afterAll, describe, expect, it, jest } from '@jest/globals';
+import { afterAll, afterEach, describe, expect, it, jest } from '@jest/globals';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -27,7 +28,7 @@ jest.unstable_mockModule('node:fs/promises', () => disk.promises);
 const { silentLog } = await import('../../config/index.js');
 const { DirectoryNamespace } = await import('./directory-namespace.js');
 const { OWN_DIRECTORY } = await import('./layout.js');
-const { LOCK_FILES } = await import('./lock.js');
+const { DatabaseLock, LOCK_FILES } = await import('./lock.js');
 const { REPLACEMENT_STATES } = await import('./replacement.js');
 
 const named = (text: string) => Name.parse(text);
@@ -164,14 +165,24 @@ function writeOrphan(path: string): void {
   writeFileSync(path, metaFileContent({ type: OBJECT, timestamp: TIMESTAMP, owner: null }, 'of another'));
 }
 
+const directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-power-`));
+afterAll(() => {
+  rmSync(directory, { recursive: true });
+});
+
+const open = (root: string, sync = false) => DirectoryNamespace.open(root, { log: silentLog, sync, watch: 'native' });
+
+const isIdle = (root: string) => readdirSync(`${root}/${OWN_DIRECTORY}`).every((file) => LOCK_FILES.has(file));
+
+/** Makes a database as it was before the changes of a scenario. */
+async function prepare(root: string, { before = [], orphans = [] }: Scenario): Promise<void> {
+  const namespace = await open(root);
+  for (const change of before) await change(namespace);
+  await namespace.close();
+  for (const orphan of orphans) writeOrphan(`${root}/${orphan}`);
+}
+
 describe('after a power cut', () => {
-  const directory = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-power-`));
-  afterAll(() => {
-    rmSync(directory, { recursive: true });
-  });
-
-  const open = (root: string, sync = false) => DirectoryNamespace.open(root, { log: silentLog, sync, watch: 'native' });
-
   /** Registers all names that are free, and gives those that came with metadata of others. */
   async function inheritors(namespace: Namespace): Promise<string[]> {
     const inherited: string[] = [];
@@ -191,15 +202,14 @@ describe('after a power cut', () => {
   }
 
   /** Runs changes on a recorded disk, and gives the states and backups that came one after the other. */
-  async function recorded(top: string, { before = [], orphans = [], changes }: Scenario) {
+  async function recorded(top: string, scenario: Scenario) {
+    const { before = [], changes } = scenario;
     const root = `${top}/database`;
     mkdirSync(top);
     disk.stop();
+    await prepare(root, scenario);
     const model = new MemoryNamespace();
-    const prepared = await open(root);
-    for (const change of before) for (const namespace of [prepared, model]) await change(namespace);
-    await prepared.close();
-    for (const orphan of orphans) writeOrphan(`${root}/${orphan}`);
+    for (const change of before) await change(model);
     const states = [await stateOf(model)];
     disk.record(top);
     const namespace = await open(root, true);
@@ -209,8 +219,7 @@ describe('after a power cut', () => {
       await change(namespace);
       disk.mark(`acknowledged ${index}`);
       // What is removed is removed in the background.
-      while (readdirSync(`${root}/${OWN_DIRECTORY}`).some((file) => !LOCK_FILES.has(file)))
-        await new Promise(setImmediate);
+      while (!isIdle(root)) await new Promise(setImmediate);
       await change(model);
       states.push(await stateOf(model));
       trees.push(filesIn(root));
@@ -254,5 +263,127 @@ describe('after a power cut', () => {
     }
     expect([...new Set(problems)]).toEqual([]);
     expect(seen.size).toBeGreaterThan(1);
+  });
+});
+
+describe('where the disk fails', () => {
+  afterEach(() => {
+    disk.fault = () => undefined;
+    disk.stop();
+  });
+
+  // Each kind of change once, as each call of each fails in turn.
+  const KINDS = ['unregister with metadata', 'createGroup where metadata was left', 'setMeta of a group'];
+  const FAILING = SCENARIOS.filter(([what]) => KINDS.includes(what));
+
+  it.each(FAILING)('%s: is refused and undone, or done', async (what, scenario) => {
+    const top = `${directory}/failing-${what.replaceAll(' ', '-')}`;
+    mkdirSync(top);
+    const template = `${top}/template`;
+    await prepare(template, scenario);
+    const outcomes = new Set<string>();
+    let failed = 'none yet';
+    for (let failing = 0; failed !== ''; failing += 1) {
+      const root = `${top}/database-${failing}`;
+      cpSync(template, root, { recursive: true, preserveTimestamps: true });
+      disk.record(top);
+      const namespace = await open(root, true);
+      const before = await stateOf(namespace);
+      failed = '';
+      let calls = 0;
+      disk.fault = (call, path) => {
+        calls += 1;
+        if (calls - 1 === failing) failed = `${call} ${path}`;
+        return calls - 1 === failing ? 'EIO' : undefined;
+      };
+      const outcome = await Promise.all(scenario.changes.map((change) => change(namespace))).then(
+        () => 'done',
+        (error: unknown) => String(error),
+      );
+      disk.fault = () => undefined;
+      outcomes.add(outcome);
+      const state = await stateOf(namespace);
+      await namespace.close();
+      expect({ failed, isUndone: state === before }).toEqual({ failed, isUndone: outcome !== 'done' });
+    }
+    expect([...outcomes].map((outcome) => outcome.replace(/ \(.*/, '')).sort()).toEqual([
+      'NamingError: input/output error in the database',
+      'done',
+    ]);
+  });
+
+  const isOwn = (path: string) => path.endsWith(`/${OWN_DIRECTORY}`);
+
+  it.each<[string, (call: string, path: string) => boolean]>([
+    ['the first sync', (call, path) => call === 'fsync' && isOwn(path)],
+    ['the decision', (call, path) => call === 'rename to' && path.endsWith('/decided')],
+    ['the sync of the decision', (call, path) => call === 'fsync' && isOwn(path) && existsSync(`${path}/decided`)],
+    ['a move of the old tree', (call, path) => call === 'rename' && path.endsWith('/database/o')],
+    ['the sync of the old tree', (call, path) => call === 'fsync' && path.endsWith('/leaving')],
+  ])('a replacement is undone for good where it fails at %s', async (what, isFailing) => {
+    const top = `${directory}/undone-${what.replaceAll(' ', '-')}`;
+    const root = `${top}/database`;
+    mkdirSync(top);
+    await prepare(root, { before: FILLED, changes: [] });
+    const before = filesIn(root);
+    disk.record(top);
+    const namespace = await open(root, true);
+    let hasFailed = false;
+    disk.fault = (call, path) => {
+      if (hasFailed || !isFailing(call, path)) return undefined;
+      hasFailed = true;
+      return 'EIO';
+    };
+    await expect(replace()(namespace)).rejects.toMatchObject({ code: 'EIO' });
+    expect(filesIn(root)).toBe(before);
+    await namespace.close();
+    await (await open(root)).close();
+    expect(filesIn(root)).toBe(before);
+    expect(existsSync(`${root}.replaced`)).toBe(false);
+  });
+});
+
+describe('while another has the lock', () => {
+  const IN_USE = 'the database is in use by another server';
+
+  it.each([
+    ['register', register(':y')],
+    ['unregister', unregister(':o')],
+    ['createGroup', createGroup(':H')],
+    ['deleteGroup', deleteGroup(':G')],
+    ['setMeta', setMeta(':o', 'other')],
+    ['setSystemMeta', (namespace: Namespace) => namespace.setSystemMeta(named(':o'), owned)],
+    ['replace', replace()],
+  ])('%s is refused, and nothing is changed', async (what, change) => {
+    const root = `${directory}/locked-${what}`;
+    await prepare(root, { before: FILLED, changes: [] });
+    const namespace = await open(root);
+    const before = filesIn(root);
+    const held = jest.spyOn(DatabaseLock.prototype, 'problem', 'get').mockReturnValue(IN_USE);
+    await expect(change(namespace)).rejects.toThrow(IN_USE);
+    expect(namespace.status()).toMatchObject({ problem: IN_USE });
+    expect(String(await namespace.resolve(named(':o')))).toBe(String(uri('a2')));
+    held.mockRestore();
+    expect(filesIn(root)).toBe(before);
+    await namespace.close();
+    expect(filesIn(`${root}.replaced`)).toBe('');
+  });
+
+  it('replace is refused that took the lock for its own when it began', async () => {
+    const root = `${directory}/locked-late`;
+    await prepare(root, { before: FILLED, changes: [] });
+    const namespace = await open(root);
+    const before = filesIn(root);
+    const held = jest.spyOn(DatabaseLock.prototype, 'problem', 'get');
+    async function* losing() {
+      yield* entriesOf(NEW_TREE);
+      held.mockReturnValue(IN_USE);
+    }
+    await expect(namespace.replace(losing())).rejects.toThrow(IN_USE);
+    held.mockRestore();
+    expect(filesIn(root)).toBe(before);
+    await namespace.close();
+    // Nothing is left of the new tree.
+    expect(existsSync(`${root}/${OWN_DIRECTORY}`)).toBe(false);
   });
 });
