@@ -229,6 +229,19 @@ describe('after a power cut', () => {
     return { states, trees };
   }
 
+  // Where a move from one directory to another isn't atomic on the disk, something could else be in both, or in none.
+  it('replace: both directories of a move are synced before the next step', async () => {
+    await recorded(`${directory}/steps`, { before: FILLED, changes: [replace()] });
+    const own = `database/${OWN_DIRECTORY}`;
+    const calls = [...disk.calls];
+    const leaves = calls.findLastIndex((call) => call.startsWith('rename') && call.includes(`${own}/leaving/`));
+    const arrives = calls.indexOf(`rename ${own}/decided ${own}/arriving`);
+    const arrived = calls.findLastIndex((call) => call.startsWith(`rename ${own}/arriving/`));
+    const ends = calls.indexOf(`remove ${own}/arriving`);
+    expect(calls.slice(leaves + 1, arrives).sort()).toEqual(['fsync database', `fsync ${own}/leaving`]);
+    expect(calls.slice(arrived + 1, ends).sort()).toEqual(['fsync database', `fsync ${own}/arriving`]);
+  });
+
   it.each(SCENARIOS)('%s: what was acknowledged is there, and nothing is half', async (what, scenario) => {
     const top = `${directory}/${what.replaceAll(' ', '-')}`;
     const { states, trees } = await recorded(top, scenario);
