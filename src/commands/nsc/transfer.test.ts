@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -28,6 +28,8 @@ afterEach(async () => {
   jest.restoreAllMocks();
   await rm(directory, { recursive: true });
 });
+
+const isFileHandle = (value: object | null): value is FileHandle => value !== null && 'sync' in value;
 
 const entryOf = (text: string): NamespaceEntry => ({
   name: Name.parse(text),
@@ -85,7 +87,8 @@ describe('an export to a file', () => {
   test('is on the disk before it takes its name', async () => {
     writeFileSync(file, 'old');
     await using handle = await open(file);
-    const prototype: typeof handle = Object.getPrototypeOf(handle);
+    const prototype = Reflect.getPrototypeOf(handle);
+    if (!isFileHandle(prototype)) throw new TypeError('a file handle has no prototype');
     const synced: (string | undefined)[][] = [];
     const sync = jest.spyOn(prototype, 'sync').mockImplementation(() => {
       synced.push([contentsOf(), readFileSync(`${file}.partial`, 'utf8')]);

@@ -224,8 +224,6 @@ describe('the lock of a database', () => {
   });
 
   it.each([
-    ['null', null],
-    ['a number', 1],
     ['no host', { host: undefined }],
     ['a host that is no text', { host: 1 }],
     ['no process', { pid: undefined }],
@@ -244,9 +242,13 @@ describe('the lock of a database', () => {
     ['an inode that is no number', { lock: '1' }],
     ['a device that is no number', { device: '1' }],
   ])('whose record makes no sense is taken over: %s', async (_, changes) => {
-    leave(changes ?? {});
-    if (changes === null || typeof changes === 'number')
-      fs.writeFileSync(own('holder.ns_meta'), JSON.stringify(changes));
+    leave(changes);
+    expect(await attempt()).toBe('taken');
+  });
+
+  it.each(['null', '1', '"text"', '[]'])('whose record is no object is taken over: %s', async (content) => {
+    leave({});
+    fs.writeFileSync(own('holder.ns_meta'), content);
     expect(await attempt()).toBe('taken');
   });
 
