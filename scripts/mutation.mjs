@@ -11,15 +11,19 @@ process.chdir(root);
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { concurrency: { type: 'string', default: '2' }, force: { type: 'boolean', default: false } },
+  options: {
+    concurrency: { type: 'string', default: '2' },
+    force: { type: 'boolean', default: false },
+    tests: { type: 'string', multiple: true, default: ['*.test.ts'] },
+  },
 });
 const [room, ...files] = positionals;
 const folder = `src/${room}`;
 const missing = [folder, ...files.map((file) => `${folder}/${file}`)].find((path) => !existsSync(path));
 if (room === undefined || missing !== undefined) {
   console.error(missing && room ? `there is no ${missing}` : 'no room was given');
-  console.error('usage: npm run test:mutation -- ROOM [FILE ...] [--concurrency N] [--force]');
-  console.error('for example: npm run test:mutation -- namespace/directory cache.ts lock.ts');
+  console.error('usage: npm run test:mutation -- ROOM [FILE ...] [--tests FILE ...] [--concurrency N] [--force]');
+  console.error('for example: npm run test:mutation -- namespace/directory cache.ts --tests "cache*.test.ts"');
   process.exit(2);
 }
 
@@ -37,7 +41,8 @@ await new Stryker({
     projectType: 'custom',
     config: {
       ...jest,
-      testMatch: [`<rootDir>/${folder}/*.test.ts`],
+      // All tests of the room, or those alone that are about the file: they are fast.
+      testMatch: options.tests.map((tests) => `<rootDir>/${folder}/${tests}`),
       // The change of a mutant may well leave files behind: that is no fault of the run.
       globalSetup: null,
       globalTeardown: null,
@@ -49,7 +54,7 @@ await new Stryker({
   tempDirName: 'reports/stryker-tmp',
   concurrency: Number(options.concurrency),
   // A mutant that runs for ever counts as noticed; on a busy machine a slow test run must not.
-  timeoutMS: 20_000,
+  timeoutMS: 10_000,
   incremental: true,
   // Tries all again: without it, new tests are not tried on what is computed once, when a module is loaded.
   force: options.force,
