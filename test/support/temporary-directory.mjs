@@ -23,11 +23,11 @@ export async function createTemporaryDirectory() {
   process.env.TMPDIR = directory;
 }
 
-/** Removes the directory, and says what tests have left behind in it. */
+/** Removes the directory. @throws Error, which fails the run, where tests have left files behind in it */
 export async function removeTemporaryDirectory() {
   const left = (await readdir(directory)).filter((name) => !EXPECTED.has(name));
   await rm(directory, { recursive: true, force: true });
   if (before === undefined) delete process.env.TMPDIR;
   else process.env.TMPDIR = before;
-  if (left.length > 0) process.stderr.write(`TESTS LEFT TEMPORARY FILES BEHIND: ${left.sort().join(', ')}\n`);
+  if (left.length > 0) throw new Error(`tests have left temporary files behind: ${left.sort().join(', ')}`);
 }

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { describePlan } from './plan.js';
 import { ACTIONS } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
@@ -64,8 +64,14 @@ describe('the unit', () => {
   });
 });
 
+/** Where systemd-analyze puts files of its own. */
+const runtimeDirectory = mkdtempSync(join(tmpdir(), 'pyro-systemd-runtime-'));
+afterAll(() => {
+  rmSync(runtimeDirectory, { recursive: true });
+});
+
 const systemdAnalyze = (...args: string[]) =>
-  spawnSync('systemd-analyze', args, { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: tmpdir() } });
+  spawnSync('systemd-analyze', args, { encoding: 'utf8', env: { ...process.env, XDG_RUNTIME_DIR: runtimeDirectory } });
 
 const hasSystemd = systemdAnalyze('--version').status === 0;
 if (!hasSystemd) process.stderr.write('SKIPPED: no systemd-analyze here, so no unit was checked by systemd\n');
