@@ -1,12 +1,19 @@
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { runInNewContext } from 'node:vm';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { rawFrame } from '../../test/support/raw-connection.js';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
-import { NamingError } from '../errors.js';
+import { DaemonError, NamingError, ProtocolError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import { PythonFloat, PythonUnicode, tuple, type PythonWritable } from '../pickle/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag, type CallReply } from '../wire/index.js';
+import {
+  ClientConnection,
+  decodeReply,
+  encodeRequest,
+  RequestFlag,
+  ServerConnection,
+  type CallReply,
+} from '../wire/index.js';
 import { Daemon, type DaemonOptions, type NameServerObject } from './daemon.js';
 import { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 import { RemoteError } from './remote-error.js';
@@ -36,6 +43,15 @@ async function call(uri: PyroURI, method: string, args: PythonWritable[] = [], o
   const reply = await connection.call(encodeRequest({ objectID: uri.objectID, method, flags, args, keywords }));
   return decodeReply(reply);
 }
+
+/** A request that reaches no method. */
+const ping = (objectID: string): Parameters<typeof encodeRequest>[0] => ({
+  objectID,
+  method: 'ping',
+  flags: 0,
+  args: [],
+  keywords: new Map(),
+});
 
 /** A name server of a few lines. */
 class Names implements NameServerObject {
@@ -84,6 +100,11 @@ class Thermometer {
   }
 
   fail(): never {
+    throw new RangeError('too warm');
+  }
+
+  async failLater(): Promise<never> {
+    await Promise.resolve();
     throw new RangeError('too warm');
   }
 
@@ -209,6 +230,16 @@ describe('objects', () => {
     expect(await call(uri, 'nothing')).toMatchObject({
       exception: { className: 'AttributeError', args: ["'object' object has no attribute 'nothing'"] },
     });
+  });
+
+  test('have no attribute set that is not there or not listed', async () => {
+    const target = { degrees: 20.5, other: 1 };
+    const uri = await daemon.connect(new ObjBase(target, { attributes: ['degrees', 'missing'] }));
+    for (const attribute of ['missing', 'other', '_hidden', '', 'toString']) {
+      expect(await call(uri, '_r_sa', [attribute, 3])).toMatchObject({ exception: { className: 'AttributeError' } });
+    }
+    expect(await call(uri, '_r_sa', ['degrees', 3])).toEqual({ value: null });
+    expect(target).toEqual({ degrees: 3, other: 1 });
   });
 
   test('say so where an attribute can not be set', async () => {
@@ -349,8 +380,10 @@ describe('a daemon that has just started', () => {
   test('lets calls wait no longer once all are connected, or could not be', async () => {
     daemon.useNameServer({ ...idle, register: () => Promise.reject(new NamingError('name already exists')) });
     const object = new ObjBase({ hello: () => 1 });
-    const called = call(daemon.uriOf(object), 'hello');
+    const connection = await connect();
+    const called = call(daemon.uriOf(object), 'hello', [], { connection });
     await expect(daemon.connect(object, 'a')).rejects.toThrow('name already exists');
+    await connection.closed;
     expect(await called).toMatchObject({ exception: { args: ['unknown object ID'] } });
     expect(await call(daemon.uriOf(object), 'hello')).toMatchObject({ exception: { args: ['unknown object ID'] } });
   });
@@ -430,11 +463,150 @@ describe('names', () => {
   test('shutdown unregisters, but not what was connected persistently', async () => {
     const names = new Names();
     daemon.useNameServer(names);
-    await daemon.connect(new Thermometer(), ':a');
-    await daemon.connectPersistent(new Thermometer(), ':b');
+    names.entries.set(':old', new PyroURI('PYRO', '127.0.0.1', daemon.port, 'earlier-id'));
+    const changing = new Thermometer();
+    await daemon.connectPersistent(changing, ':was persistent');
+    await daemon.disconnect(changing);
+    await daemon.connect(changing, ':is no more');
+    await daemon.connect(new Thermometer(), ':plain');
+    await daemon.connectPersistent(new Thermometer(), ':new');
+    await daemon.connectPersistent(new Thermometer(), ':old');
+    expect([...names.entries.keys()].sort()).toEqual([':is no more', ':new', ':old', ':plain']);
     await daemon.shutdown(true);
-    expect([...names.entries.keys()]).toEqual([':b']);
+    expect([...names.entries.keys()].sort()).toEqual([':new', ':old']);
     daemon = await startDaemon();
+  });
+
+  test('are unregistered at the end of an `await using`', async () => {
+    const names = new Names();
+    {
+      await using own = await startDaemon();
+      own.useNameServer(names);
+      await own.connect(new Thermometer(), ':a');
+      expect([...names.entries.keys()]).toEqual([':a']);
+    }
+    expect([...names.entries.keys()]).toEqual([]);
+  });
+
+  test('that are gone already are as good as unregistered', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    const object = new ObjBase(new Thermometer());
+    const uri = await daemon.connect(object, ':a');
+    names.entries.clear();
+    await daemon.disconnect(object);
+    expect(daemon.getRegistered().has(uri.objectID)).toBe(false);
+    expect(() => object.getDaemon()).toThrow(new DaemonError('the object is not connected to a daemon'));
+  });
+
+  test('of a name server that fails are not taken for missing ones', async () => {
+    const lost = (): Promise<never> => Promise.reject(new ProtocolError('connection lost'));
+    const names = new Names();
+    daemon.useNameServer(names);
+    const [object, other] = [new Thermometer(), new Thermometer()];
+    const uri = await daemon.connect(object, ':a');
+    names.unregister = lost;
+    await expect(daemon.disconnect(object)).rejects.toThrow(new ProtocolError('connection lost'));
+    // It can be disconnected later.
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+    names.resolve = lost;
+    await expect(daemon.connectPersistent(other, ':b')).rejects.toThrow(new ProtocolError('connection lost'));
+    expect([...names.entries.keys()]).toEqual([':a']);
+    expect(await call(daemon.uriOf(other), 'read')).toMatchObject({ exception: { args: ['unknown object ID'] } });
+  });
+
+  test('that can not be unregistered do not keep the daemon from its end, and are logged', async () => {
+    const warnings: unknown[] = [];
+    const log = { ...silentLog, warn: (...parts: unknown[]) => warnings.push(parts) };
+    const names = new Names();
+    const lost = new ProtocolError('connection lost');
+    names.unregister = () => Promise.reject(lost);
+    const own = await startDaemon({ log });
+    own.useNameServer(names);
+    const objects = [new ObjBase(), new ObjBase()];
+    await own.connect(objects[0] ?? {}, ':a');
+    await own.connect(objects[1] ?? {}, ':b');
+    await own.shutdown(true);
+    expect(warnings).toEqual(
+      [':a', ':b'].map((name) => ['Daemon', 'unregistering an object at shutdown failed:', name, lost]),
+    );
+    for (const object of objects) expect(() => object.getDaemon()).toThrow(DaemonError);
+    await expect(connect(own)).rejects.toThrow('connection failed');
+  });
+
+  test('are warned of where there is no name server', async () => {
+    const warnings: unknown[] = [];
+    await using own = await startDaemon({ log: { ...silentLog, warn: (...parts) => warnings.push(parts) } });
+    await own.connect({});
+    expect(warnings).toEqual([]);
+    await own.connect({}, ':a');
+    expect(warnings).toEqual([['Daemon', 'connecting object without name server specified:', ':a']]);
+  });
+});
+
+describe('objects without a name', () => {
+  const reaped: string[] = [];
+
+  class Labelled extends ObjBase {
+    constructor(private readonly label: string) {
+      super({ ping: () => null });
+    }
+
+    override _gotReaped(): void {
+      reaped.push(this.label);
+    }
+  }
+
+  beforeEach(() => {
+    reaped.length = 0;
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask', 'setImmediate', 'performance'] });
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  const ids = (): string[] => [...daemon.getRegistered().keys()];
+
+  test('are dropped, and told so, once they were not called for longer than the clean-up age', async () => {
+    const [quiet, busy, named] = [new Labelled('quiet'), new Labelled('busy'), new Labelled('named')];
+    await daemon.connect(quiet);
+    await daemon.connect(busy);
+    await daemon.connect(named, ':named');
+    const caller = new ServerConnection(new Socket());
+    daemon.setTransientsCleanupAge(10);
+    jest.advanceTimersByTime(9000);
+    await busy.invoke({ objectID: busy.GUID(), method: 'ping', flags: 0, args: [], keywords: new Map() }, caller);
+    caller.destroy();
+    jest.advanceTimersByTime(1000);
+    expect(ids()).toEqual([INTERNAL_DAEMON_GUID, quiet.GUID(), busy.GUID(), named.GUID()]);
+    jest.advanceTimersByTime(2000);
+    expect(ids()).toEqual([INTERNAL_DAEMON_GUID, busy.GUID(), named.GUID()]);
+    expect(reaped).toEqual(['quiet']);
+    expect(() => quiet.getDaemon()).toThrow(DaemonError);
+    jest.advanceTimersByTime(100_000);
+    expect(ids()).toEqual([INTERNAL_DAEMON_GUID, named.GUID()]);
+    expect(reaped).toEqual(['quiet', 'busy']);
+  });
+
+  test.each([
+    ['the latest age counts', 1000, 20],
+    ['an age of 0 keeps them', 0, 1000],
+  ])('are dropped by one age only: %s', async (_what, age, kept) => {
+    const object = new Labelled('object');
+    await daemon.connect(object);
+    daemon.setTransientsCleanupAge(10);
+    daemon.setTransientsCleanupAge(age);
+    jest.advanceTimersByTime(kept * 1000);
+    expect(ids()).toEqual([INTERNAL_DAEMON_GUID, object.GUID()]);
+  });
+
+  test('are dropped no more after the shutdown', async () => {
+    const own = await startDaemon();
+    await own.connect(new Labelled('object'));
+    own.setTransientsCleanupAge(10);
+    await own.shutdown();
+    jest.advanceTimersByTime(100_000);
+    expect(reaped).toEqual([]);
   });
 });
 
@@ -446,6 +618,31 @@ describe('ports', () => {
     const [server] = next.getServerSockets();
     expect([server?.listenerCount('error'), server?.listenerCount('listening')]).toEqual([1, 0]);
     await expect(startDaemon({ port })).rejects.toThrow("Couldn't start Pyro daemon");
+  });
+
+  test('are PYRO_PORT_RANGE from PYRO_PORT upwards', async () => {
+    const within = (range: number): Promise<Daemon> =>
+      Daemon.start({
+        config: { ...config, PYRO_PORT: daemon.port, PYRO_PORT_RANGE: range },
+        log: silentLog,
+        host: '127.0.0.1',
+      });
+    await expect(within(1)).rejects.toThrow(/^Couldn't start Pyro daemon: .*EADDRINUSE/);
+    await using next = await within(50);
+    expect(next.port - daemon.port).toBeGreaterThan(0);
+    expect(next.port - daemon.port).toBeLessThan(50);
+  });
+
+  test.each([
+    ['PYRO_HOST', { PYRO_HOST: '127.0.0.1' }, '127.0.0.1', '127.0.0.1'],
+    ['all addresses', { PYRO_HOST: '', PYRO_PUBLISHHOST: '10.1.2.3' }, '0.0.0.0', '10.1.2.3'],
+    ['PYRO_PUBLISHHOST', { PYRO_HOST: '127.0.0.1', PYRO_PUBLISHHOST: '10.1.2.3' }, '127.0.0.1', '10.1.2.3'],
+    ['a name by PYRO_DNS_URI', { PYRO_HOST: 'localhost', PYRO_DNS_URI: true }, '127.0.0.1', 'localhost'],
+    ['an address by default', { PYRO_HOST: 'localhost', PYRO_DNS_URI: false }, '127.0.0.1', '127.0.0.1'],
+  ])('and addresses are as configured: %s', async (_what, items, listening, published) => {
+    const own = { ...config, ...items };
+    await using started = await Daemon.start({ config: own, log: silentLog, port: 0, norange: true });
+    expect([started.listening.address, started.uriOf({}).address]).toEqual([listening, published]);
   });
 
   test('the published host is the one in URIs', async () => {
@@ -497,6 +694,60 @@ describe('clients', () => {
     expect(isAnswered).toBe(false);
     half.destroy();
     expect(await answered).toEqual({ value: text });
+  });
+
+  test.each([true, false])('get no answer to one-way calls, whatever they come to: threaded %s', async (threaded) => {
+    config.PYRO_ONEWAY_THREADED = threaded;
+    const { objectID } = await daemon.connect(new Thermometer());
+    const connection = await connect();
+    const request = (method: string, flags: number, args: PythonWritable[] = []): Buffer =>
+      encodeRequest({ objectID, method, flags: flags | RequestFlag.Varargs, args, keywords: new Map() });
+    for (const method of ['read', 'later', 'fail', 'failLater', 'nothing']) {
+      connection.send(request(method, RequestFlag.Oneway));
+    }
+    expect(decodeReply(await connection.call(request('echo', 0, ['answered'])))).toEqual({ value: 'answered' });
+    expect(decodeReply(await connection.call(request('echo', 0, ['too'])))).toEqual({ value: 'too' });
+  });
+
+  test.each([true, false])('wait for their one-way calls unless PYRO_ONEWAY_THREADED: %s', async (threaded) => {
+    config.PYRO_ONEWAY_THREADED = threaded;
+    const events: string[] = [];
+    let end: () => void = () => undefined;
+    const { objectID } = await daemon.connect({
+      work: async () => {
+        await new Promise<void>((resolve) => (end = resolve));
+        events.push('work done');
+      },
+      note: () => events.push('noted'),
+    });
+    const connection = await connect();
+    const request = (method: string, flags: number): Buffer =>
+      encodeRequest({ objectID, method, flags, args: [], keywords: new Map() });
+    connection.send(request('work', RequestFlag.Oneway));
+    const noted = connection.call(request('note', 0));
+    if (threaded) await noted;
+    // By when another connection was served several times, the call has come here, too.
+    const other = await connect();
+    for (let asked = 0; asked < 3; asked++) await other.call(encodeRequest(ping(objectID)));
+    expect(events).toEqual(threaded ? ['noted'] : []);
+    end();
+    await noted;
+    while (events.length < 2) await new Promise(setImmediate);
+    expect(events).toEqual(threaded ? ['noted', 'work done'] : ['work done', 'noted']);
+  });
+
+  test.each([0, 1, 2] as const)('get results and exceptions as PYRO_PICKLE_FORMAT says: %d', async (format) => {
+    config.PYRO_PICKLE_FORMAT = format;
+    const { objectID } = await daemon.connect(new Thermometer());
+    const connection = await connect();
+    const request = (method: string): Buffer =>
+      encodeRequest({ objectID, method, flags: 0, args: [], keywords: new Map() });
+    const replies = [await connection.call(request('read')), await connection.call(request('fail'))];
+    // Only protocol 2 begins with its number; only protocol 0 is text.
+    const isText = (body: Buffer): boolean => /^[ -~\n]*$/.test(body.toString('latin1'));
+    expect(replies.map((body) => [body[0] === 0x80, isText(body)])).toEqual(
+      replies.map(() => [format === 2, format === 0]),
+    );
   });
 
   test('have no more than PYRO_MAX_ONEWAY_CALLS one-way calls under way, and are read on when one is done', async () => {
