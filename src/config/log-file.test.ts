@@ -120,8 +120,48 @@ it('does not wait for a reader of a FIFO', () => {
   expect(complaints).toHaveLength(1);
 });
 
-it('writes to the standard streams of the process itself', () => {
+it.each([
+  ['/dev/stdout', 1],
+  ['/dev/stderr', 2],
+])('writes to the standard streams of the process itself: %s', (path, descriptor) => {
+  writeSync.mockClear();
   writeSync.mockImplementationOnce((_descriptor, bytes) => bytes.length);
-  open('/dev/stderr').write('line\n');
-  expect(writeSync).toHaveBeenLastCalledWith(2, Buffer.from('line\n'), 0);
+  const file = open(path);
+  file.write('line\n');
+  expect(writeSync.mock.calls).toEqual([[descriptor, Buffer.from('line\n'), 0]]);
+  // And leaves them open.
+  file.reopen();
+  expect(closeSync).not.toHaveBeenCalled();
+});
+
+it('opens the file again after a failure, wherever the old one is by then', () => {
+  const path = join(directory, 'log');
+  const file = open(path);
+  file.write('before\n');
+  writeSync.mockImplementationOnce(() => {
+    throw new Error('EIO');
+  });
+  file.write('lost\n');
+  expect(closeSync).toHaveBeenCalledTimes(1);
+  fs.renameSync(path, join(directory, 'old'));
+  file.write('after\n');
+  file.reopen();
+  expect(fs.readFileSync(join(directory, 'old'), 'utf8')).toBe('before\n');
+  expect(fs.readFileSync(path, 'utf8')).toBe('after\n');
+});
+
+it('begins the next file without an empty line, though the one before ended in the middle of a line', () => {
+  const path = join(directory, 'log');
+  const file = open(path);
+  writeSync
+    .mockImplementationOnce((descriptor, bytes) => fs.writeSync(descriptor, bytes, 0, 4))
+    .mockImplementationOnce(() => {
+      throw new Error('ENOSPC');
+    });
+  file.write('first line\n');
+  fs.renameSync(path, join(directory, 'old'));
+  file.reopen();
+  file.write('second line\n');
+  file.reopen();
+  expect(fs.readFileSync(path, 'utf8')).toBe('second line\n');
 });

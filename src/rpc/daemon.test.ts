@@ -378,11 +378,23 @@ describe('a daemon that has just started', () => {
   });
 
   test('lets calls wait no longer once all are connected, or could not be', async () => {
-    daemon.useNameServer({ ...idle, register: () => Promise.reject(new NamingError('name already exists')) });
+    let refuse: () => void = () => undefined;
+    const register = (): Promise<never> =>
+      new Promise((_, reject) => {
+        refuse = () => {
+          reject(new NamingError('name already exists'));
+        };
+      });
+    daemon.useNameServer({ ...idle, register });
     const object = new ObjBase({ hello: () => 1 });
-    const connection = await connect();
+    const [connection, other] = [await connect(), await connect()];
+    const connecting = daemon.connect(object, 'a');
     const called = call(daemon.uriOf(object), 'hello', [], { connection });
-    await expect(daemon.connect(object, 'a')).rejects.toThrow('name already exists');
+    // By when another connection was served several times, the call has come here, too.
+    const internal = encodeRequest({ ...ping(INTERNAL_DAEMON_GUID), method: 'getRegistered' });
+    for (let asked = 0; asked < 3; asked++) await other.call(internal);
+    refuse();
+    await expect(connecting).rejects.toThrow('name already exists');
     await connection.closed;
     expect(await called).toMatchObject({ exception: { args: ['unknown object ID'] } });
     expect(await call(daemon.uriOf(object), 'hello')).toMatchObject({ exception: { args: ['unknown object ID'] } });

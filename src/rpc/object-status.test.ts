@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../config/index.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
@@ -23,14 +23,14 @@ async function startDaemon(): Promise<Daemon> {
 }
 
 /** A server that is no daemon; gives its port. */
-async function startServer(onConnection: (socket: Socket) => void): Promise<number> {
+async function startServer(onConnection: (socket: Socket) => void, address = '127.0.0.1'): Promise<number> {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
     onConnection(socket);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
   opened.push({
     [Symbol.asyncDispose]: async () => {
@@ -38,8 +38,8 @@ async function startServer(onConnection: (socket: Socket) => void): Promise<numb
       await new Promise((resolve) => server.close(resolve));
     },
   });
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : 0;
+  const bound = server.address();
+  return typeof bound === 'object' && bound !== null ? bound.port : 0;
 }
 
 const ask = async (uri: PyroURI | string, identification?: string, by = config): Promise<string> => {
@@ -96,6 +96,45 @@ describe('an object', () => {
     const uri = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id');
     expect(await ask(uri, undefined, narrow)).toBe('unknown');
     expect(await ask(uri)).toBe('answers');
+  });
+
+  test.each([
+    ['as it comes', false],
+    ['once it is decompressed', true],
+  ])('is of a daemon whose answer is no larger than a name server may be told, %s', async (_what, compression) => {
+    const daemon = await Daemon.start({
+      config: { ...config, PYRO_COMPRESSION: compression },
+      log: silentLog,
+      host: '127.0.0.1',
+      port: 0,
+      norange: true,
+    });
+    opened.push(daemon);
+    const internal = daemon.getLocalObject(INTERNAL_DAEMON_GUID);
+    if (internal !== undefined) internal.invoke = () => new Map([['id', 'x'.repeat(2000)]]);
+    const uri = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id');
+    expect(await ask(uri, undefined, { ...config, PYRO_NS_MAX_MESSAGE_SIZE: 4000 })).toBe('answers');
+    expect(await ask(uri, undefined, { ...config, PYRO_NS_MAX_MESSAGE_SIZE: 1024 })).toBe('unknown');
+  });
+
+  test('is not waited for for ever where its daemon lets in, and does not answer', async () => {
+    const daemon = await startDaemon();
+    const internal = daemon.getLocalObject(INTERNAL_DAEMON_GUID);
+    let answer: (value: Map<string, null>) => void = () => undefined;
+    if (internal !== undefined) internal.invoke = () => new Promise((resolve) => (answer = resolve));
+    const uri = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id');
+    expect(await new ObjectInquiry({ config: hasty }).ask(uri)).toEqual({
+      status: 'unreachable',
+      explanation: 'No daemon answers: connection timeout receiving.',
+    });
+    answer(new Map());
+  });
+
+  test('leaves no connection to its daemon', async () => {
+    const daemon = await startDaemon();
+    expect(await ask(await daemon.connect({}))).toBe('answers');
+    expect(daemon.connectionCounts.accepted).toBe(1);
+    while (daemon.connectionCount > 0) await new Promise(setImmediate);
   });
 
   test('can not be asked for where the URI leads to no daemon', async () => {
@@ -199,4 +238,23 @@ test('a daemon is asked once for all of its objects', async () => {
   const statuses = await Promise.all(uris.map((uri) => inquiry.ask(uri)));
   expect(new Set(statuses.map(({ status }) => status))).toEqual(new Set(['answers']));
   expect(connections).toBe(1);
+});
+
+test('so many daemons are asked at the same time, and the others afterwards', async () => {
+  const sockets: Socket[] = [];
+  const port = await startServer((socket) => sockets.push(socket), '0.0.0.0');
+  const inquiry = new ObjectInquiry({ config });
+  const addresses = Array.from({ length: 33 }, (_, index) => `127.0.0.${index + 1}`);
+  const asked = addresses.map((address) => inquiry.ask(new PyroURI('PYRO', address, port, 'id')));
+  while (sockets.length < 32) await new Promise(setImmediate);
+  // Who comes now is let in after all that came before.
+  const last = connect(port, '127.0.0.1').on('error', () => undefined);
+  await once(last, 'connect');
+  while (!sockets.some(({ remotePort }) => remotePort === last.localPort)) await new Promise(setImmediate);
+  expect(sockets).toHaveLength(33);
+  last.destroy();
+  for (const socket of sockets) socket.end();
+  while (sockets.length < 34) await new Promise(setImmediate);
+  sockets.at(-1)?.end();
+  expect((await Promise.all(asked)).map(({ status }) => status)).toEqual(addresses.map(() => 'unreachable'));
 });

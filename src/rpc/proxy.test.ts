@@ -16,7 +16,7 @@ import {
 } from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import { dumps, PickleError, PythonFloat, PythonUnicode, tuple } from '../pickle/index.js';
-import { mungeIdentification } from '../wire/index.js';
+import { mungeIdentification, Pickled } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { Daemon, type DaemonOptions } from './daemon.js';
 import { ObjBase } from './objects.js';
@@ -203,8 +203,25 @@ describe('a proxy', () => {
     await exact._release();
   });
 
+  test('takes no answer with more memo entries than PYRO_MAX_PICKLE_OBJECTS', async () => {
+    const servant = new ObjBase();
+    const memoised = (count: number): string =>
+      Array.from({ length: count }, (_, entry) => `K\x01q${String.fromCharCode(entry)}0`).join('');
+    let count = 0;
+    servant.invoke = () => new Pickled(Buffer.from(`\x80\x02${memoised(count)}N.`, 'latin1'));
+    const proxy = getProxyForURI(await daemon.connect(servant), options({ PYRO_MAX_PICKLE_OBJECTS: 100 }));
+    cleanUp.push(() => proxy._release());
+    count = 100;
+    expect(await proxy._invokePYRO('anything')).toBeNull();
+    count = 101;
+    await expect(proxy._invokePYRO('anything')).rejects.toMatchObject({
+      args: ['incorrect answer received', expect.stringContaining('limit of 100 (memo)')],
+    });
+  });
+
   test.each([
     ['objects', { PYRO_MAX_PICKLE_OBJECTS: 100 }, Array.from({ length: 200 }, () => [])],
+    ['stack', { PYRO_MAX_PICKLE_OBJECTS: 100 }, tuple(...Array.from({ length: 200 }, () => 1))],
     ['depth', { PYRO_MAX_PICKLE_DEPTH: 10 }, [[[[[[[[[[[[]]]]]]]]]]]]],
   ])('takes no answer beyond the limit of %s', async (limit, changes, value) => {
     const proxy = getProxyForURI<Calculator>(uri, options(changes));
@@ -370,6 +387,8 @@ describe('a connection', () => {
   test('is tried for as often as it is said', async () => {
     const { adapter } = proxyOf('PYRO://127.0.0.1:1/abc');
     await expect(adapter.rebindURI(2, 0.01)).rejects.toThrow(new TimeoutError('connection lost'));
+    // Nothing is waited for after the last try.
+    await expect(adapter.rebindURI(1, 60)).rejects.toThrow(new TimeoutError('connection lost'));
     const controller = new AbortController();
     const rebinding = adapter.rebindURI(Infinity, 60, controller.signal);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -563,6 +582,12 @@ describe('identification', () => {
     expect(dumps(toPython(received)).includes(munged)).toBe(false);
   });
 
+  test('comes with the timeout and the one-way methods of a proxy from others', () => {
+    const description = { kind: 'DynamicProxy', uri, identification: new Uint8Array() } as const;
+    const { adapter } = receivedProxy({ ...description, timeout: 5, onewayMethods: ['note', 'tell'] }, options());
+    expect([adapter.timeout, [...adapter.onewayMethods]]).toEqual([5, ['note', 'tell']]);
+  });
+
   test('is answered by a validator of the program', async () => {
     class Reversing extends DefaultConnValidator {
       override createAuthToken(authID: Buffer, challenge: Buffer): Buffer {
@@ -649,6 +674,24 @@ describe('messages', () => {
     await expect(proxy.same('x'.repeat(2000))).rejects.toThrow(new ProtocolError('message too large'));
     expect(await proxy.add(1, 2)).toBe(3);
     await expect(Promise.all([proxy.same('x'.repeat(2000)), proxy.add(1, 2)])).rejects.toBeInstanceOf(ProtocolError);
+  });
+
+  test('that are too large once they are decompressed close the connection, at either side', async () => {
+    const compressing = await startDaemon({ config: options({ PYRO_COMPRESSION: true }).config });
+    const narrow = await startDaemon({ config: options({ PYRO_MAX_INFLATED_SIZE: 1024 }).config });
+    const toCompressing = await compressing.connect(new Calculator());
+    const toNarrow = await narrow.connect(new Calculator());
+    const proxies = [
+      getProxyForURI<Calculator>(toCompressing, options({ PYRO_MAX_INFLATED_SIZE: 1024 })),
+      getProxyForURI<Calculator>(toNarrow, options({ PYRO_COMPRESSION: true })),
+    ];
+    for (const proxy of proxies) {
+      cleanUp.push(() => proxy._release());
+      expect(await proxy.same('x'.repeat(900))).toBe('x'.repeat(900));
+      await expect(proxy.same('x'.repeat(1024))).rejects.toBeInstanceOf(ProtocolError);
+      await proxy._release();
+      expect(await proxy.add(1, 2)).toBe(3);
+    }
   });
 
   test('to an object that is not there are told so', async () => {

@@ -294,10 +294,13 @@ describeWithEtcd('the namespace in etcd', () => {
           }
         })();
       const outcomes = await Promise.allSettled([one.replace(entries('one')), two.replace(entries('two'))]);
-      const won = outcomes.filter(({ status }) => status === 'fulfilled').length;
-      expect(won).toBeGreaterThan(0);
+      const won = outcomes.map(({ status }) => status === 'fulfilled');
+      expect([...won].sort()).toEqual([false, true]);
       const third = await openStore();
-      expect(await third.list(Name.root)).toHaveLength(300);
+      const listed = await third.list(Name.root);
+      const winner = won[0] === true ? 'one' : 'two';
+      const expected = Array.from({ length: 300 }, (_, index) => `${winner}${index}`);
+      expect(listed.map(({ part }) => part).sort()).toEqual(expected.sort());
       await closeAll();
       const trees = await cluster.etcdctl('get', '--prefix', '--keys-only', `${prefix}/`);
       expect(new Set(trees.match(/\/\d+\/:/g)).size).toBe(1);

@@ -1,14 +1,16 @@
 /** What may be believed when answers are lost, a backup is restored, or another tree is served: against an etcd in memory. */
 import { setImmediate as othersRan } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import { FakeEtcd } from '../../../test/support/fake-etcd.mjs';
 import { silentLog } from '../../config/index.js';
 import { Changes, type Change, type Outcome } from './changes.js';
 import { Contact } from './contact.js';
+import { EtcdError } from './client.js';
 import { Deadline } from './deadline.js';
 import { Feed } from './feed.js';
 import { Keys, type TreeKeys } from './keys.js';
+import { LEASE_GRANT } from './protocol.js';
 
 const URI = 'PYRO://127.0.0.1:7766/x';
 const keys = new Keys('/pyro');
@@ -104,6 +106,85 @@ describe('a change in a tree that is not served any more', () => {
   });
 });
 
+it('a change that another one forbids is not called "not made" before that one is known', async () => {
+  etcd.holdEvents();
+  etcd.put({ '/pyro/1/:x': URI }, 'of another server');
+  expect(await changes.make(addition('x'), Deadline.in(50))).toEqual({
+    result: 'refused',
+    error: new EtcdError('the watch stays behind', 'refused'),
+  });
+  etcd.releaseEvents();
+  expect(await make(addition('x'))).toEqual({ result: 'not made' });
+});
+
+describe('changes that come at the same time', () => {
+  /** Makes changes at once; gives the names in each transaction, in the order of the transactions. */
+  async function batchesOf(wanted: readonly Change[]): Promise<string[][]> {
+    const transact = jest.spyOn(etcd, 'transact');
+    const outcomes = await Promise.all(wanted.map(make));
+    expect(new Set(outcomes.map(({ result }) => result))).toEqual(new Set(['made']));
+    return transact.mock.calls.map(([{ success }]) =>
+      success.flatMap((step) => {
+        const [first] = 'transaction' in step ? step.transaction.success : [];
+        return first !== undefined && 'put' in first ? [first.put.slice(first.put.indexOf(':') + 1)] : [];
+      }),
+    );
+  }
+
+  /** Puts a name, whatever is there. */
+  const put = (part: string, about: Partial<Change> = {}, value = URI): Change => {
+    const change = addition(part);
+    return { ...change, requires: [], does: [{ put: change.changes, value }], ...about };
+  };
+  // The first four go alone, each in a transaction of its own.
+  const alone = [['a'], ['b'], ['c'], ['d']];
+  const four = (): Change[] => alone.flat().map((part) => put(part));
+  const numbered = (count: number): string[] => Array.from({ length: count }, (_, index) => `n${index}`);
+
+  it('are four transactions; what comes meanwhile waits, and goes together', async () => {
+    expect(await batchesOf([...four(), ...['e', 'f', 'g'].map((part) => put(part))])).toEqual([
+      ...alone,
+      ['e', 'f', 'g'],
+    ]);
+  });
+
+  it('never go together when they are of one name, and stay in their order', async () => {
+    const parts = ['e', 'f', 'e', 'g', 'e', 'f'];
+    const batches = [['e', 'f', 'g'], ['e', 'f'], ['e']];
+    const changed = parts.map((part, index) => put(part, {}, `${URI}${index}`));
+    expect(await batchesOf([...four(), ...changed])).toEqual([...alone, ...batches]);
+    expect(etcd.get('/pyro/1/:e')).toBe(`${URI}4`);
+    expect(etcd.get('/pyro/1/:f')).toBe(`${URI}5`);
+  });
+
+  it('have a transaction for themselves where they must, and no later one passes them', async () => {
+    const changed = [put('e'), put('f', { alone: true }), put('g'), put('h'), put('i', { alone: true }), put('j')];
+    expect(await batchesOf([...four(), ...changed])).toEqual([...alone, ['e'], ['f'], ['g', 'h'], ['i'], ['j']]);
+  });
+
+  it('are a hundred in a transaction at most', async () => {
+    const parts = numbered(201);
+    const batches = [parts.slice(0, 100), parts.slice(100, 200), parts.slice(200)];
+    expect(await batchesOf([...four(), ...parts.map((part) => put(part))])).toEqual([...alone, ...batches]);
+  });
+
+  it('are 256 KiB in a transaction at most, unless one is larger', async () => {
+    const sized = (part: string, size: number): Change => {
+      const change = put(part);
+      return { ...change, does: [{ put: change.changes, value: 'x'.repeat(size - change.changes.length) }] };
+    };
+    const KiB = 1024;
+    const changed = [
+      ...[sized('e', 128 * KiB), sized('f', 128 * KiB)],
+      ...[sized('g', 128 * KiB), sized('h', 128 * KiB + 1)],
+      sized('i', 300 * KiB),
+      put('j'),
+    ];
+    // Together they are a byte too many: so `h` goes next.
+    expect(await batchesOf([...four(), ...changed])).toEqual([...alone, ['e', 'f'], ['g'], ['h'], ['i'], ['j']]);
+  });
+});
+
 describe('a change whose answer is lost', () => {
   it.each([
     ['made', 'lost after', [':', ':x']],
@@ -113,8 +194,21 @@ describe('a change whose answer is lost', () => {
     expect(await make(addition('x'))).toEqual({ result });
     expect([known(), stored()]).toEqual([names, names]);
     // What arrives late has no effect.
+    expect(etcd.lost).toHaveLength(fate === 'lost before' ? 1 : 0);
     for (const late of etcd.lost) expect(late()).toMatchObject({ succeeded: false });
     expect(stored()).toEqual(names);
+  });
+
+  it('is fenced for a day, and no longer', async () => {
+    const [call, transact] = [jest.spyOn(etcd, 'call'), jest.spyOn(etcd, 'transact')];
+    etcd.fates.push('lost before');
+    await make(addition('x'));
+    const granted = call.mock.calls.filter(([{ path }]) => path === LEASE_GRANT.path).map(([, request]) => request);
+    const fences = transact.mock.calls.flatMap(([{ success }]) =>
+      success.flatMap((step) => ('put' in step && step.put.startsWith('/pyro/fence/') ? [step] : [])),
+    );
+    expect(fences).toHaveLength(1);
+    expect(granted).toEqual(fences.map(({ lease }) => ({ id: lease, seconds: 24 * 60 * 60 })));
   });
 
   it.each(['lost after', 'lost before'] as const)(
