@@ -329,6 +329,26 @@ describe('objects', () => {
     expect(most).toBe(1);
   });
 
+  test('that are synchronized answer the next call after one that failed', async () => {
+    const uri = await daemon.connect(new SynchronizedObjBase(new Thermometer()));
+    for (const method of ['fail', 'failLater']) {
+      expect(await call(uri, method)).toMatchObject({ exception: { className: 'ValueError', args: ['too warm'] } });
+    }
+    expect(await call(uri, 'read')).toEqual({ value: 20.5 });
+  });
+
+  test('are the same object, with the same id, each time that they are named', async () => {
+    const thermometer = new Thermometer();
+    const uri = await daemon.connect(thermometer);
+    expect(daemon.uriOf(thermometer)).toEqual(uri);
+    expect(await daemon.connect(thermometer)).toEqual(uri);
+    expect(daemon.uriOf(new Thermometer()).objectID).not.toBe(uri.objectID);
+    await daemon.disconnect(thermometer);
+    expect([...daemon.getRegistered().keys()]).toEqual([INTERNAL_DAEMON_GUID]);
+    await daemon.disconnect(INTERNAL_DAEMON_GUID);
+    expect([...daemon.getRegistered().keys()]).toEqual([INTERNAL_DAEMON_GUID]);
+  });
+
   test('without a name are dropped when nobody calls them', async () => {
     const reaped = new Promise<void>((resolve) => {
       class Transient extends ObjBase {

@@ -335,6 +335,8 @@ describe('a PYROLOC URI', () => {
     const proxy = proxyOf(`PYROLOC://127.0.0.1:${daemon.port}/nothing`);
     await expect(proxy.add(1, 2)).rejects.toThrow(new NamingError('no object found by this name', 'nothing'));
     expect(proxy.adapter.connected()).toBe(false);
+    // Nor is a connection left that nobody has.
+    while (daemon.connectionCount > 0) await new Promise(setImmediate);
   });
 });
 
