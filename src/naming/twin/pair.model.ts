@@ -233,7 +233,7 @@ export type Step =
   | { readonly step: 'wait'; readonly milliseconds: number }
   | { readonly step: 'cut' }
   | { readonly step: 'restore' }
-  | { readonly step: 'restart'; readonly keepsNames: boolean };
+  | { readonly step: 'restart'; readonly at: TwinRole; readonly keepsNames: boolean };
 
 export interface SimulationOptions {
   /** By how many milliseconds the secondary's clock is ahead. */
@@ -312,7 +312,7 @@ export class Simulation {
         this.isCut = false;
         break;
       case 'restart':
-        await this.restart('secondary', step.keepsNames);
+        await this.restart(step.at, step.keepsNames);
     }
     await settle();
   }
@@ -420,7 +420,15 @@ export function changesOf(objects: readonly string[], groups: readonly string[])
   );
 }
 
-export function stepsOf(change: fc.Arbitrary<Change>, restarts: boolean): fc.Arbitrary<Step[]> {
+/** Restarts of servers, with or without the names that they had. */
+export const restartsOf = (roles: readonly TwinRole[], keepsNames: readonly boolean[]): fc.Arbitrary<Step> =>
+  fc.record({
+    step: fc.constant('restart' as const),
+    at: fc.constantFrom(...roles),
+    keepsNames: fc.constantFrom(...keepsNames),
+  });
+
+export function stepsOf(change: fc.Arbitrary<Change>, restarts?: fc.Arbitrary<Step>): fc.Arbitrary<Step[]> {
   return fc.array(
     fc.oneof(
       {
@@ -434,9 +442,7 @@ export function stepsOf(change: fc.Arbitrary<Change>, restarts: boolean): fc.Arb
       },
       { weight: 2, arbitrary: fc.constant<Step>({ step: 'cut' }) },
       { weight: 3, arbitrary: fc.constant<Step>({ step: 'restore' }) },
-      ...(restarts
-        ? [{ weight: 1, arbitrary: fc.record({ step: fc.constant('restart' as const), keepsNames: fc.boolean() }) }]
-        : []),
+      ...(restarts ? [{ weight: 1, arbitrary: restarts }] : []),
     ),
     { maxLength: 60, size: 'max' },
   );

@@ -191,7 +191,7 @@ describe('the state of a pair', () => {
   test('all was received at once where it is so, where the twin can not be reached, or at the end', async () => {
     const { servers } = await begin(true);
     await servers.primary.pair.received(60_000);
-    await simulation.take({ step: 'restart', keepsNames: false });
+    await simulation.take({ step: 'restart', at: 'secondary', keepsNames: false });
     const { pair } = simulation.servers.secondary;
     let ended = false;
     const received = pair.received(60_000).then(() => {
