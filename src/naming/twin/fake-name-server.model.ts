@@ -34,6 +34,8 @@ const OBJECT_ID = 'the-name-server';
 export class FakeNameServer {
   /** All calls but for the question which object is the name server. */
   readonly calls: FakeCall[] = [];
+  /** All requests as they came. */
+  readonly bodies: Buffer[] = [];
   readonly connections: ServerConnection[] = [];
   /** What each method answers; undefined is no answer at all. A method that is not here raises what Python does. */
   readonly answers: Record<string, FakeAnswer>;
@@ -104,6 +106,7 @@ export class FakeNameServer {
   }
 
   private async answer(body: Buffer): Promise<Buffer | undefined> {
+    this.bodies.push(body);
     const request = decodeRequest(body);
     const { objectID, method, flags, args } = request;
     const isLocation = method === 'ResolvePYROLOC' && objectID === INTERNAL_DAEMON_GUID;
