@@ -252,6 +252,7 @@ export class Simulation {
   readonly servers: Record<TwinRole, SimulatedServer>;
   private time = 1_000_000;
   private isCut = false;
+  private ending: TwinRole | undefined;
   private links: SimulatedLink[] = [];
   private timers: { readonly at: number; readonly end: () => void }[] = [];
   private readonly changing: Promise<unknown>[] = [];
@@ -273,7 +274,7 @@ export class Simulation {
   }
 
   connect(from: SimulatedServer): Promise<PeerLink> {
-    if (this.isCut) return Promise.reject(new ProtocolError('connection failed'));
+    if (this.isCut || this.ending === other(from.role)) return Promise.reject(new ProtocolError('connection failed'));
     const link = new SimulatedLink(from, this.servers[other(from.role)]);
     this.links.push(link);
     return Promise.resolve(link);
@@ -374,12 +375,16 @@ export class Simulation {
   private async restart(role: TwinRole, keepsNames: boolean): Promise<void> {
     await Promise.all(this.changing);
     const old = this.servers[role];
+    // Nobody reaches a server that is ending, or has ended.
+    this.ending = role;
     for (const link of this.links) if (link.to === old) link.break();
     await old.pair.stop();
+    await settle();
     // A start takes its time: no two runs have a stamp in common.
     this.time += 10;
     this.servers[role] = this.newServer(role, keepsNames ? old.namespace : this.newNamespace(role));
     this.servers[role].start();
+    this.ending = undefined;
   }
 
   private newNamespace(role: TwinRole): SimulatedNamespace {
