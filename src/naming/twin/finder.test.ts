@@ -1,17 +1,20 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Log } from '../../config/index.js';
-import { PyroError } from '../../errors.js';
+import { ConnectionDeniedError, PyroError } from '../../errors.js';
 import { PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
+import { FakeNameServer } from './fake-name-server.model.js';
 import { isExpected, TwinFinder, type TwinFinderOptions } from './finder.js';
 
 let lines: string[];
 let warned: string[];
+let told: string[];
 let now: number;
 
 beforeEach(() => {
   lines = [];
   warned = [];
+  told = [];
   now = 50_000;
   jest.spyOn(performance, 'now').mockImplementation(() => now);
 });
@@ -26,7 +29,10 @@ function newFinder({ environment = {}, ...options }: Settings = {}): TwinFinder 
   const warn = (...parts: unknown[]): void => {
     warned.push(parts.join(' '));
   };
-  const log: Log = { ...silentLog, warn };
+  const msg = (...parts: unknown[]): void => {
+    told.push(parts.map(String).join(' '));
+  };
+  const log: Log = { ...silentLog, msg, warn };
   return new TwinFinder({
     config: loadConfig({ environment, currentDirectory: '/' }),
     log,
@@ -174,6 +180,85 @@ describe('looking for the twin is told as Pyro does', () => {
   test('a defect of ours is not taken for a twin that is away', async () => {
     const finder = newFinder({ broadcast: () => Promise.reject(new TypeError('defect')) });
     await expect(finder.locate('Locating twin NameServer.')).rejects.toThrow('defect');
+  });
+});
+
+describe('the connection to the twin', () => {
+  let server: FakeNameServer;
+
+  beforeEach(async () => {
+    server = await FakeNameServer.start({}, 'secret');
+  });
+
+  afterEach(async () => {
+    await server.stop();
+  });
+
+  const here = () => ({ host: '127.0.0.1', port: server.port });
+  const settings = (more: Settings = {}): Settings => ({ identification: 'secret', ...more });
+
+  test.each<[string, () => Settings]>([
+    ['to the address that was given', () => ({ address: here() })],
+    ['to where a broadcast is answered from', () => ({ broadcast: () => Promise.resolve(server.uri) })],
+    [
+      'to the host that is given, and the port of a secondary',
+      () => ({ address: { host: '127.0.0.1' }, environment: { PYRO_NS2_PORT: String(server.port) } }),
+    ],
+    [
+      'to the host that is given, and the port of a primary',
+      () => ({
+        role: 'secondary' as const,
+        address: { host: '127.0.0.1' },
+        environment: { PYRO_NS_PORT: String(server.port) },
+      }),
+    ],
+  ])('leads %s', async (_where, more) => {
+    const finder = newFinder(settings(more()));
+    const peer = await finder.connect();
+    expect([peer.uri.toString(), peer.isOpen]).toEqual([server.uri.toString(), true]);
+    peer.close();
+  });
+
+  test('leads to where the twin says that it is, or was found before, without asking again', async () => {
+    const broadcast = jest.fn(() => Promise.resolve(server.uri));
+    const noted = newFinder(settings({ broadcast }));
+    noted.note(server.uri);
+    (await noted.connect()).close();
+    expect(broadcast).not.toHaveBeenCalled();
+    const found = newFinder(settings({ broadcast }));
+    (await found.connect()).close();
+    (await found.connect()).close();
+    expect(broadcast).toHaveBeenCalledTimes(1);
+  });
+
+  test('is handed over once, while it is open', async () => {
+    const finder = newFinder(settings({ address: here() }));
+    await finder.locate('Locating twin NameServer.');
+    expect(lines).toEqual(['Locating twin NameServer.', `Found twin NameServer at 127.0.0.1 port ${server.port}`]);
+    const peer = finder.takeLocated();
+    expect([peer?.uri.toString(), finder.takeLocated()]).toEqual([server.uri.toString(), undefined]);
+    finder.stop();
+    expect(peer?.isOpen).toBe(true);
+    peer?.close();
+    await finder.locate('Again.');
+    finder.stop();
+    for (const connection of server.connections) await connection.closed;
+    expect(finder.takeLocated()).toBeUndefined();
+  });
+
+  test('that is refused is an error, and not a twin that is away', async () => {
+    const finder = newFinder({ address: here(), identification: 'wrong' });
+    await expect(finder.locate('Locating twin NameServer.')).rejects.toThrow(ConnectionDeniedError);
+    expect(lines).toEqual(['Locating twin NameServer.']);
+  });
+
+  test('is told in the log too', async () => {
+    await newFinder(settings({ address: here() })).locate('x');
+    await newFinder().locate('x');
+    expect(told).toEqual([
+      `NameServerStarter Found twin NS at ${server.uri.toString()}`,
+      'NameServerStarter Cannot find twin NS yet: Name Server not responding',
+    ]);
   });
 });
 
