@@ -32,8 +32,9 @@ class Server {
     this.versions = new Versions(role, () => NOW * 1000);
     const write =
       (level: string) =>
-      (_source: string, ...parts: unknown[]): void => {
-        this.logged.push([level, ...parts].map(String).join(' '));
+      (source: string, ...parts: unknown[]): void => {
+        const from = source === 'NameServer' ? [] : [`from ${source}:`];
+        this.logged.push([level, ...from, ...parts].map(String).join(' '));
       };
     const log: Log = { ...silentLog, warn: write('warn'), error: write('error') };
     const { namespace, versions, changes } = this;
@@ -636,4 +637,111 @@ test('a confirmation holds for what the twin has merged', async () => {
   await primary.has(':a', 'x', 5);
   primary.replica.confirm([told(':a', object('x'), { time: 5, role: 'primary' })]);
   expect(primary.versions.get(name(':a'))?.confirmed).toBe(true);
+});
+
+describe('what others do to the store meanwhile', () => {
+  test.each<Change>([
+    { kind: 'unregister', name: name(':g.x') },
+    { kind: 'deleteGroup', name: name(':g') },
+  ])('a removal is told as one, also where the name is there again: $kind', async (change) => {
+    await primary.untouched(':g', null, 1);
+    await primary.untouched(':g.x', 'x', 1);
+    jest.spyOn(primary.namespace, 'resolve').mockResolvedValue(uri('again'));
+    jest.spyOn(primary.namespace, 'getSystemMeta').mockResolvedValue({ type: OBJECT, timestamp: 1, owner: null });
+    jest.spyOn(primary.namespace, 'getMeta').mockResolvedValue(null);
+    await primary.perform(change);
+    expect(primary.told.map(({ state }) => state)).toEqual([undefined]);
+  });
+
+  test('metadata of what is gone already is told as a removal', async () => {
+    await primary.untouched(':a', 'x', 1);
+    jest.spyOn(primary.namespace, 'resolve').mockRejectedValue(new NamingError('name not found'));
+    await primary.perform({ kind: 'setMeta', name: name(':a'), meta: 'm' });
+    expect(primary.told.map(({ state }) => state)).toEqual([undefined]);
+  });
+
+  test.each([
+    ['the group itself', told(':g', group, byTwin(5))],
+    ['a group that a name is in', told(':g.x', object('x'), byTwin(5))],
+  ])('a group that somebody has just made is no failure: %s', async (_what, record) => {
+    const { namespace } = primary;
+    const createGroup = namespace.createGroup.bind(namespace);
+    jest.spyOn(namespace, 'createGroup').mockImplementation(async (one) => {
+      await createGroup(one);
+      throw new NamingError('group already exists');
+    });
+    await primary.replica.merge(record);
+    expect(await primary.contents()).toEqual({
+      ':g': 'group',
+      ...(record.name.equals(name(':g')) ? {} : { ':g.x': 'x' }),
+    });
+    expect(primary.versions.get(record.name)?.stamp).toEqual(byTwin(5));
+  });
+
+  test.each([
+    ['of the store', new NamingError('no space')],
+    ['that only reads like it', new Error('group already exists')],
+  ])("any other failure to make a group is the caller's: one %s", async (_what, error) => {
+    jest.spyOn(primary.namespace, 'createGroup').mockRejectedValue(error);
+    await expect(primary.replica.merge(told(':g', group, byTwin(5)))).rejects.toBe(error);
+  });
+
+  test('a failure that only reads like a missing name is one', async () => {
+    jest.spyOn(primary.namespace, 'resolve').mockRejectedValue(new Error('name not found'));
+    await expect(primary.replica.merge(told(':a', object('x'), byTwin(5)))).rejects.toThrow('name not found');
+  });
+
+  test('a group that is removed while all is read is left out; any other failure ends it', async () => {
+    await primary.untouched(':g', null, 1);
+    await primary.untouched(':a', 'x', 1);
+    const { namespace } = primary;
+    const list = namespace.list.bind(namespace);
+    let failure: Error = new NamingError('name not found');
+    jest.spyOn(namespace, 'list').mockImplementation((one) => (one.isRoot ? list(one) : Promise.reject(failure)));
+    const read = async (): Promise<string[]> => {
+      const names: string[] = [];
+      for await (const batch of primary.replica.records()) names.push(...batch.map((record) => record.name.toString()));
+      return names;
+    };
+    expect(await read()).toEqual([':', ':g', ':a']);
+    failure = new Error('name not found');
+    await expect(read()).rejects.toBe(failure);
+  });
+});
+
+test('newer metadata of a group leaves what is in the group alone', async () => {
+  await primary.has(':g', null, 1);
+  await primary.has(':g.x', 'x', 2);
+  await primary.replica.merge(told(':g', { userMeta: 'm' }, byTwin(5)));
+  expect([await primary.contents(), primary.watched]).toEqual([{ ':g': ['group', 'm'], ':g.x': 'x' }, ['setMeta :g']]);
+});
+
+test('of the groups that a name is in, only those are made that are missing', async () => {
+  await primary.has(':g', null, 1);
+  const createGroup = jest.spyOn(primary.namespace, 'createGroup');
+  await primary.replica.merge(told(':g.h.x', object('x'), byTwin(5)));
+  expect(createGroup.mock.calls.map(([one]) => one.toString())).toEqual([':g.h']);
+});
+
+test('many records are merged each once', async () => {
+  const records = Array.from({ length: 130 }, (_none, number) => told(`:n${number}`, object('x'), byTwin(5)));
+  const merge = jest.spyOn(primary.replica, 'merge');
+  await primary.replica.mergeAll(records);
+  expect(merge.mock.calls.map(([record]) => record)).toEqual(records);
+});
+
+test('no part of all that there is holds our own entry, and none is empty', async () => {
+  await primary.untouched(':g', null, 1);
+  await primary.untouched(':Pyro', null, 1);
+  await primary.untouched(NAMESERVER_NAME, 'own', 1);
+  for (let number = 1; number <= 70; number += 1) await primary.untouched(`:g.n${number}`, 'x', 1);
+  for (let number = 1; number <= 64; number += 1) {
+    primary.versions.remove(name(`:r${number}`), { stamp: byTwin(5), confirmed: true });
+  }
+  const lengths: number[] = [];
+  for await (const batch of primary.replica.records()) {
+    lengths.push(batch.filter((record: NameRecord | undefined) => record !== undefined).length);
+    expect(batch).not.toContain(undefined);
+  }
+  expect(lengths).toEqual([63, 10, 64]);
 });
