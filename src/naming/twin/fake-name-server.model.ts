@@ -128,3 +128,12 @@ export class FakeNameServer {
     }
   }
 }
+
+/** Lets the connections go on until it is so. It never is? Then it ends before the test does, so that nothing is left running. */
+export async function eventually(isSo: () => boolean): Promise<void> {
+  const end = Date.now() + 4000;
+  while (!isSo()) {
+    if (Date.now() > end) throw new Error('it has not come to that');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}

@@ -8,7 +8,7 @@ import { proxyFromPython, proxyToPython, RemoteError, uriToPython } from '../../
 import { mungeIdentification } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
-import { FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
+import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { NameOrder } from './name-order.js';
 import { Peer } from './peer.js';
 import { readDump, writeDump } from './pyro3-dump.js';
@@ -436,11 +436,6 @@ describe('giving a copy', () => {
     );
   });
 });
-
-/** Lets the connections go on until it is so. */
-async function eventually(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
-}
 
 describe('resync', () => {
   test('copies the names of the twin again', async () => {

@@ -7,7 +7,7 @@ import { tuple, type PythonValue, type PythonWritable } from '../../pickle/index
 import { proxyToPython, RemoteError } from '../../rpc/index.js';
 import { ClientConnection, type ServerConnection } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
-import { FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
+import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { TwinFinder } from './finder.js';
 import { Peer } from './peer.js';
 import { writeDump } from './pyro3-dump.js';
@@ -120,11 +120,6 @@ const holds = (text: string): Promise<boolean> =>
     () => false,
   );
 const holdsTheirs = (): Promise<boolean> => holds(':theirs');
-
-/** Lets the connections go on until it is so. */
-async function eventually(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
-}
 
 describe('with a twin of ours', () => {
   test('clients wait until all its names are here', async () => {
