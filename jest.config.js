@@ -13,6 +13,8 @@ export default {
   },
   // Sources name each other as the compiled .js; jest runs the .ts.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  // Mutation testing has copies of the package in there.
+  modulePathIgnorePatterns: ['<rootDir>/reports'],
   testTimeout: 30_000,
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
