@@ -21,7 +21,7 @@ import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
 import { requireNoMountAbove, requireNoMountIn } from './mounts.js';
 import { Reader } from './reader.js';
-import { Replacement, REPLACEMENT_STATES } from './replacement.js';
+import { Replacement } from './replacement.js';
 import { Staging } from './staging.js';
 import type { Directory, Found, Member } from './tree.js';
 import { Tree } from './tree.js';
@@ -122,7 +122,7 @@ export class DirectoryNamespace implements Namespace {
       const ignoresCase = (await inspect(`${root}/${OWN_DIRECTORY.toUpperCase()}`)) !== undefined;
       const namespace = new DirectoryNamespace(lock, options, watchMode, ignoresCase);
       await namespace.replacement.finish();
-      await namespace.staging.open(new Set([...LOCK_FILES, ...REPLACEMENT_STATES]));
+      await namespace.staging.open(LOCK_FILES);
       return namespace;
     } catch (error) {
       await lock.release();
