@@ -333,6 +333,8 @@ describe('where the disk fails', () => {
     ['the sync of the decision', (call, path) => call === 'fsync' && isOwn(path) && existsSync(`${path}/decided`)],
     ['a move of the old tree', (call, path) => call === 'rename' && path.endsWith('/database/o')],
     ['the sync of the old tree', (call, path) => call === 'fsync' && path.endsWith('/leaving')],
+    ['the arrival', (call, path) => call === 'rename to' && path.endsWith('/arriving')],
+    ['the sync of the new tree', (call, path) => call === 'fsync' && path.endsWith('/arriving')],
   ])('a replacement is undone for good where it fails at %s', async (what, isFailing) => {
     const top = `${directory}/undone-${what.replaceAll(' ', '-')}`;
     const root = `${top}/database`;
@@ -350,6 +352,8 @@ describe('where the disk fails', () => {
     await expect(replace()(namespace)).rejects.toMatchObject({ code: 'EIO' });
     expect(filesIn(root)).toBe(before);
     await namespace.close();
+    // Nothing is left of the new tree.
+    expect(existsSync(`${root}/${OWN_DIRECTORY}`)).toBe(false);
     await (await open(root)).close();
     expect(filesIn(root)).toBe(before);
     expect(existsSync(`${root}.replaced`)).toBe(false);

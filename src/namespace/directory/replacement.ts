@@ -70,7 +70,8 @@ export class Replacement {
   /**
    * Puts a tree that was built in the place of the old one, which becomes the backup. The caller sees to it that nobody
    * reads or changes the database meanwhile.
-   * @throws the system's error: the old tree is in its place again, or where that failed too, the next start goes on
+   * @throws the system's error: the old tree is in its place again and the new one removed, or where that failed too, the
+   * next start goes on
    */
   async swap(tree: string): Promise<void> {
     try {
@@ -80,7 +81,7 @@ export class Replacement {
       await this.move(tree, this.state(DECIDED));
       await this.finish();
     } catch (error) {
-      await this.undo();
+      await this.undo(tree);
       throw error;
     }
   }
@@ -101,8 +102,13 @@ export class Replacement {
     if (await inspect(leaving)) await this.keepBackup(leaving);
   }
 
-  private async undo(): Promise<void> {
-    const [decided, leaving] = [this.state(DECIDED), this.state(LEAVING)];
+  private async undo(tree: string): Promise<void> {
+    const [decided, leaving, arriving] = [this.state(DECIDED), this.state(LEAVING), this.state(ARRIVING)];
+    if (await inspect(tree)) this.staging.discard(tree);
+    if (await inspect(arriving)) {
+      await this.moveMembers(this.root, arriving);
+      await this.move(arriving, decided);
+    }
     if (!(await inspect(decided))) return;
     if (await inspect(leaving)) {
       await this.moveMembers(leaving, this.root);
