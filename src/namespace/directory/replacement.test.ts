@@ -243,6 +243,45 @@ describe('the place of the old tree', () => {
     expect(logged).toEqual([['msg', 'DirectoryNamespace', what, backup]]);
   });
 
+  const OLD_COMES_BACK = [
+    ['rename db/.own/leaving/G db/G', 'rename db/.own/leaving/o db/o'],
+    ['fsync db', 'fsync db/.own/leaving'],
+    ['remove db/.own/leaving'],
+    ['rename db/.own/decided db/.own/staged'],
+    ['fsync db/.own'],
+  ];
+  it.each<[string, string, string[][]]>([
+    ['has moved out', 'rename to', OLD_COMES_BACK],
+    [
+      'was replaced by the new one',
+      'rmdir',
+      [
+        ['rename db/H db/.own/arriving/H'],
+        ['fsync db', 'fsync db/.own/arriving'],
+        ['rename db/.own/arriving db/.own/decided'],
+        ['fsync db/.own'],
+        ...OLD_COMES_BACK,
+      ],
+    ],
+  ])(
+    'is given back where a call fails when the old one %s, each step on the disk before the next',
+    async (_, failing, steps) => {
+      const tree = await prepare();
+      let before = 0;
+      disk.fault = (call, path) => {
+        if (call !== failing || path !== `${own}/arriving`) return undefined;
+        before = disk.calls.length;
+        return 'EIO';
+      };
+      await expect(replacement.swap(tree)).rejects.toMatchObject({ code: 'EIO' });
+      const calls = disk.calls.slice(before).map((call) => call.replace('staged.ns_meta', 'staged'));
+      const made = steps.map((step) => calls.splice(0, step.length).sort());
+      expect(made).toEqual(steps);
+      disk.fault = () => undefined;
+      expect([await database(), fileTree(backup)]).toEqual([OLD, {}]);
+    },
+  );
+
   it('is given up in favour of the next: only the last tree is kept', async () => {
     const tree = await prepare();
     fs.mkdirSync(`${backup}/older`, { recursive: true });
