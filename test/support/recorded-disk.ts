@@ -48,8 +48,8 @@ export interface PowerCut {
 const EMPTY: Content = { bytes: Buffer.alloc(0), seconds: undefined };
 
 /** Up to how many images of one power cut are all looked at; of more, a sample. */
-const MAX_IMAGES = 32;
-const SAMPLE_SIZE = 8;
+const MAX_IMAGES = 16;
+const SAMPLE_SIZE = 4;
 
 export class RecordedDisk {
   /** Lets a call fail: the error's code, undefined to let it be. */
