@@ -53,7 +53,6 @@ export class Gate {
       return await turn;
     } finally {
       this.closed = undefined;
-      this.whenEmpty = undefined;
     }
   }
 }
