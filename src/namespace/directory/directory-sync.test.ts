@@ -91,6 +91,21 @@ describe('a shared sync of directories', () => {
     expect(shared.count).toBe(5);
   });
 
+  test('shares the next fsync also with who comes in the moment between two', async () => {
+    const ends: (() => void)[] = [];
+    syncDirectory.mockImplementation(() => new Promise((resolve) => ends.push(resolve)));
+    const shared = new DirectorySync(true);
+    // Who waited for the first changes the directory again at once, before the second has begun.
+    const again = shared.sync('/a').then(() => shared.sync('/a'));
+    const second = shared.sync('/a');
+    ends[0]?.();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(syncDirectory).toHaveBeenCalledTimes(2);
+    ends[1]?.();
+    await Promise.all([again, second]);
+    expect(syncDirectory).toHaveBeenCalledTimes(2);
+  });
+
   test('waits for nothing where it is not wanted', async () => {
     const shared = new DirectorySync(false);
     await shared.sync('/a');
