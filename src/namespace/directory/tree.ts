@@ -84,8 +84,9 @@ export class Tree {
     if (watched !== undefined) return { path: watched.path, ground: watched };
     const ground = this.watches.unwatched;
     const usual = pathOf(this.root, group);
-    const [stats, isReal] = await Promise.all([this.reader.inspect(usual), isRealPath(usual)]);
-    if (stats?.isDirectory() === true && isReal) return { path: usual, ground };
+    // In this order: behind a link that leads to itself, nothing can be inspected.
+    if ((await isRealPath(usual)) && (await this.reader.inspect(usual))?.isDirectory() === true)
+      return { path: usual, ground };
     // Without its directory, a database isn't empty but missing.
     if (group.isRoot) await lstat(this.root);
     let path = this.root;
