@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { EventEmitter } from 'node:events';
 import * as fs from 'node:fs';
+import * as promises from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { silentLog } from '../../config/index.js';
 import { Name } from '../../names/index.js';
+import * as files from './files.js';
 import { OWN_DIRECTORY } from './layout.js';
-import type { Watches as WatchesType, WatchOptions } from './watch.js';
+import type { WatchedGroup, Watches as WatchesType, WatchOptions } from './watch.js';
 
 // The kernel's events are told by hand: so that each comes when a test says so, and none by luck.
 
@@ -23,8 +25,21 @@ const watch = jest.fn<(path: string, options: object) => FakeWatcher>((path) => 
   watchers.set(path, watcher);
   return watcher;
 });
-jest.unstable_mockModule('node:fs', () => ({ ...fs, watch }));
-const { Watches } = await import('./watch.js');
+/** How many events the kernel keeps, as it says; undefined where it doesn't. */
+let queuedEvents: string | undefined;
+const readFileSync = (path: string, encoding: BufferEncoding) => {
+  if (path !== '/proc/sys/fs/inotify/max_queued_events') return fs.readFileSync(path, encoding);
+  if (queuedEvents === undefined) throw new Error('ENOENT');
+  return queuedEvents;
+};
+jest.unstable_mockModule('node:fs', () => ({ ...fs, watch, readFileSync }));
+
+const statfs = jest.fn<(path: string) => Promise<{ type: number }>>();
+jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, statfs }));
+
+const inspect = jest.fn<typeof files.inspect>();
+jest.unstable_mockModule('./files.js', () => ({ ...files, inspect }));
+const { suitableWatchMode, Watches } = await import('./watch.js');
 
 const named = (text: string) => Name.parse(text);
 
@@ -50,6 +65,9 @@ describe('watched directories', () => {
     for (const group of [OWN_DIRECTORY, 'G/inner', 'H']) fs.mkdirSync(`${root}/${group}`, { recursive: true });
     watchers.clear();
     watch.mockClear();
+    inspect.mockReset();
+    inspect.mockImplementation((path) => files.inspect(path));
+    queuedEvents = '64\n';
     told = [];
     doubts = 0;
     watches = begin();
@@ -139,16 +157,26 @@ describe('watched directories', () => {
     expect(trusted()).toEqual([':', ':G', ':H']);
   });
 
-  test('lose their trust, all of them, at so many events in one turn that some may be lost', async () => {
-    const trusted = await watchAll();
-    const suspect = Number(fs.readFileSync('/proc/sys/fs/inotify/max_queued_events', 'latin1')) / 4;
-    for (let count = 1; count < suspect; count += 1) tell('/G', 'change', 'x');
-    await turn();
-    for (let count = 1; count < suspect; count += 1) tell('/G', 'change', 'x');
-    expect(trusted()).toHaveLength(4);
-    tell('/G', 'change', 'x');
-    expect(trusted()).toEqual([]);
-  });
+  test.each([
+    ['a quarter of what the kernel keeps', '64\n', 16],
+    ['a quarter of its default, where it does not say', undefined, 4096],
+  ])(
+    'lose their trust, all of them, at so many events in one turn that some may be lost: %s',
+    async (_, kept, limit) => {
+      queuedEvents = kept;
+      watches.close();
+      watches = begin();
+      const trusted = await watchAll();
+      for (let count = 1; count < limit; count += 1) tell(count % 2 === 0 ? '/G' : '', 'change', 'x');
+      await turn();
+      for (let count = 1; count < limit; count += 1) tell('/G', 'change', 'x');
+      expect(trusted()).toHaveLength(4);
+      expect(told).toHaveLength(2 * (limit - 1));
+      tell('/G', 'change', 'x');
+      expect(trusted()).toEqual([]);
+      expect(told).toHaveLength(2 * (limit - 1));
+    },
+  );
 
   test('lose their trust with drop(), and with close()', async () => {
     const trusted = await watchAll();
@@ -162,17 +190,118 @@ describe('watched directories', () => {
     expect(trusted()).toEqual([]);
   });
 
-  test('are looked at again after a minute: what hides one takes the trust of all', async () => {
-    const trusted = await watchAll();
-    fs.renameSync(`${root}/G/inner`, `${root}/G/old`);
-    fs.mkdirSync(`${root}/G/inner`);
-    const now = performance.now();
-    const clock = jest.spyOn(performance, 'now').mockReturnValue(now + 59_000);
-    await watches.get(named(':G.inner'));
-    expect(trusted()).toHaveLength(4);
-    clock.mockReturnValue(now + 61_000);
-    await watches.get(named(':G.inner'));
-    expect(trusted()).toEqual([]);
+  /** What is at a path from now on is another directory, or none. */
+  const replace = (path: string, change: (stats: fs.Stats) => fs.Stats | undefined) => {
+    const stats = change(fs.statSync(root + path));
+    inspect.mockImplementation((each) => (each === root + path ? Promise.resolve(stats) : files.inspect(each)));
+  };
+  const REPLACED: [string, (stats: fs.Stats) => fs.Stats | undefined][] = [
+    ['nothing', () => undefined],
+    ['a file', () => fs.statSync('/proc/version')],
+    ['another directory', (stats) => Object.assign(stats, { ino: stats.ino + 1 })],
+    ['a directory of another file system', (stats) => Object.assign(stats, { dev: stats.dev + 1 })],
+  ];
+
+  test.each(REPLACED)(
+    'are looked at again after a minute: %s in place of one takes the trust of all',
+    async (_, change) => {
+      const now = performance.now();
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(now);
+      const trusted = await watchAll();
+      clock.mockReturnValue(now + 60_000);
+      await watches.get(named(':G.inner'));
+      expect(trusted()).toHaveLength(4);
+      replace('/G/inner', change);
+      // A minute after it was looked at last.
+      clock.mockReturnValue(now + 119_999);
+      expect(await watches.get(named(':G.inner'))).toBeDefined();
+      expect(trusted()).toHaveLength(4);
+      clock.mockReturnValue(now + 120_000);
+      expect(await watches.get(named(':G.inner'))).toBeUndefined();
+      expect(trusted()).toEqual([]);
+    },
+  );
+
+  test('are believed no longer than until they are looked at again', async () => {
+    expect(await watches.get(named(':G'))).toMatchObject({ believedMs: 60_000, trusted: true, fileName: 'G' });
+  });
+
+  describe('are looked after each second, as the database may be moved with its parents', () => {
+    const second = async (ms = 1000) => {
+      jest.advanceTimersByTime(ms);
+      for (let count = 0; count < 10; count += 1) await turn();
+    };
+
+    beforeEach(() => {
+      watches.close();
+      jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+      watches = begin();
+    });
+    afterEach(() => {
+      watches.close();
+      expect(jest.getTimerCount()).toBe(0);
+      jest.useRealTimers();
+    });
+
+    test.each(REPLACED)('%s in place of the root takes the trust of all', async (_, change) => {
+      const trusted = await watchAll();
+      await second();
+      expect(trusted()).toHaveLength(4);
+      replace('', change);
+      await second(999);
+      expect(trusted()).toHaveLength(4);
+      await second(1);
+      expect(trusted()).toEqual([]);
+    });
+
+    test('an error of the system takes the trust, too', async () => {
+      const trusted = await watchAll();
+      inspect.mockRejectedValue(new Error('EIO'));
+      await second();
+      expect(trusted()).toEqual([]);
+    });
+
+    test('where nothing is watched, nothing is looked at', async () => {
+      await second();
+      expect([inspect.mock.calls, doubts]).toEqual([[], 0]);
+    });
+  });
+
+  test('are none without the server’s own directory, which tells of the end of the root', async () => {
+    fs.rmdirSync(`${root}/${OWN_DIRECTORY}`);
+    expect(await watches.get(Name.root)).toBeUndefined();
+    expect(await watches.get(named(':G'))).toBeUndefined();
+    fs.mkdirSync(`${root}/${OWN_DIRECTORY}`);
+    expect(await watches.get(named(':G'))).toMatchObject({ trusted: true });
+  });
+
+  test('know which groups in them are watched', async () => {
+    await watchAll();
+    const [top, group] = [await watches.get(Name.root), await watches.get(named(':G'))];
+    const members = () => [[...(top?.members.keys() ?? [])].sort(), [...(group?.members.keys() ?? [])]];
+    expect(members()).toEqual([['G', 'H'], ['inner']]);
+    watches.drop(named(':G.inner'));
+    expect(members()).toEqual([['G', 'H'], []]);
+    watches.drop(named(':G'));
+    expect(members()).toEqual([['H'], []]);
+  });
+
+  test('are at most 4,096: the least used one is let go, and never one above another', async () => {
+    const stats = fs.statSync(root);
+    inspect.mockResolvedValue(stats);
+    const all: (WatchedGroup | undefined)[] = [];
+    for (let index = 0; index < 4094; index += 1) all.push(await watches.get(named(`:G.n${index}`)));
+    const ended = () => all.flatMap((group, index) => (group?.trusted === true ? [] : [index]));
+    expect(ended()).toEqual([]);
+    await watches.get(named(':G.n0'));
+    expect(doubts).toBe(0);
+    await watches.get(named(':G.n4094'));
+    expect(ended()).toEqual([1]);
+    await watches.get(named(':G.n4095'));
+    expect(ended()).toEqual([1, 2]);
+    expect(doubts).toBe(2);
+    expect((await watches.get(named(':G')))?.members.size).toBe(4094);
+    expect(watch).toHaveBeenCalledTimes(4098);
   });
 
   test('are none where a link, a file or nothing is', async () => {
@@ -224,7 +353,55 @@ describe('watched directories', () => {
     const ground = watches.unwatched;
     expect(ground).toEqual({ trusted: true, believedMs: 50 });
     watches.drop(named(':G'));
+    expect(doubts).toBe(1);
     expect(ground).toEqual({ trusted: false, believedMs: 50 });
     expect(watches.unwatched).toEqual({ trusted: true, believedMs: 50 });
+  });
+});
+
+describe('the way in which changes are noticed', () => {
+  const { platform } = process;
+  const on = (value: string) => Object.defineProperty(process, 'platform', { value });
+  afterEach(() => {
+    on(platform);
+  });
+
+  test.each([
+    ['NFS', 0x6969, 'polling'],
+    ['SMB', 0x517b, 'polling'],
+    ['CIFS', 0xff534d42, 'polling'],
+    ['SMB2', 0xfe534d42, 'polling'],
+    ['FUSE', 0x65735546, 'polling'],
+    ['9p', 0x01021997, 'polling'],
+    ['AFS', 0x5346414f, 'polling'],
+    ['Ceph', 0x00c36400, 'polling'],
+    ['GFS2', 0x01161970, 'polling'],
+    ['OCFS2', 0x7461636f, 'polling'],
+    ['Lustre', 0x0bd00bd0, 'polling'],
+    ['GPFS', 0x47504653, 'polling'],
+    ['VirtualBox', 0x786f4256, 'polling'],
+    ['VMware', 0xbacbacbc, 'polling'],
+    ['ext4', 0xef53, 'native'],
+    ['XFS', 0x58465342, 'native'],
+    ['Btrfs', 0x9123683e, 'native'],
+    ['tmpfs', 0x01021994, 'native'],
+    ['overlay', 0x794c7630, 'native'],
+  ])('suits the file system: %s', async (_, type, mode) => {
+    on('linux');
+    statfs.mockResolvedValue({ type });
+    expect(await suitableWatchMode('/db')).toBe(mode);
+    expect(statfs).toHaveBeenLastCalledWith('/db');
+  });
+
+  test('is the system’s own where that is not Linux, whose numbers these are', async () => {
+    on('freebsd');
+    statfs.mockResolvedValue({ type: 0x6969 });
+    expect(await suitableWatchMode('/db')).toBe('native');
+  });
+
+  test('can not be told of a directory that can not be reached', async () => {
+    on('linux');
+    statfs.mockRejectedValue(new Error('EIO'));
+    await expect(suitableWatchMode('/db')).rejects.toEqual(new Error('EIO'));
   });
 });
