@@ -1,4 +1,4 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Name, PyroURI } from '../../names/index.js';
 import { Cache } from './cache.js';
@@ -60,5 +60,177 @@ describe('URIs that are remembered', () => {
     expect(uris.get(':n')).toBeUndefined();
     await uris.recall(':n', () => Promise.resolve({ value: uriOf(2), ground: GROUND }));
     expect(uris.get(':n')?.objectID).toBe('2');
+  });
+});
+
+describe('URIs that are asked for again', () => {
+  const remember = (uris: Cache['uris'], key: string, id = 1) =>
+    uris.recall(key, () => Promise.resolve({ value: uriOf(id), ground: GROUND }));
+
+  test('are copied close together once, equal to what was read', async () => {
+    const { uris } = new Cache(10);
+    const read = await remember(uris, ':n');
+    const copy = uris.get(':n');
+    expect(copy).toEqual(read);
+    expect(copy).not.toBe(read);
+    expect(uris.peek(':n')).toBe(read);
+  });
+
+  test.each([
+    [2, 2],
+    [5000, 2000],
+  ])('are copied anew, all of them, once there are too many copies: of %i names, %i', async (capacity, maxCopies) => {
+    const { uris } = new Cache(capacity);
+    const keys = Array.from({ length: maxCopies }, (_, index) => `:n${index}`);
+    for (const key of keys) await remember(uris, key);
+    const copies = keys.map((key) => uris.get(key));
+    expect(keys.every((key, index) => uris.get(key) === copies[index])).toBe(true);
+    await remember(uris, ':one more');
+    expect(uris.get(':one more')).toBeDefined();
+    // The oldest has been forgotten where there is no room for one more.
+    const last = keys.at(-1) ?? '';
+    expect(uris.get(last)).toEqual(copies.at(-1));
+    expect(uris.get(last)).not.toBe(copies.at(-1));
+  });
+
+  test('stay known when others are read, though only their copies were asked for', async () => {
+    const { uris } = new Cache(3);
+    for (const key of [':a', ':b', ':c']) await remember(uris, key);
+    for (const key of [':a', ':d', ':a']) await remember(uris, key);
+    expect([':a', ':b', ':c', ':d'].map((key) => uris.peek(key) !== undefined)).toEqual([true, false, true, true]);
+  });
+});
+
+describe('what is remembered of a database', () => {
+  const LISTING = [{ part: 'x', type: 1 }] as const;
+  const GROUPS = [':', ':G', ':H'];
+  const NAMES = [':x', ':G', ':G.x', ':G.a/b', ':G.y', ':H.x'];
+
+  /** All that can be remembered of these names and groups. */
+  async function filled(hasMetadata = false): Promise<Cache> {
+    const cache = new Cache(100);
+    for (const name of NAMES) await cache.uris.recall(name, () => Promise.resolve({ value: uriOf(1), ground: GROUND }));
+    for (const group of GROUPS) {
+      await cache.listings.recall(group, () => Promise.resolve({ value: LISTING, ground: GROUND }));
+      const value = { unusual: new Map<string, string>(), hasMetadata };
+      await cache.surveys.recall(group, () => Promise.resolve({ value, ground: GROUND }));
+    }
+    return cache;
+  }
+
+  /** What is not known any more. */
+  const forgotten = ({ uris, listings, surveys }: Cache) => ({
+    uris: NAMES.filter((name) => uris.get(name) === undefined),
+    listings: GROUPS.filter((group) => listings.get(group) === undefined),
+    surveys: GROUPS.filter((group) => surveys.get(group) === undefined),
+  });
+
+  const root = Name.root;
+  const group = Name.parse(':G');
+
+  test.each([
+    ['a file that was changed', group, 'x', false, { uris: [':G.x'] }],
+    ['a file that came or went', group, 'x', true, { uris: [':G.x'], listings: [':G'] }],
+    ['a file below the root', root, 'x', true, { uris: [':x'], listings: [':'] }],
+    ['a group', root, 'G', true, { uris: [':G'], listings: [':'] }],
+    ['a usual spelling', group, 'a\\2fb', true, { uris: [':G.a/b'], listings: [':G'] }],
+    ['an unusual spelling', group, '\\78', true, { uris: [':G.x'], listings: [':G'], surveys: [':G'] }],
+    ['an unusual spelling that was changed', group, '\\78', false, { uris: [':G.x'], surveys: [':G'] }],
+    ['metadata', group, 'x.ns_meta', true, { surveys: [':G'] }],
+    ['metadata of an unusual spelling', group, '\\78.ns_meta', true, { surveys: [':G'] }],
+    ['the metadata of the root', root, '.ns_meta', true, {}],
+    ['what is no name', group, '.hidden', true, {}],
+  ])('is forgotten as far as a change tells: %s', async (_, name, fileName, cameOrWent, expected) => {
+    const cache = await filled();
+    cache.changed({ name }, fileName, cameOrWent);
+    expect(forgotten(cache)).toEqual({ uris: [], listings: [], surveys: [], ...expected });
+  });
+
+  test('of metadata stays, where there is some already', async () => {
+    const cache = await filled(true);
+    cache.changed({ name: group }, 'x.ns_meta', true);
+    cache.gainedMetadata(':H');
+    expect(forgotten(cache).surveys).toEqual([]);
+    const without = await filled(false);
+    without.gainedMetadata(':H');
+    expect(forgotten(without)).toEqual({ uris: [], listings: [], surveys: [':H'] });
+  });
+
+  test('of metadata is read again, where it is being read while some comes', async () => {
+    const cache = new Cache(10);
+    const read = (hasMetadata: boolean) =>
+      jest.fn(() => Promise.resolve({ value: { unusual: new Map<string, string>(), hasMetadata }, ground: GROUND }));
+    const before = cache.surveys.recall(':G', read(false));
+    cache.gainedMetadata(':G');
+    await before;
+    expect((await cache.surveys.recall(':G', read(true))).hasMetadata).toBe(true);
+  });
+
+  test('of a name that this server changes is forgotten, with what lists it and what it lists', async () => {
+    const cache = await filled();
+    cache.forget(group);
+    expect(forgotten(cache)).toEqual({ uris: [':G'], listings: [':', ':G'], surveys: [] });
+    cache.forget(Name.parse(':H.x'));
+    expect(forgotten(cache)).toEqual({ uris: [':G', ':H.x'], listings: GROUPS, surveys: [] });
+  });
+
+  test.each(['uris', 'listings', 'surveys'] as const)('is read again where all is in doubt: %s', async (which) => {
+    const cache = new Cache(10);
+    let reads = 0;
+    const ask = () => {
+      const read = <Value>(value: Value) => {
+        reads += 1;
+        return Promise.resolve({ value, ground: GROUND });
+      };
+      if (which === 'uris') return cache.uris.recall(':G', () => read(uriOf(1)));
+      if (which === 'listings') return cache.listings.recall(':G', () => read(LISTING));
+      return cache.surveys.recall(':G', () => read({ unusual: new Map<string, string>(), hasMetadata: false }));
+    };
+    const asked = [ask(), ask()];
+    expect(reads).toBe(1);
+    cache.doubted();
+    asked.push(ask());
+    expect(reads).toBe(2);
+    await Promise.all(asked);
+  });
+
+  test('is of as many names as said, of which those in groups count by their number', async () => {
+    const cache = new Cache(10);
+    const list = (name: string, length: number) =>
+      cache.listings.recall(name, () => Promise.resolve({ value: Array(length).fill(LISTING[0]), ground: GROUND }));
+    await list(':a', 4);
+    await list(':b', 4);
+    expect(cache.listings.size).toBe(2);
+    await list(':c', 0);
+    expect([':a', ':b', ':c'].map((name) => cache.listings.peek(name) !== undefined)).toEqual([false, true, true]);
+    // One that is too large is given, and not remembered.
+    expect(await list(':d', 10)).toHaveLength(10);
+    expect(cache.listings.peek(':d')).toBeUndefined();
+    expect(await list(':e', 9)).toHaveLength(9);
+    expect([':b', ':c', ':e'].map((name) => cache.listings.peek(name) !== undefined)).toEqual([false, false, true]);
+  });
+
+  test('is of no more than 10,000 groups, whether they have unusual spellings', async () => {
+    const { surveys } = new Cache(1);
+    const value = { unusual: new Map<string, string>(), hasMetadata: false };
+    for (let index = 0; index <= 10_000; index += 1) {
+      await surveys.recall(`:n${index}`, () => Promise.resolve({ value, ground: GROUND }));
+    }
+    expect([surveys.size, surveys.get(':n0'), surveys.get(':n1')]).toEqual([10_000, undefined, value]);
+  });
+
+  test('is forgotten in the order of its use, by which peek() is none', async () => {
+    const { listings } = new Cache(6);
+    const list = (name: string) => listings.recall(name, () => Promise.resolve({ value: LISTING, ground: GROUND }));
+    for (const name of [':a', ':b', ':c']) await list(name);
+    listings.peek(':a');
+    listings.get(':b');
+    await list(':d');
+    await list(':e');
+    expect([':a', ':b', ':c', ':d', ':e'].filter((name) => listings.peek(name) !== undefined)).toEqual([
+      ':b',
+      ':d',
+      ':e',
+    ]);
   });
 });

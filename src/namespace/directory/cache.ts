@@ -176,7 +176,7 @@ export class Cache implements WatchListener {
     this.listings = new ReadCache(names, (entries) => entries.length + 1);
   }
 
-  changed({ name }: WatchedGroup, fileName: string, cameOrWent: boolean): void {
+  changed({ name }: Pick<WatchedGroup, 'name'>, fileName: string, cameOrWent: boolean): void {
     const group = name.toString();
     if (isMetadataOfMember(fileName)) this.gainedMetadata(group);
     const part = partOf(fileName);
