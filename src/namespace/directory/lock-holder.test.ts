@@ -309,6 +309,12 @@ describe('the lock of a database', () => {
     ]);
   });
 
+  it('is let go where its holder can not be written down', async () => {
+    fs.mkdirSync(own('holder.ns_meta'), { recursive: true });
+    await expect(take()).rejects.toMatchObject({ code: 'EISDIR' });
+    expect(events).toEqual(['lock guard.ns_meta', 'lock lock.ns_meta', 'unlock lock.ns_meta', 'unlock guard.ns_meta']);
+  });
+
   it('can not be taken where its directory can not be made', async () => {
     fs.writeFileSync(`${root}/${OWN_DIRECTORY}`, '');
     // What the system says of it comes from the lock that is sought there.
@@ -414,6 +420,28 @@ describe('the lock of a database', () => {
       jest.advanceTimersByTime(5000);
       await attempted(2);
       expect(readRecord()).toMatchObject({ pid: process.pid });
+    });
+
+    it('is another’s where it could not be taken again before: release() leaves that alone', async () => {
+      const lock = await take(log);
+      fs.rmSync(own('lock.ns_meta'), { recursive: true });
+      fs.rmSync(own('holder.ns_meta'));
+      fs.mkdirSync(own('holder.ns_meta'));
+      lose();
+      // It was taken, and let go again, as its holder could not be written down.
+      await attempted(2);
+      expect(events.slice(-4)).toEqual([
+        'lock guard.ns_meta',
+        'lock lock.ns_meta',
+        'unlock lock.ns_meta',
+        'unlock guard.ns_meta',
+      ]);
+      fs.rmdirSync(own('holder.ns_meta'));
+      leave();
+      await lock.release();
+      expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`).sort()).toEqual(['holder.ns_meta', 'lock.ns_meta']);
+      expect(readRecord()).toMatchObject({ pid: HOLDER_PID });
+      taken.length = 0;
     });
 
     it('is not touched by release() where another has it, and not tried for again', async () => {

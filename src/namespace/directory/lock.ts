@@ -154,6 +154,7 @@ export class DatabaseLock {
       await this.holdFileSystem();
     } catch (error) {
       await this.unlock?.().catch(() => undefined);
+      this.unlock = undefined;
       if (codeOf(error) !== 'ELOCKED') throw error;
       throw new DatabaseInUseError(this.root, await this.readHolder());
     } finally {
