@@ -323,3 +323,24 @@ test('what was seen of a whole directory is believed twenty times as long as it 
     rmSync(root, { recursive: true });
   }
 });
+
+test('a missing database is told as missing, even before its watch tells of that', async () => {
+  const root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
+  mkdirSync(`${root}/${OWN_DIRECTORY}`);
+  const cache = new Cache(100);
+  const watches = new Watches(root, { mode: 'native', ignoresCase: false, listener: cache, log: silentLog });
+  try {
+    const tree = new Tree(root, new Reader(new Haste(false, WARY_OF_READING)), watches, cache);
+    const watched = await watches.get(Name.root);
+    watches.close();
+    // From here on, the kernel is silent.
+    if (watched !== undefined) watched.trusted = true;
+    jest.spyOn(watches, 'get').mockImplementation((group) => Promise.resolve(group.isRoot ? watched : undefined));
+    expect(await tree.find(named(':missing'))).toBeUndefined();
+    rmSync(root, { recursive: true });
+    await expect(tree.parentOf(named(':missing.x'))).rejects.toMatchObject({ code: 'ENOENT' });
+  } finally {
+    jest.restoreAllMocks();
+    rmSync(root, { recursive: true, force: true });
+  }
+});
