@@ -1,3 +1,4 @@
+import { setImmediate as othersRan } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
@@ -209,7 +210,7 @@ describe('bytes that are no pickle', () => {
 });
 
 describe('time and memory', () => {
-  // A quadratic reader would take minutes for each of these.
+  // A quadratic reader would take longer for each of these than a test may.
   test.each([
     ['APPEND', ']', 'Na'],
     ['APPENDS', ']', '(NNe'],
@@ -222,12 +223,12 @@ describe('time and memory', () => {
     ['text memos', 'N', 'p7\ng7\n'],
     ['persistent ids', 'N', 'Q'],
     ['classes', '', 'cm\nc\n'],
-  ])('hundreds of thousands of: %s', (_, start, opcodes) => {
+  ])('hundreds of thousands of: %s', async (_, start, opcodes) => {
     const pickle = Buffer.from(`${start}${opcodes.repeat(300_000)}N.`, 'latin1');
-    const began = process.cpuUsage();
     expect(loads(pickle)).toBeNull();
-    const { user, system } = process.cpuUsage(began);
-    expect((user + system) / 1e6).toBeLessThan(10);
+    // Between two turns of the loop, timers run: so the time-out of the test fails it where it has passed meanwhile.
+    await othersRan();
+    await othersRan();
   });
 
   test('a short pickle does not make a long one without end', () => {
