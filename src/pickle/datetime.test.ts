@@ -34,13 +34,19 @@ test('what is no datetime, or has a time zone, is no Date', () => {
     new PythonInstance('reduce', DATETIME, tuple(state, new PythonClass('zones', 'UTC'))),
     new PythonInstance('reduce', DATETIME, tuple(state.subarray(1))),
     new PythonInstance('reduce', DATETIME, tuple(7)),
+    new PythonInstance('reduce', DATETIME, tuple([...state])),
+    new PythonInstance('reduce', DATETIME, tuple(tuple(...state))),
+    new PythonInstance('reduce', DATETIME, tuple('\x07\x7f\x01')),
+    new PythonInstance('reduce', DATETIME, tuple()),
   ]) {
     expect(toDate(value)).toBeUndefined();
   }
 });
 
 test('a Date that Python does not have', () => {
-  expect(() => dumps(new Date(NaN))).toThrow(PickleError);
-  expect(() => dumps(new Date(Date.UTC(10_000, 0)))).toThrow('Python has the years 1 to 9999');
-  expect(() => dumps(new Date('0000-12-31T00:00:00Z'))).toThrow(PickleError);
+  for (const date of [new Date(NaN), new Date(Date.UTC(10_000, 0)), new Date('0000-12-31T23:59:59.999Z')]) {
+    expect(() => dumps(date)).toThrow(
+      new PickleError(`can't pickle the Date ${String(date)}: Python has the years 1 to 9999`),
+    );
+  }
 });

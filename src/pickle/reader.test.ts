@@ -61,6 +61,35 @@ describe('where the pickle is', () => {
     }
   });
 
+  test('views begin at 65,536 bytes, and only where they were asked for', () => {
+    for (const [length, options, isView] of [
+      [65_536, { views: true }, true],
+      [65_535, { views: true }, false],
+      [65_536, { views: false }, false],
+      [65_536, {}, false],
+      [65_536, undefined, false],
+    ] as const) {
+      const header = Buffer.from('xxxT\0\0\0\0');
+      header.writeUInt32LE(length, 4);
+      const input = Buffer.concat([header, Buffer.of(0xe9, 0xea), Buffer.alloc(length - 2, 0xeb), Buffer.from('.')]);
+      const value = loads(input.subarray(3), options);
+      const expected = Buffer.from(input.subarray(8, 8 + length)).toString('latin1');
+      expect(latin1Of(value)).toBe(expected);
+      input[8] = 0x80;
+      expect(latin1Of(value)).toBe(isView ? `\x80${expected.slice(1)}` : expected);
+    }
+  });
+
+  test('an offset at the end or beyond is no pickle', () => {
+    for (const offset of [9, 10, 1000]) {
+      expect(messageOf('xxI1\n.I2\n', { offset })).toBe('invalid pickle: it ends at byte 9 without STOP');
+    }
+  });
+
+  test.each([0, 1, 2])('may say that it is of protocol %d', (protocol) => {
+    expect(read(`\x80${String.fromCharCode(protocol)}K\x07.`)).toBe(7);
+  });
+
   test('bytes that are read do not follow the input', () => {
     const input = Buffer.from('U\x01\xe9.', 'latin1');
     const value = loads(input);
@@ -142,27 +171,31 @@ describe('numbers', () => {
     ['F-.5\n.', -0.5],
     ['F5.\n.', new PythonFloat(5)],
     ['F-Infinity\n.', -Infinity],
+    ['F+nan\n.', NaN],
+    ['F.25\n.', 0.25],
+    ['F+12.5\n.', 12.5],
+    ['F1.25e-10\n.', 1.25e-10],
+    ['F5.e+12\n.', new PythonFloat(5e12)],
+    ['F15E12\n.', new PythonFloat(15e12)],
     ['FNaN\n.', NaN],
     ['\x8b\x02\0\0\0\x00\x01.', 256n],
   ])('%j', (opcodes, value) => {
     expect(read(opcodes)).toEqual(value);
   });
 
+  const NO_INTEGER = 'expected decimal digits';
+  const NO_FLOAT = 'expected a float';
   test.each([
-    'I\n.',
-    'I0x1\n.',
-    'I1 2\n.',
-    'I1.\n.',
-    'L\n.',
-    'LL\n.',
-    'L1LL\n.',
-    'F\n.',
-    'F.\n.',
-    'F1e\n.',
-    'F0x1\n.',
-    'F1,2\n.',
-  ])('%j is none', (opcodes) => {
-    expect(messageOf(opcodes)).toMatch(/^invalid pickle: (?:INT|LONG|FLOAT) at byte 0: expected /);
+    ...['', '0x1', '1 2', '1.', 'x1', '1x', '-', '--1', ' 1', '\u00b2'].map((digits) => ['INT', digits, NO_INTEGER]),
+    ...['', 'L', '1LL', '1L1', '1L1L', 'x1L', '1l', '+-1'].map((digits) => ['LONG', digits, NO_INTEGER]),
+    ...['', '.', '1e', '0x1', '1,2', 'x1', '1x', 'e5', '.e5', '1.5.5', '1e5x', '1e5.5', '--1', '1 2'].map((text) => [
+      'FLOAT',
+      text,
+      NO_FLOAT,
+    ]),
+    ...['xinf', 'infx', 'nanx', 'xnan', 'infini', 'infinityx', '+-inf', 'in'].map((text) => ['FLOAT', text, NO_FLOAT]),
+  ])('%s of %j is none', (name, text, problem) => {
+    expect(messageOf(`${name.slice(0, 1)}${text}\n.`)).toBe(`invalid pickle: ${name} at byte 0: ${problem}`);
   });
 
   // Tried in quadratic time, they would take longer than a test may.
@@ -203,6 +236,17 @@ describe('dicts and sets', () => {
     expect(read(`${set}(]K\x01atR.`)).toEqual(new Set([1]));
     expect(read(`${set})R.`)).toEqual(new PythonInstance('reduce', callable, tuple()));
     expect(read(`${set}((K\x01ttR.`)).toEqual(new PythonInstance('reduce', callable, tuple(tuple(1))));
+    expect(read(`${set}(]NtR.`)).toEqual(new PythonInstance('reduce', callable, tuple([], null)));
+    expect(read('c__builtin__\nlist\n(]tR.')).toEqual(
+      new PythonInstance('reduce', new PythonClass('__builtin__', 'list'), tuple([])),
+    );
+    expect(read('ccopy_reg\n__newobj__\n)R.')).toEqual(
+      new PythonInstance('reduce', new PythonClass('copy_reg', '__newobj__'), tuple()),
+    );
+    expect(read('ccopy_reg\nother\n(Nt\x85R.')).toEqual(
+      new PythonInstance('reduce', new PythonClass('copy_reg', 'other'), tuple(tuple(null))),
+    );
+    expect(read('N(]tR.')).toEqual(new PythonInstance('reduce', null, tuple([])));
     expect(read('cos\nsystem\n(S"rm -rf /"\ntR.')).toEqual(
       new PythonInstance('reduce', new PythonClass('os', 'system'), tuple('rm -rf /')),
     );
@@ -246,7 +290,16 @@ describe('instances', () => {
     expect(read('\x83\x01\x02.')).toEqual(new PythonExtension(0x201));
     expect(read('\x84\x01\x02\x03\x04.')).toEqual(new PythonExtension(0x4030201));
     expect(messageOf('\x82\0.')).toBe('invalid pickle: EXT1 at byte 0: expected an extension code above 0, found 0');
-    expect(messageOf('\x84\0\0\0\x80.')).toMatch('found -2147483648');
+    for (const [opcodes, name, code] of [
+      ['\x83\0\0.', 'EXT2', 0],
+      ['\x84\0\0\0\0.', 'EXT4', 0],
+      ['\x84\xff\xff\xff\xff.', 'EXT4', -1],
+      ['\x84\0\0\0\x80.', 'EXT4', -(2 ** 31)],
+    ] as const) {
+      expect(messageOf(opcodes)).toBe(
+        `invalid pickle: ${name} at byte 0: expected an extension code above 0, found ${code}`,
+      );
+    }
   });
 });
 
@@ -302,6 +355,8 @@ describe('reading for JavaScript', () => {
   test('with all text as strings and all floats as numbers', () => {
     expect(read(opcodes, { unicode: 'text', floats: 'number' })).toEqual(tuple('a', '\xe9', 'b', 5, 1.5, -0, 2, 'c'));
     expect(read('}G\x80\0\0\0\0\0\0\0Ns.', { floats: 'number' })).toEqual(new Map([[0, null]]));
+    const nan = 'G\x7f\xf8\0\0\0\0\0\0';
+    expect(read(`}(${nan}K\x01${nan}K\x02u.`, { floats: 'number' })).toEqual(new Map([[NaN, 2]]));
   });
 });
 
@@ -392,5 +447,16 @@ describe('limits', () => {
     expect(messageOf(`${callable}${args}${call.repeat(100)}N.`)).toMatch(
       /^invalid pickle: REDUCE at byte \d+: it copies the same values again and again$/,
     );
+  });
+
+  test.each([
+    ['a set', 'c__builtin__\nset\nq\0](NNNNNNNNeq\x01\x85q\x020'],
+    ['arguments', 'ccopy_reg\n__newobj__\nq\0(NNNNNNNNtq\x020'],
+  ])('%s may copy as many values as the pickle has bytes, and no more', (_, start) => {
+    // Each copies eight values.
+    const pickle = `${start}${'h\0h\x02R0'.repeat(50)}N.`;
+    expect(pickle.length).toBeLessThan(400);
+    expect(messageOf(pickle.padEnd(400, '.'))).toBe('no error');
+    expect(messageOf(pickle.padEnd(399, '.'))).toMatch(/: it copies the same values again and again$/);
   });
 });

@@ -85,6 +85,27 @@ describe('what JavaScript has beside the values of Python', () => {
       expect(() => dumpsOf(holder)).toThrow(new PickleError(`can't pickle ${name}`));
     }
   });
+
+  test('an object whose class has no name is refused', () => {
+    const nameless = new (class {
+      readonly value = 1;
+    })();
+    const noConstructor: object = { constructor: 7 };
+    const withoutClass: unknown = Object.setPrototypeOf({}, noConstructor);
+    for (const value of [nameless, withoutClass]) {
+      expect(() => dumpsOf(value)).toThrow(new PickleError("can't pickle this object"));
+    }
+  });
+
+  test('an error of the value itself is passed on', () => {
+    const error = new TypeError('no such value');
+    const value = {
+      get broken(): never {
+        throw error;
+      },
+    };
+    expect(() => dumps(value)).toThrow(error);
+  });
 });
 
 describe.each(PROTOCOLS)('in protocol %i', (protocol) => {
@@ -113,10 +134,11 @@ describe.each(PROTOCOLS)('in protocol %i', (protocol) => {
     for (const code of [1, 255, 256, 65_535, 65_536, 0x7fffffff]) {
       expect(again(new PythonExtension(code))).toEqual(new PythonExtension(code));
     }
-    expect(() => dumps(new PythonExtension(0), { protocol })).toThrow(PickleError);
-    expect(() => dumps(new PythonExtension(2 ** 31), { protocol })).toThrow(
-      "can't pickle the extension code 2147483648",
-    );
+    for (const code of [0, -1, 1.5, NaN, 2 ** 31]) {
+      expect(() => dumps(new PythonExtension(code), { protocol })).toThrow(
+        new PickleError(`can't pickle the extension code ${code}`),
+      );
+    }
   });
 
   test('an instance of something that is no class', () => {
@@ -175,6 +197,20 @@ describe('strings that occur again', () => {
     const pickle = dumps(value);
     expect(loads(pickle)).toEqual(value);
     expect(pickle.length).toBeLessThan(2 * 63 + 64 + 3 * 64 + 20_000 + 64 + 100);
+  });
+
+  test('of up to 16,383 characters are all remembered, of the longer ones 64 are', () => {
+    const again = (length: number): string => {
+      const texts = Array.from({ length: 66 }, (_, index) => `${index}`.padEnd(length, 'x'));
+      const [once, twice] = [written(texts), written([...texts, ...texts])];
+      expect(twice.startsWith(once.slice(0, -2))).toBe(true);
+      return twice.slice(once.length - 2);
+    };
+    const references = (count: number): string =>
+      Array.from({ length: count }, (_, index) => `h${String.fromCharCode(index + 1)}`).join('');
+    const last = [64, 65].map((number) => `T\0\x40\0\0${`${number}`.padEnd(16_384, 'x')}`).join('');
+    expect(again(16_383)).toBe(`${references(66)}e.`);
+    expect(again(16_384)).toBe(`${references(64)}${last}e.`);
   });
 
   test('stay the same even if there are too many to remember', () => {
