@@ -33,6 +33,10 @@ const messageOf = (opcodes: string, options?: PickleReadOptions): string => {
   return 'no error';
 };
 
+test('an error of a pickle shows its name', () => {
+  expect(String(new PickleError('what is wrong'))).toBe('PickleError: what is wrong');
+});
+
 describe('where the pickle is', () => {
   const pickle = Buffer.from('xxI1\n.I2\n.', 'latin1');
 
