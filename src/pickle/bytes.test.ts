@@ -265,6 +265,8 @@ describe('each limit, at the bound and one beyond', () => {
   const line = (length: number): string => '1'.repeat(length);
 
   test.each<[keyof PickleLimits, number, string, string]>([
+    ['depth', 0, 'N.', ').'],
+    ['depth', 0, 'N.', '].'],
     ['depth', 1, '].', ']]a.'],
     ['depth', 2, '))\x86.', '))\x85\x86.'],
     ['objects', 1, '].', ']0].'],
