@@ -1,14 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
 import {
   CHALLENGE_SIZE,
+  CONNECT,
   createAuthToken,
   decodeDenial,
   DeniedReason,
   deniedReasons,
   encodeDenial,
+  GRANTED,
   mungeIdentification,
   newChallenge,
   tokensEqual,
+  VERDICT_SIZE,
 } from './handshake.js';
 
 describe('the handshake', () => {
@@ -34,8 +37,28 @@ describe('the handshake', () => {
     expect(newChallenge()).not.toEqual(newChallenge());
   });
 
-  test.each(Object.values(DeniedReason))('tells reason %d', (reason) => {
-    expect(decodeDenial(encodeDenial(reason))).toBe(deniedReasons[reason]);
+  // deniedReasons of Pyro.core 3.16, and the digits behind DENIED.
+  test.each([
+    [DeniedReason.Unspecified, 'DENIED0', 'unspecified reason'],
+    [DeniedReason.ServerTooBusy, 'DENIED1', 'server too busy'],
+    [DeniedReason.HostBlocked, 'DENIED2', 'host blocked'],
+    [DeniedReason.Security, 'DENIED3', 'security reasons'],
+  ])('tells reason %d as Pyro does', (reason, verdict, text) => {
+    expect(String(encodeDenial(reason))).toBe(verdict);
+    expect(decodeDenial(Buffer.from(verdict))).toBe(text);
+    expect(deniedReasons[reason]).toBe(text);
+  });
+
+  test('has four reasons, and words of seven bytes', () => {
+    expect([Object.keys(DeniedReason), deniedReasons]).toEqual([
+      ['Unspecified', 'ServerTooBusy', 'HostBlocked', 'Security'],
+      ['unspecified reason', 'server too busy', 'host blocked', 'security reasons'],
+    ]);
+    expect([String(CONNECT), String(GRANTED), VERDICT_SIZE, CHALLENGE_SIZE]).toEqual(['CONNECT', 'GRANTED', 7, 16]);
+  });
+
+  test.each(['4', ' ', '\n', 'x', '\xff'])('knows a refusal whose last byte is no reason: %j', (last) => {
+    expect(decodeDenial(Buffer.from(`DENIED${last}`, 'latin1'))).toBe('invalid response');
   });
 
   test('knows a refusal whose reason it does not know, and what is none', () => {

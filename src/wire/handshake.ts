@@ -32,7 +32,8 @@ export function encodeDenial(reason: DeniedReason): Buffer {
 /** The text of a refusal's reason; undefined where these bytes are no refusal. */
 export function decodeDenial(verdict: Uint8Array): string | undefined {
   const [, digit] = /^DENIED(.)$/s.exec(Buffer.from(verdict).toString('latin1')) ?? [];
-  return digit === undefined ? undefined : (deniedReasons[Number(digit)] ?? 'invalid response');
+  if (digit === undefined) return undefined;
+  return deniedReasons.find((_text, reason) => String(reason) === digit) ?? 'invalid response';
 }
 
 /** Makes a challenge that no client has seen before. */
