@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { getEventListeners, once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, Socket, type Server } from 'node:net';
 import { randomBytes } from 'node:crypto';
 import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
 import { ClientConnection, defaultClientConnectionOptions, type ClientConnectionOptions } from './client-connection.js';
@@ -159,7 +159,7 @@ describe('a client that connects', () => {
 
   test('takes a challenge that inflates to more than one for none', async () => {
     const { peer, opening } = await begin();
-    peer.say(Buffer.concat(await encodeFrame([Buffer.alloc(1000)], COMPRESSION)));
+    peer.say(Buffer.concat(await encodeFrame([Buffer.alloc(17)], COMPRESSION)));
     expect(await problemOf(opening)).toEqual([ProtocolError, 'message too large']);
   });
 
@@ -263,6 +263,16 @@ describe('calls', () => {
     await closed;
   });
 
+  test('keep their order when one of two that are compressed is out', async () => {
+    const { client, peer } = await open(COMPRESSION);
+    client.send(Buffer.alloc(100_000));
+    client.send(randomBytes(2_000_000));
+    expect(await peer.body()).toHaveLength(100_000);
+    client.send(Buffer.from('3'));
+    expect((await peer.body()).length).toBeGreaterThan(1);
+    expect(await peer.body()).toBe('3');
+  });
+
   test('are sent soon again when what was compressed is out', async () => {
     const { client, peer } = await open(COMPRESSION);
     client.send(Buffer.alloc(100_000));
@@ -325,7 +335,11 @@ describe('calls', () => {
   });
 
   test('keep the process alive while somebody waits for their reply', async () => {
+    const unref = jest.spyOn(Socket.prototype, 'unref');
     const { client, peer } = await open();
+    // Nobody waits for anything yet.
+    expect(unref.mock.contexts).toEqual([client.socket]);
+    unref.mockRestore();
     const refs = [jest.spyOn(client.socket, 'ref'), jest.spyOn(client.socket, 'unref')];
     const counts = (): number[] => refs.map((spy) => spy.mock.calls.length);
     const controller = new AbortController();
@@ -419,6 +433,18 @@ describe('a client that closes', () => {
     }).toThrow(new ConnectionClosedError('connection lost'));
     expect(await peer.body()).toBe('1');
     expect(peer.reader.buffered).toBe(0);
+  });
+
+  test('is not open from then on, even if the server does not take what was sent', async () => {
+    const { client, peer } = await open();
+    peer.socket.pause();
+    client.send(Buffer.alloc(20_000_000));
+    const closed = client.close();
+    await new Promise(setImmediate);
+    expect([client.isOpen, client.socket.destroyed]).toEqual([false, false]);
+    await expect(client.call(Buffer.from('1'))).rejects.toThrow(new ConnectionClosedError('connection lost'));
+    client.socket.emit('timeout');
+    await closed;
   });
 
   test('tells the calls that wait', async () => {

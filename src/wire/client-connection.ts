@@ -111,7 +111,7 @@ export class ClientConnection extends Connection {
 
   /** True until either side has closed. */
   get isOpen(): boolean {
-    return !this.inputEnded && !this.finishing && !this.socket.destroyed;
+    return this.socket.writable;
   }
 
   /**
