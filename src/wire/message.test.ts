@@ -181,4 +181,66 @@ describe('replies', () => {
       exception: { module: 'exceptions', className: 'Exception', args: ['text'], traceback: ['a callback failed'] },
     });
   });
+
+  test('with attributes that Python could not have are exceptions without them', () => {
+    const raised = (state: string): unknown =>
+      decodeReply(
+        Buffer.from(
+          `(iPyro.errors\nPyroExceptionCapsule\n(dS'excObj'\ncexceptions\nKeyError\n(S'no'\ntR${state}bsS'args'\n(lS'line'\naI7\nasb.`,
+        ),
+      );
+    const known = { module: 'exceptions', className: 'KeyError', args: ['no'], traceback: ['line'] };
+    expect(raised("(dI1\nS'one'\nsS'two'\nI2\ns")).toEqual({
+      exception: { ...known, attributes: new Map([['two', 2]]) },
+    });
+    expect(raised('I7\n')).toEqual({ exception: { ...known, attributes: new Map() } });
+  });
+
+  test('without texts in their traceback have none', () => {
+    const capsule = "(iPyro.errors\nPyroExceptionCapsule\n(dS'excObj'\nI1\nsS'args'\n(lI7\nasb.";
+    expect(decodeReply(Buffer.from(capsule))).toEqual({
+      exception: { module: 'exceptions', className: 'Exception', args: [1], traceback: undefined },
+    });
+  });
+
+  test('that are instances of other classes are values', () => {
+    for (const name of ['Pyro.errors\nOther', 'other\nPyroExceptionCapsule']) {
+      const reply = decodeReply(Buffer.from(`(i${name}\n(dS'excObj'\nI1\nsb.`));
+      expect(Object.keys(reply)).toEqual(['value']);
+    }
+  });
+
+  test('are in protocol 2 where nothing else is said, as requests are', () => {
+    const request = { objectID: 'abc', method: 'echo', flags: 0, args: [], keywords: new Map() };
+    expect(encodeRequest(request)).toEqual(encodeRequest(request, 2));
+    expect(encodeReply([1])).toEqual(encodeReply([1], 2));
+    expect(encodeException(failure)).toEqual(encodeException(failure, 2));
+    expect(encodeReply([1], 1)).not.toEqual(encodeReply([1], 2));
+  });
+
+  test('that are no pickles say what is wrong with them', () => {
+    const problem = (read: () => unknown): unknown => {
+      try {
+        return read();
+      } catch (error) {
+        return error instanceof ProtocolError ? [error.args.length, error.args[0]] : error;
+      }
+    };
+    expect(problem(() => decodeReply(Buffer.from('?')))).toEqual([2, 'incorrect answer received']);
+    expect(problem(() => decodeRequest(Buffer.from('?')))).toEqual([2, 'invalid request data format']);
+    const long = dumps('x'.repeat(1000));
+    expect(problem(() => decodeReply(long, { stringBytes: 100 }))).toEqual([2, 'incorrect answer received']);
+  });
+
+  test('without attributes, or a traceback, say so to Python', () => {
+    const { module, className, args } = failure;
+    const less: ExceptionDescription = { module, className, args };
+    expect(encodeException(less)).toEqual(encodeException({ ...failure, traceback: undefined }));
+    expect(decodeReply(encodeException(less))).toEqual({
+      exception: { ...failure, attributes: new Map(), traceback: undefined },
+    });
+    expect(decodeReply(encodeException({ ...failure, traceback: [] }))).toMatchObject({
+      exception: { traceback: undefined },
+    });
+  });
 });
