@@ -24,6 +24,8 @@ export interface NameServerProxyOptions extends AdapterOptions {
 export class NameServerProxy implements NameServerObject, AsyncDisposable {
   private adapter: PYROAdapter;
   private identification: string | null;
+  /** While the name server is looked for. */
+  private finding: Promise<void> | undefined;
 
   /** @param uri where it is, or a PYROLOC URI that names it at its daemon */
   constructor(
@@ -179,10 +181,19 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
       log.warn('NameServerProxy', 'Name Server communication problem:', error.message, 'URI was:', adapter.URI);
       await adapter.release();
       // Of several calls that failed together, only one looks for the name server.
-      if (this.adapter === adapter) this.adapter = this.adapterOf(await find());
+      if (this.adapter === adapter) {
+        this.finding ??= this.findAgain(find).finally(() => {
+          this.finding = undefined;
+        });
+        await this.finding;
+      }
       log.msg('NameServerProxy', 'found NS at', this.URI, '.... retry call');
       return this.adapter.remoteInvocation(method, 0, args, undefined, invocation);
     }
+  }
+
+  private async findAgain(find: () => Promise<PyroURI>): Promise<void> {
+    this.adapter = this.adapterOf(await find());
   }
 
   private adapterOf(uri: PyroURI): PYROAdapter {
