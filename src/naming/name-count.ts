@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { NamingError } from '../errors.js';
 import type { Namespace, NamespaceSize } from '../namespace/index.js';
 
@@ -22,12 +21,15 @@ export class NameCount {
     this.counting ??= this.count().finally(() => {
       this.counting = undefined;
     });
-    const impatience = new AbortController();
-    await Promise.race([
-      this.counting,
-      delay(PATIENCE_MILLISECONDS, undefined, { signal: impatience.signal, ref: false }).catch(() => undefined),
-    ]);
-    impatience.abort();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, PATIENCE_MILLISECONDS).unref();
+    });
+    try {
+      await Promise.race([this.counting, late]);
+    } finally {
+      clearTimeout(timer);
+    }
     return this.last;
   }
 
