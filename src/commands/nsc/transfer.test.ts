@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdtemp, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { mkdtemp, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -8,7 +8,21 @@ import { Name, PyroURI } from '../../names/index.js';
 import type { NamespaceEntry } from '../../namespace/index.js';
 import type { ExportSource } from '../../naming/index.js';
 import { Output } from './output.js';
-import { exportTo } from './transfer.js';
+
+/** Done once it was looked what lies in the way of an export. */
+let afterLook = (): void => undefined;
+
+jest.unstable_mockModule('node:fs/promises', () => ({
+  ...fs,
+  lstat: async (path: string) => {
+    try {
+      return await fs.lstat(path);
+    } finally {
+      afterLook();
+    }
+  },
+}));
+const { exportTo } = await import('./transfer.js');
 
 const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
 
@@ -25,6 +39,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  afterLook = () => undefined;
   jest.restoreAllMocks();
   await rm(directory, { recursive: true });
 });
@@ -52,6 +67,13 @@ function sourceOf(count: number, between: () => void = () => undefined): ExportS
     },
   };
 }
+
+/** Puts a link in the way of an export. */
+const symlinkTo =
+  (placeOf: (target: string) => string) =>
+  (partial: string, target: string): void => {
+    symlinkSync(placeOf(target), partial);
+  };
 
 const contentsOf = (): string | undefined => (existsSync(file) ? readFileSync(file, 'utf8') : undefined);
 
@@ -117,5 +139,43 @@ describe('an export to a file', () => {
       name: 'NamingError',
       message: `${nowhere} can't be used: ENOENT`,
     });
+  });
+
+  test('takes the place of what an export that failed has left', async () => {
+    writeFileSync(`${file}.partial`, 'left over, and longer than what is written now: '.repeat(100));
+    await exportTo(file, sourceOf(1), output);
+    expect(contentsOf()?.split('\n')).toHaveLength(2);
+    expect(await readdir(directory)).toEqual(['names']);
+  });
+
+  test.each<[string, (partial: string, target: string) => void]>([
+    ['a link', symlinkTo((target) => target)],
+    ['a link to nothing', symlinkTo((target) => `${target}.none`)],
+    [
+      'a directory',
+      (partial) => {
+        mkdirSync(partial);
+      },
+    ],
+  ])('writes nothing where %s lies in its way', async (_what, put) => {
+    const target = join(directory, 'of-others');
+    writeFileSync(target, 'precious');
+    put(`${file}.partial`, target);
+    await expect(exportTo(file, sourceOf(1), output)).rejects.toMatchObject({
+      name: 'NamingError',
+      message: `${file}.partial is in the way: it is no regular file`,
+    });
+    expect(readFileSync(target, 'utf8')).toBe('precious');
+    expect((await readdir(directory)).sort()).toEqual(['names.partial', 'of-others']);
+  });
+
+  test('follows no link that is put there at the last moment', async () => {
+    const target = join(directory, 'of-others');
+    writeFileSync(target, 'precious');
+    afterLook = () => {
+      symlinkSync(target, `${file}.partial`);
+    };
+    await expect(exportTo(file, sourceOf(1), output)).rejects.toThrow(`${file} can't be used: EEXIST`);
+    expect(readFileSync(target, 'utf8')).toBe('precious');
   });
 });

@@ -1,5 +1,5 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { open, rename, stat } from 'node:fs/promises';
+import { constants, createReadStream, createWriteStream } from 'node:fs';
+import { lstat, open, rename, stat, unlink } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SingleBar } from 'cli-progress';
@@ -54,14 +54,32 @@ export async function exportTo(file: string | undefined, source: ExportSource, o
 async function writeWhole(file: string, lines: AsyncIterable<string>): Promise<void> {
   const partial = `${file}.partial`;
   try {
-    await pipeline(Readable.from(lines), createWriteStream(partial));
-    const written = await open(partial);
-    await written.sync();
-    await written.close();
+    await removeLeftover(partial);
+    const written = await open(partial, NEW_FILE);
+    try {
+      await pipeline(Readable.from(lines), createWriteStream(partial, { fd: written.fd, autoClose: false }));
+      await written.sync();
+    } finally {
+      await written.close();
+    }
     await rename(partial, file);
   } catch (error) {
     throw withoutSystemError(error, file);
   }
+}
+
+/** What is there already is not written to, and no link is followed: others may have put it there. */
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** Removes what an export that failed has left. @throws NamingError where it is no file of an export */
+async function removeLeftover(partial: string): Promise<void> {
+  const stats = await lstat(partial).catch((error: unknown) => {
+    if (isOfSystem(error) && error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (stats === undefined) return;
+  if (!stats.isFile()) throw new NamingError(`${partial} is in the way: it is no regular file`);
+  await unlink(partial);
 }
 
 /** Reads entries, and adds them. What was not imported is told with the number of its line. */
@@ -119,9 +137,11 @@ async function* linesOf(
 
 /** What the system says of a file, in our words; all else as it is. */
 function withoutSystemError(error: unknown, file: string): unknown {
-  const isOfSystem = typeof error === 'object' && error !== null && 'syscall' in error && 'code' in error;
-  return isOfSystem ? new NamingError(`${file} can't be used: ${String(error.code)}`) : error;
+  return isOfSystem(error) ? new NamingError(`${file} can't be used: ${String(error.code)}`) : error;
 }
+
+const isOfSystem = (error: unknown): error is { readonly code: unknown } =>
+  typeof error === 'object' && error !== null && 'syscall' in error && 'code' in error;
 
 /** A progress bar on stderr, where that is a terminal. */
 class Progress {
