@@ -201,7 +201,9 @@ export class NameServerSession {
   async sizeOf(group: string): Promise<GroupSize> {
     const pending = [this.fullName(group)];
     let [objects, groups, listed] = [0, 0, 0];
-    for (let name = pending.pop(); name !== undefined && listed < MAX_COUNTED_GROUPS; name = pending.pop()) {
+    while (listed < MAX_COUNTED_GROUPS) {
+      const name = pending.pop();
+      if (name === undefined) break;
       const listing = await this.list(name);
       listed += 1;
       objects += listing.objects.length;
