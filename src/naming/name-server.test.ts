@@ -220,6 +220,35 @@ describe('methods', () => {
   });
 });
 
+describe('changes', () => {
+  test('are told once they are made, and not where they are refused', async () => {
+    const changes = new ChangeFeed();
+    const append = jest.spyOn(changes, 'append').mockImplementation(({ name }) => {
+      seen.push([name.toString(), namespace.resolveNow(name)?.toString()]);
+    });
+    const seen: unknown[] = [];
+    const options = { address: '127.0.0.1', className: 'NameServer', ignoreShutdown: false } as const;
+    server = new NameServer(namespace, { ...options, config, log: silentLog, onShutdown: () => undefined, changes });
+    await call('register', [':a', uriToPython(uri)]);
+    expect(seen).toEqual([[':a', uri.toString()]]);
+    await expect(call('register', [':a', uriToPython(uri)])).rejects.toThrow('name already exists');
+    expect(append).toHaveBeenCalledTimes(1);
+  });
+
+  test('to system metadata of a name that is not there fail for that, whatever the metadata are', async () => {
+    await expect(call('_setSystemMeta', [':none', 7])).rejects.toThrow('name not found');
+  });
+});
+
+test('a name that is not absolute is below the group that is configured', async () => {
+  const options = { address: '127.0.0.1', className: 'NameServer', ignoreShutdown: false } as const;
+  const own = { ...config, PYRO_NS_DEFAULTGROUP: ':Mine' };
+  server = new NameServer(namespace, { ...options, config: own, log: silentLog, onShutdown: () => undefined });
+  await server.createInitialGroups();
+  await call('register', ['a', uriToPython(uri)]);
+  expect((await namespace.resolve(Name.parse(':Mine.a'))).equals(uri)).toBe(true);
+});
+
 describe('an operation guard', () => {
   const asked: unknown[] = [];
 

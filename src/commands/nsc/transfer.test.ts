@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Name, PyroURI } from '../../names/index.js';
-import type { NamespaceEntry } from '../../namespace/index.js';
+import { MemoryNamespace, type NamespaceEntry } from '../../namespace/index.js';
 import type { ExportSource } from '../../naming/index.js';
 import { Output } from './output.js';
 
@@ -22,7 +22,7 @@ jest.unstable_mockModule('node:fs/promises', () => ({
     }
   },
 }));
-const { exportTo } = await import('./transfer.js');
+const { exportTo, importFrom } = await import('./transfer.js');
 
 const uri = new PyroURI('PYRO', '127.0.0.1', 7766, 'abc');
 
@@ -177,5 +177,34 @@ describe('an export to a file', () => {
     };
     await expect(exportTo(file, sourceOf(1), output)).rejects.toThrow(`${file} can't be used: EEXIST`);
     expect(readFileSync(target, 'utf8')).toBe('precious');
+  });
+});
+
+describe('an import of a file', () => {
+  const line = (name: string): string => JSON.stringify({ name, uri: uri.toString() });
+
+  test.each([
+    ['', true, { imported: 1, unchanged: 0, skipped: 1, failed: 0 }],
+    ['\n', false, { imported: 2, unchanged: 0, skipped: 0, failed: 0 }],
+  ])(
+    'reads the last line, ended by %j, and leaves the own entry where it is kept: %p',
+    async (end, keepsOwnEntry, report) => {
+      writeFileSync(file, `${line(':Pyro.NameServer')}\n${line(':e')}${end}`);
+      const namespace = new MemoryNamespace();
+      await namespace.createGroup(Name.parse(':Pyro'));
+      output = new Output(stdout, new PassThrough(), true);
+      await importFrom(file, namespace, output, { existing: 'fail', keepsOwnEntry });
+      output.end();
+      expect(JSON.parse(String(stdout.read()))).toEqual([report]);
+      expect((await namespace.resolve(Name.parse(':e'))).equals(uri)).toBe(true);
+    },
+  );
+
+  test('says what is wrong with the file in plain words', async () => {
+    const options = { existing: 'fail', keepsOwnEntry: true } as const;
+    await expect(importFrom(file, new MemoryNamespace(), output, options)).rejects.toMatchObject({
+      name: 'NamingError',
+      message: `${file} can't be used: ENOENT`,
+    });
   });
 });
