@@ -1,4 +1,4 @@
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { createSocket, Socket, type RemoteInfo } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config, type Log } from '../config/index.js';
@@ -83,14 +83,21 @@ describe('a broadcast', () => {
     expect([first.questions, other.questions]).toEqual([['location'], ['location']]);
   });
 
-  test('asks both at once where they have one address and port only once', async () => {
-    await listen((question) => (question === 2 ? [uri.toString()] : []));
+  test('asks once where both have one address and port', async () => {
+    await listen(() => [uri.toString()]);
     config.PYRO_NS2_BC_PORT = config.PYRO_NS_BC_PORT;
+    const sends = jest.spyOn(Socket.prototype, 'send');
+    expect(await detect()).toEqual(uri);
+    expect(sends.mock.calls.map(([text]) => text)).toEqual(['location', uri.toString()]);
+    sends.mockRestore();
+  });
+
+  test('says that it is made again', async () => {
+    await listen((question) => (question > 1 ? [uri.toString()] : []));
     config.PYRO_BC_TIMEOUT = 0.05;
-    config.PYRO_BC_RETRIES = 1;
     const lines: string[] = [];
     expect(await detect((line) => lines.push(line))).toEqual(uri);
-    expect(lines).toEqual(['Locator: searching Pyro Name Server...', 'Locator: retry 1']);
+    expect(lines.slice(0, 2)).toEqual(['Locator: searching Pyro Name Server...', 'Locator: retry 1']);
   });
 
   test('is made again for ever where PYRO_BC_RETRIES is negative', async () => {
@@ -130,6 +137,22 @@ describe('a broadcast', () => {
       expect(lines.at(-1)).toBe(`Locator: ${line}`);
     },
   );
+
+  test('that is made again tells of each wrong answer once', async () => {
+    await listen((question) => (question === 2 ? ['nonsense', uri.toString()] : []));
+    config.PYRO_BC_TIMEOUT = 0.05;
+    expect(await detect()).toEqual(uri);
+    expect(warnings).toEqual([['answer of 127.0.0.1 is no URI: nonsense']]);
+  });
+
+  test('goes to the address that is given', async () => {
+    await listen(() => [uri.toString()]);
+    const sends = jest.spyOn(Socket.prototype, 'send');
+    const locator = new NameServerLocator({ config, log });
+    expect(await locator.detectNS({ bcaddr: 'localhost', port: first.port })).toEqual(uri);
+    expect(sends.mock.calls[0]?.slice(0, 3)).toEqual(['location', first.port, 'localhost']);
+    sends.mockRestore();
+  });
 
   test('with a command takes any answer', async () => {
     await listen(() => ['Shutdown request denied']);

@@ -106,6 +106,7 @@ describe('a call that fails', () => {
 
   test('a second time is not made a third time', async () => {
     for (const { address } of [lost, found]) answers.set(address, connectionLost());
+    findFound.mockResolvedValueOnce(found).mockRejectedValue(new Error('looked for twice'));
     await expect(newProxy().ping()).rejects.toThrow('connection lost');
     expect(calls).toHaveLength(2);
     expect(findFound).toHaveBeenCalledTimes(1);
