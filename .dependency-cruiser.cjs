@@ -2,6 +2,7 @@
 const floors = [
   ['errors.ts'],
   ['names', 'pickle'],
+  ['sync'],
   ['config', 'wire'],
   ['namespace', 'rpc'],
   ['naming'],

@@ -30,7 +30,7 @@ import { ChangeFeed } from '../src/naming/change-feed.js';
 import { NameServerLocator } from '../src/naming/locator.js';
 import { NameServer } from '../src/naming/name-server.js';
 import { NameServerStarter } from '../src/naming/starter.js';
-import { NameOrder } from '../src/naming/twin/name-order.js';
+import { SubtreeLock } from '../src/sync/index.js';
 import { Outbox } from '../src/naming/twin/outbox.js';
 import { Peer } from '../src/naming/twin/peer.js';
 import { Replica } from '../src/naming/twin/replica.js';
@@ -518,7 +518,7 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   const replica = new Replica({
     namespace: new MemoryNamespace(),
     versions: new Versions('primary'),
-    order: new NameOrder(),
+    order: new SubtreeLock(),
     changes: new ChangeFeed(),
     log: silentLog,
     role: 'primary',

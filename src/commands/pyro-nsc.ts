@@ -17,7 +17,8 @@ import {
   RemoteNamespace,
   type ExistingNames,
 } from '../naming/index.js';
-import { deniedReasons, DeniedReason, LONGEST_TIMEOUT_MILLISECONDS } from '../wire/index.js';
+import { MAX_TIMEOUT_MS } from '../sync/index.js';
+import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
 import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNames } from './nsc/completion.js';
 import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js';
@@ -68,7 +69,7 @@ const COMMAND_LINES: readonly [
 ];
 
 /** As long as a timer of Node's can wait. */
-const LONGEST_INTERVAL_SECONDS = Math.floor(LONGEST_TIMEOUT_MILLISECONDS / 1000);
+const LONGEST_INTERVAL_SECONDS = Math.floor(MAX_TIMEOUT_MS / 1000);
 
 /** Of an option that is given several times, the last one counts. */
 const last = (value: string | readonly string[]): string | undefined =>

@@ -23,7 +23,7 @@ import type {
 import { FlatSnapshot } from './flat-snapshot.js';
 import { pairFromPython } from './pair.js';
 import { describePython, pythonFromJSON } from './python-value.js';
-import { Recent } from './recent.js';
+import { TTLValue } from '../sync/index.js';
 
 /** How long what a server said is taken for true, in milliseconds: the pace of live changes. */
 const LIFETIME = 900;
@@ -48,9 +48,9 @@ export interface ServerLocation {
 export class NameServerSession {
   private adapter: PYROAdapter;
   private problem: string | undefined;
-  private readonly listings = new LRUCache<string, Recent<GroupListing>>({ max: MAX_LISTINGS });
-  private readonly snapshot = new Recent(() => this.readSnapshot(), LIFETIME);
-  private readonly pair = new Recent(() => this.readPair(), LIFETIME);
+  private readonly listings = new LRUCache<string, TTLValue<GroupListing>>({ max: MAX_LISTINGS });
+  private readonly snapshot = new TTLValue(() => this.readSnapshot(), LIFETIME);
+  private readonly pair = new TTLValue(() => this.readPair(), LIFETIME);
   private lastPair: PairDescription | undefined;
   /** False once the server has shown that it doesn't say. */
   private saysStatus = true;
@@ -96,7 +96,7 @@ export class NameServerSession {
 
   /** Lists a group, as it is now. */
   list(group: string): Promise<GroupListing> {
-    return this.listing(this.fullName(group)).renew();
+    return this.listing(this.fullName(group)).reload();
   }
 
   async flatlist(request: FlatlistRequest): Promise<FlatPage> {
@@ -106,7 +106,7 @@ export class NameServerSession {
 
   /** All names, as they are now. */
   allNames(): Promise<FlatSnapshot> {
-    return this.snapshot.renew();
+    return this.snapshot.reload();
   }
 
   async resolve(name: string): Promise<{ readonly name: string; readonly uri: PyroURI }> {
@@ -237,10 +237,10 @@ export class NameServerSession {
     return Name.expand(name, Name.parse(this.config.PYRO_NS_DEFAULTGROUP)).toString();
   }
 
-  private listing(group: string): Recent<GroupListing> {
+  private listing(group: string): TTLValue<GroupListing> {
     let listing = this.listings.get(group);
     if (listing === undefined) {
-      listing = new Recent(() => this.readListing(group), LIFETIME);
+      listing = new TTLValue(() => this.readListing(group), LIFETIME);
       this.listings.set(group, listing);
     }
     return listing;
@@ -286,13 +286,13 @@ export class NameServerSession {
   private async change(name: string, method: string, ...args: readonly PythonWritable[]): Promise<void> {
     await this.call(method, ...args);
     this.listings.delete(Name.parse(name).parent.toString());
-    this.snapshot.forget();
+    this.snapshot.invalidate();
   }
 
   private forgetAll(): void {
     this.listings.clear();
-    this.snapshot.forget();
-    this.pair.forget();
+    this.snapshot.invalidate();
+    this.pair.invalidate();
     this.saysStatus = true;
   }
 

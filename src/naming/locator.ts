@@ -5,7 +5,7 @@ import { defaultConfig, defaultLog, printable, type Config, type Log } from '../
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { resolveAddress } from '../rpc/index.js';
-import { LONGEST_TIMEOUT_MILLISECONDS, onAbort } from '../wire/index.js';
+import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
 import type { SystemCommand } from './broadcast.js';
 import { NameServerProxy } from './name-server-proxy.js';
 
@@ -294,7 +294,7 @@ class BroadcastQuestion implements AsyncDisposable {
           });
         }
         if (timeout < 0) return;
-        timer = setTimeout(resolve, Math.min(timeout * 1000, LONGEST_TIMEOUT_MILLISECONDS), undefined);
+        timer = setTimeout(resolve, Math.min(timeout * 1000, MAX_TIMEOUT_MS), undefined);
       });
     } finally {
       clearTimeout(timer);

@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ConnectionClosedError } from '../errors.js';
 import { PickleWriter, type PythonWritable } from '../pickle/index.js';
-import { Patience, Pickled, HostTurns, type PickleProtocol, type ServerConnection } from '../wire/index.js';
+import { StallTimeout, HostRoundRobin } from '../sync/index.js';
+import { Pickled, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
 const ITEMS_AT_ONCE = 1000;
@@ -44,8 +45,8 @@ export class LongLists {
   /** Those that wait for room, and the one among them whose turn it is: that is made without more waiting. */
   private readonly waiting = new Set<HeldList>();
   private next: HeldList | undefined;
-  private readonly turns = new HostTurns();
-  private readonly patience: Patience;
+  private readonly turns = new HostRoundRobin();
+  private readonly patience: StallTimeout;
 
   /**
    * @param protocol the pickle protocol to write; where it is 0, a list is put together with an opcode of 1, as all readers know it
@@ -57,7 +58,7 @@ export class LongLists {
     private readonly limit: number,
     stallTimeout: number,
   ) {
-    this.patience = new Patience(stallTimeout);
+    this.patience = new StallTimeout(stallTimeout);
   }
 
   /**
@@ -138,14 +139,14 @@ export class LongLists {
     const hasRoom = this.heldSize <= this.limit || this.made.size === 0;
     if (this.next === undefined && hasRoom) this.next = this.turns.next(this.waiting);
     if (this.next && this.waiting.delete(this.next)) this.next.goOn();
-    this.patience.setWaited(this.waiting.size > 0);
+    this.patience.setContended(this.waiting.size > 0);
   }
 
   private finish(list: HeldList): void {
     if (list.isOver) return;
     this.made.add(list);
-    this.turns.note(list);
-    this.patience.watch(list, list.size);
+    this.turns.recordTurn(list);
+    this.patience.add(list, list.size);
     this.leaveTurn(list);
   }
 
@@ -154,7 +155,7 @@ export class LongLists {
     if (!this.held.delete(list)) return;
     this.heldSize -= list.size;
     this.made.delete(list);
-    this.patience.forget(list);
+    this.patience.remove(list);
     if (this.waiting.delete(list)) list.goOn();
     this.leaveTurn(list);
   }

@@ -3,14 +3,8 @@ import { defaultConfig, defaultLog, type Config, type Log } from '../config/inde
 import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
-import {
-  ClientConnection,
-  decodeReply,
-  encodeRequest,
-  LONGEST_TIMEOUT_MILLISECONDS,
-  onAbort,
-  RequestFlag,
-} from '../wire/index.js';
+import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
+import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
 import { pickleLimits, readingOf } from './pickle-limits.js';
@@ -151,7 +145,7 @@ export class PYROAdapter {
    * @throws TimeoutError `connection lost` when all tries have failed; the signal's reason
    */
   async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
-    const pause = Math.min(wait * 1000, LONGEST_TIMEOUT_MILLISECONDS);
+    const pause = Math.min(wait * 1000, MAX_TIMEOUT_MS);
     signal?.throwIfAborted();
     // What is still to be sent goes on being sent where the signal ends this.
     await new Promise<void>((resolve, reject) => {
@@ -324,7 +318,7 @@ export class PYROAdapter {
 /** A timeout in seconds, null or 0 for ever, as connections have it: in milliseconds, 0 for ever. */
 function milliseconds(timeout: number | null): number {
   const time = (timeout ?? 0) * 1000;
-  return time > 0 && time <= LONGEST_TIMEOUT_MILLISECONDS ? time : 0;
+  return time > 0 && time <= MAX_TIMEOUT_MS ? time : 0;
 }
 
 /** @throws RangeError where this is no timeout, such as the time left until a moment that is past */

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
+import { MemoryBudget } from '../sync/index.js';
 import {
   certificateProblem,
   createTLSServer,
   DeniedReason,
   failureReason,
-  LargeFrames,
   ServerConnection,
   type Certificates,
   type FrameLimits,
@@ -52,7 +52,7 @@ export class TCPServer implements GuardedDaemon {
   /** Of all that have connected, those among them that agree on TLS still. */
   private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
-  private readonly largeFrames: LargeFrames;
+  private readonly largeFrames: MemoryBudget;
   private readonly config: Config;
   private readonly log: Log;
   private bound: AddressInfo | undefined;
@@ -62,7 +62,7 @@ export class TCPServer implements GuardedDaemon {
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
     this.log = options.log;
-    this.largeFrames = new LargeFrames(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
+    this.largeFrames = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
     const accept = (socket: Socket): void => void this.accept(socket);
     this.server = options.certificates

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
-import { onAbort } from './abort.js';
+import { onAbort } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';

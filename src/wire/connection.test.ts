@@ -10,7 +10,7 @@ import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutErr
 import { ClientConnection, type ClientConnectionOptions } from './client-connection.js';
 import { encodePlainFrame, FrameReader } from './frame.js';
 import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, tokensEqual } from './handshake.js';
-import { LargeFrames } from './large-frames.js';
+import { MemoryBudget } from '../sync/index.js';
 import { decodeReply } from './message.js';
 import {
   ServerConnection,
@@ -297,14 +297,14 @@ describe('a server', () => {
     let port: number;
     let first: RawPeer;
     let others: RawPeer[];
-    let admitted: jest.SpiedFunction<LargeFrames['admit']>;
+    let admitted: jest.SpiedFunction<MemoryBudget['reserve']>;
 
     beforeEach(() => begin(60_000));
 
     /** There is room for one: the first has begun one, two others would like to. */
     async function begin(stallTimeout: number): Promise<void> {
-      const largeFrames = new LargeFrames(1, stallTimeout);
-      admitted = jest.spyOn(largeFrames, 'admit');
+      const largeFrames = new MemoryBudget(1, stallTimeout);
+      admitted = jest.spyOn(largeFrames, 'reserve');
       const served = await serve((body) => body.subarray(0, 1), { largeFrames });
       port = served.port;
       first = await RawPeer.letIn(port);

@@ -2,9 +2,6 @@ import type { Socket } from 'node:net';
 import { ConnectionClosedError } from '../errors.js';
 import { defaultFrameLimits, FrameReader, type Frame, type FrameLimits, type FrameOptions } from './frame.js';
 
-/** The longest that Node's timers wait; they end a longer time at once. */
-export const LONGEST_TIMEOUT_MILLISECONDS = 0x7fffffff;
-
 /** What a connection of either side can be told. Times in milliseconds, sizes in bytes. */
 export interface ConnectionOptions extends FrameOptions {
   readonly limits: FrameLimits;

@@ -1,8 +1,7 @@
 /** The wire protocol: frames, the handshake, the shapes of requests, replies and errors, and a connection's two ends. */
-export { onAbort } from './abort.js';
 export { ClientConnection, defaultClientConnectionOptions } from './client-connection.js';
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
-export { Connection, defaultConnectionOptions, LONGEST_TIMEOUT_MILLISECONDS } from './connection.js';
+export { Connection, defaultConnectionOptions } from './connection.js';
 export type { ConnectionOptions } from './connection.js';
 export { defaultFrameLimits, encodeFrame, FrameReader, Pickled } from './frame.js';
 export type { Body, FrameLimits, FrameOptions } from './frame.js';
@@ -15,7 +14,6 @@ export {
   newChallenge,
   tokensEqual,
 } from './handshake.js';
-export { LargeFrames } from './large-frames.js';
 export {
   decodeReply,
   decodeRequest,
@@ -28,7 +26,5 @@ export {
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
 export { defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
 export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
-export { Patience } from './patience.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';
-export { HostTurns } from './host-turns.js';

@@ -4,7 +4,7 @@ import { ProtocolError } from '../errors.js';
 import { defaultConnectionOptions } from './connection.js';
 import { encodeFrame, encodePlainFrame, FrameReader } from './frame.js';
 import { DeniedReason } from './handshake.js';
-import { LargeFrames } from './large-frames.js';
+import { MemoryBudget } from '../sync/index.js';
 import { MemorySocket } from './memory-socket.model.js';
 import { decodeReply } from './message.js';
 import {
@@ -690,31 +690,31 @@ describe('large frames', () => {
   const first = (body: Buffer): Buffer => Buffer.from(body.subarray(0, 1));
 
   test('are admitted once, with their announced size, when more than 64 kB of one is here', async () => {
-    const largeFrames = new LargeFrames(1, 60_000);
-    const admit = jest.spyOn(largeFrames, 'admit');
-    const end = jest.spyOn(largeFrames, 'end');
+    const largeFrames = new MemoryBudget(1, 60_000);
+    const reserve = jest.spyOn(largeFrames, 'reserve');
+    const release = jest.spyOn(largeFrames, 'release');
     const { socket, connection } = served(first, { largeFrames });
     socket.receive(LARGE.subarray(0, 65_536));
     await settled();
-    expect(admit).not.toHaveBeenCalled();
+    expect(reserve).not.toHaveBeenCalled();
     socket.receive(LARGE.subarray(65_536, 65_537));
     await settled();
     socket.receive(LARGE.subarray(65_537, 100_000));
     await settled();
-    expect(admit.mock.calls.map(([sender, size]) => [sender, size])).toEqual([[connection, 200_018]]);
-    expect(end).not.toHaveBeenCalled();
+    expect(reserve.mock.calls.map(([sender, size]) => [sender, size])).toEqual([[connection, 200_018]]);
+    expect(release).not.toHaveBeenCalled();
     socket.receive(LARGE.subarray(100_000));
     await settled();
-    expect(end.mock.calls).toEqual([[connection]]);
+    expect(release.mock.calls).toEqual([[connection]]);
     expect(textsIn(socket.sent)).toEqual(['x']);
     // The next large one asks again.
     socket.receive(LARGE.subarray(0, 70_000));
     await settled();
-    expect(admit).toHaveBeenCalledTimes(2);
+    expect(reserve).toHaveBeenCalledTimes(2);
   });
 
   test('wait for their turn without being read, and without a timeout', async () => {
-    const largeFrames = new LargeFrames(1, 60_000);
+    const largeFrames = new MemoryBudget(1, 60_000);
     const options = { largeFrames, stallTimeout: 50_000 };
     const [one, other] = [served(first, options), served(first, options)];
     for (const { socket } of [one, other]) socket.receive(LARGE.subarray(0, 100_000));
@@ -731,7 +731,7 @@ describe('large frames', () => {
   });
 
   test.each(['while it is arriving', 'while it waits'])('make room when their client goes, %s', async (when) => {
-    const largeFrames = new LargeFrames(1, 60_000);
+    const largeFrames = new MemoryBudget(1, 60_000);
     const connections = Array.from({ length: 3 }, () => served(first, { largeFrames }));
     for (const { socket } of connections) {
       socket.receive(LARGE.subarray(0, 100_000));

@@ -3,7 +3,7 @@ import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, encodePlainFrame, LARGE_FRAME, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
-import type { LargeFrames } from './large-frames.js';
+import type { MemoryBudget } from '../sync/index.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
 /** What a server's connection can be told. Times in milliseconds, sizes in bytes. */
@@ -15,7 +15,7 @@ export interface ServerConnectionOptions extends ConnectionOptions {
   /** How large a client's frame may be while the client is not known yet. */
   readonly maxHandshakeBody: number;
   /** Bounds the large frames that arrive at the same time, at all connections that share it; undefined where nothing does. */
-  readonly largeFrames: LargeFrames | undefined;
+  readonly largeFrames: MemoryBudget | undefined;
   /** The pickle protocol of the errors that the connection itself answers. */
   readonly pickleProtocol: PickleProtocol;
   /** Told of what went wrong here while a request was answered: for the log, not for the client. */
@@ -187,7 +187,7 @@ export class ServerConnection extends Connection {
     const { largeFrames } = this.options;
     if (this.isTakingLarge || largeFrames === undefined) return;
     this.isTakingLarge = true;
-    this.isWaiting = !largeFrames.admit(this, this.reader.announced, () => {
+    this.isWaiting = !largeFrames.reserve(this, this.reader.announced, () => {
       this.isWaiting = false;
       this.holdInput();
       this.setTimeout();
@@ -197,7 +197,7 @@ export class ServerConnection extends Connection {
   private endLarge(): void {
     this.isTakingLarge = false;
     this.isWaiting = false;
-    this.options.largeFrames?.end(this);
+    this.options.largeFrames?.release(this);
   }
 
   private readonly handle = (body: Buffer): Reply | Promise<Reply> => {

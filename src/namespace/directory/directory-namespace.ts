@@ -25,7 +25,7 @@ import { Replacement } from './replacement.js';
 import { Staging } from './staging.js';
 import type { Directory, Found, Member } from './tree.js';
 import { Tree } from './tree.js';
-import { Gate, Turns } from './turns.js';
+import { RWLock, KeyedMutex } from '../../sync/index.js';
 import type { WatchMode } from './watch.js';
 import { suitableWatchMode, Watches } from './watch.js';
 
@@ -62,8 +62,8 @@ const READ_AHEAD = 64;
  * tree is the truth: ordinary tools may look at it and change it at any time.
  */
 export class DirectoryNamespace implements Namespace {
-  private readonly turns = new Turns();
-  private readonly gate = new Gate();
+  private readonly turns = new KeyedMutex();
+  private readonly gate = new RWLock();
   private readonly faults: Faults;
   private readonly cache: Cache;
   private readonly watches: Watches;
@@ -237,10 +237,10 @@ export class DirectoryNamespace implements Namespace {
   }
 
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
-    await this.turns.take('replace', async () => {
+    await this.turns.run('replace', async () => {
       this.lock.requireHeld();
       const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
-      await this.gate.alone(async () => {
+      await this.gate.exclusive(async () => {
         this.requireHeldFor(tree);
         this.watches.drop(Name.root);
         try {
@@ -289,7 +289,7 @@ export class DirectoryNamespace implements Namespace {
 
   async close(): Promise<void> {
     this.watches.close();
-    await this.gate.alone(() => this.staging.close());
+    await this.gate.exclusive(() => this.staging.close());
     await this.lock.release();
   }
 
@@ -329,7 +329,7 @@ export class DirectoryNamespace implements Namespace {
 
   /** Runs a change of a name: after those of the same name that came before. */
   private change(name: Name, ifVanished: Refusal, action: () => Promise<void>): Promise<void> {
-    return this.turns.take(name.toString(), async () => {
+    return this.turns.run(name.toString(), async () => {
       const begun = performance.now();
       try {
         await this.attempt(name, ifVanished, () => {
@@ -349,7 +349,7 @@ export class DirectoryNamespace implements Namespace {
    * @param ifVanished what to say if a file or directory isn't there any more that was there a moment ago
    */
   private attempt<Result>(name: Name, ifVanished: Refusal, action: () => Promise<Result>): Promise<Result> {
-    return this.gate.pass(async () => {
+    return this.gate.shared(async () => {
       try {
         return await action();
       } catch (error) {

@@ -4,7 +4,7 @@ import { silentLog } from '../../config/index.js';
 import { Changes, type Change } from './changes.js';
 import { EtcdClient, EtcdError } from './client.js';
 import { Contact } from './contact.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../../sync/index.js';
 import { Feed } from './feed.js';
 import { Keys } from './keys.js';
 import { TRANSACTION, type Method } from './protocol.js';

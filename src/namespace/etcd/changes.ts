@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { EtcdClient } from './client.js';
 import { EtcdError } from './client.js';
-import type { Deadline } from './deadline.js';
+import type { Deadline } from '../../sync/index.js';
 import type { Feed, Sighting } from './feed.js';
 import type { Keys, TreeKeys } from './keys.js';
 import type { Comparison, Operation, TransactionRequest, TransactionResponse } from './protocol.js';
@@ -133,7 +133,7 @@ export class Changes {
     const token = this.newToken();
     const sighting = this.feed.expect(token);
     const [{ deadline, alone }] = batch;
-    const patience = alone ? deadline.remaining / 2 : undefined;
+    const patience = alone ? deadline.remainingMs / 2 : undefined;
     try {
       for (;;) {
         try {
@@ -151,7 +151,7 @@ export class Changes {
             for (const pending of batch) await this.send([pending]);
             return;
           }
-          if (error.fate === 'refused' || deadline.remaining <= RETRY_PAUSE) {
+          if (error.fate === 'refused' || deadline.remainingMs <= RETRY_PAUSE) {
             settleAll(batch, { result: 'refused', error });
             return;
           }
@@ -213,7 +213,7 @@ export class Changes {
    */
   private async fence(token: string, sighting: Sighting, deadline: Deadline): Promise<boolean> {
     const key = this.keys.fence(token);
-    while (sighting.events === undefined && deadline.remaining > RETRY_PAUSE) {
+    while (sighting.events === undefined && deadline.remainingMs > RETRY_PAUSE) {
       try {
         const lease = randomInt(1, 2 ** 47);
         await this.client.call(LEASE_GRANT, { id: lease, seconds: FENCE_SECONDS }, deadline);

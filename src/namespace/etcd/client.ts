@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { Client, connectivityState, credentials, Metadata, status } from '@grpc/grpc-js';
 import type { ClientUnaryCall, ChannelOptions, ServiceError } from '@grpc/grpc-js';
-import type { Deadline } from './deadline.js';
+import type { Deadline } from '../../sync/index.js';
 import type { Method, WatchRequest, WatchResponse } from './protocol.js';
 import { AUTHENTICATE, RANGE, WATCH } from './protocol.js';
 
@@ -146,7 +146,7 @@ export class EtcdClient {
     patience = PATIENCE,
   ): Promise<Response> {
     const { member } = this;
-    const timeout = (): number => Math.min(deadline.remaining, patience);
+    const timeout = (): number => Math.min(deadline.remainingMs, patience);
     if (this.closed) throw new EtcdError('the client is closed', 'unsent');
     try {
       await this.connected(member, timeout());
@@ -175,7 +175,7 @@ export class EtcdClient {
         return await this.call(method, request, deadline, patience);
       } catch (error) {
         if (!(error instanceof EtcdError) || error.fate === 'refused') throw error;
-        if (this.closed || deadline.remaining <= RETRY_PAUSE) throw error;
+        if (this.closed || deadline.remainingMs <= RETRY_PAUSE) throw error;
       }
       await pause(RETRY_PAUSE);
     }

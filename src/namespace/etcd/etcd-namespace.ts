@@ -11,7 +11,7 @@ import * as refusals from '../refusals.js';
 import { Changes, type Change } from './changes.js';
 import { EtcdClient, EtcdError, type EtcdAccess } from './client.js';
 import { Contact } from './contact.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../../sync/index.js';
 import { Feed } from './feed.js';
 import { Keys, type TreeKeys } from './keys.js';
 import type { Comparison } from './protocol.js';

@@ -6,7 +6,7 @@ import { Name, NAMESERVER_NAME } from '../../names/index.js';
 import { GROUP } from '../namespace.js';
 import { EtcdError, type EtcdClient } from './client.js';
 import type { Contact } from './contact.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../../sync/index.js';
 import type { Keys, TreeKey, TreeKeys } from './keys.js';
 import { RANGE, TRANSACTION, type KeyRange, type KeyValue, type WatchEvent, type WatchResponse } from './protocol.js';
 import { Tree } from './tree.js';
@@ -117,7 +117,7 @@ export class Feed {
           resolve(reached);
         },
       };
-      const timer = setTimeout(waiter.settle, deadline.remaining, false);
+      const timer = setTimeout(waiter.settle, deadline.remainingMs, false);
       this.waiters.add(waiter);
     });
   }
@@ -128,7 +128,7 @@ export class Feed {
    */
   async caughtUp(deadline: Deadline): Promise<boolean> {
     const late = new AbortController();
-    const expiry = pause(deadline.remaining, Infinity, { signal: late.signal });
+    const expiry = pause(deadline.remainingMs, Infinity, { signal: late.signal });
     expiry.catch(() => undefined);
     try {
       return await this.reached(await Promise.race([this.revisionOfLastChange(), expiry]), deadline);

@@ -5,7 +5,7 @@ import { GROUP, OBJECT } from '../namespace.js';
 import * as refusals from '../refusals.js';
 import type { Change, Changes } from './changes.js';
 import { EtcdError, type EtcdClient } from './client.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../../sync/index.js';
 import type { Feed } from './feed.js';
 import type { Keys, TreeKeys } from './keys.js';
 import type { Comparison, Operation } from './protocol.js';

@@ -6,7 +6,7 @@ import { MemoryNamespace } from '../../namespace/index.js';
 import { dumps, loads, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
-import { NameOrder } from './name-order.js';
+import { SubtreeLock } from '../../sync/index.js';
 import { Pair } from './pair.js';
 import type { PeerLink } from './peer.js';
 import type { NameRecord } from './records.js';
@@ -84,7 +84,7 @@ beforeEach(() => {
   const log: Log = { ...silentLog, msg: write('msg'), warn: write('warn'), error: write('error') };
   const now = (): number => 1_000_000;
   const versions = new Versions('primary', now);
-  const options = { namespace: new MemoryNamespace(), order: new NameOrder(), changes: new ChangeFeed(), log, now };
+  const options = { namespace: new MemoryNamespace(), order: new SubtreeLock(), changes: new ChangeFeed(), log, now };
   const replica = new Replica({ ...options, versions, role: 'primary' });
   connect = jest.fn(() => Promise.reject<PeerLink>(new ProtocolError('connection failed')));
   pair = new Pair({

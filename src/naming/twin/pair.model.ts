@@ -12,7 +12,7 @@ import { dumps, loads, type PythonValue, type PythonWritable } from '../../pickl
 import { RemoteError } from '../../rpc/index.js';
 import type { Change } from '../change.js';
 import { ChangeFeed } from '../change-feed.js';
-import { NameOrder } from './name-order.js';
+import { SubtreeLock } from '../../sync/index.js';
 import { HELLO, Pair, type PairTiming } from './pair.js';
 import type { PeerLink } from './peer.js';
 import { isNewer, recordFromPython, type NameRecord, type TwinRole } from './records.js';
@@ -119,7 +119,7 @@ export class SimulatedServer {
   readonly uri: PyroURI;
   readonly pair: Pair;
   readonly replica: Replica;
-  readonly order = new NameOrder();
+  readonly order = new SubtreeLock();
   readonly logged: string[] = [];
 
   constructor(

@@ -9,7 +9,7 @@ import { mungeIdentification } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
-import { NameOrder } from './name-order.js';
+import { SubtreeLock } from '../../sync/index.js';
 import { Peer } from './peer.js';
 import { readDump, writeDump } from './pyro3-dump.js';
 import { Pyro3Twin, type Pyro3TwinOptions } from './pyro3-twin.js';
@@ -20,7 +20,7 @@ const OWN = PyroURI.parse('PYRO://127.0.0.1:9090/own');
 
 let namespace: MemoryNamespace;
 let changes: ChangeFeed;
-let order: NameOrder;
+let order: SubtreeLock;
 let printed: string[];
 let logged: string[];
 let options: Pyro3TwinOptions;
@@ -34,7 +34,7 @@ beforeEach(async () => {
   await namespace.register(name(':Pyro.NameServer'), OWN);
   await namespace.createGroup(name(':Default'));
   changes = new ChangeFeed();
-  order = new NameOrder();
+  order = new SubtreeLock();
   printed = [];
   logged = [];
   peers = [];
@@ -191,7 +191,7 @@ describe('copying', () => {
     });
     twin.introduce(OWN);
     const copying = twin.copyFrom(await open()).then(() => events.push('copied'));
-    const changing = order.take(name(':a'), () => {
+    const changing = order.run(name(':a'), () => {
       events.push('changed');
       return Promise.resolve();
     });
@@ -392,7 +392,7 @@ describe('giving a copy', () => {
 
   test('is given after the changes under way', async () => {
     await begin();
-    const changing = order.take(name(':late'), async () => {
+    const changing = order.run(name(':late'), async () => {
       await new Promise((resolve) => setImmediate(resolve));
       await namespace.register(name(':late'), uri('late'));
     });
@@ -529,7 +529,7 @@ describe('what the twin tells', () => {
 
   test('is made in its order, each after the one before, and after changes of the same name here', async () => {
     let release: () => void = () => undefined;
-    const held = order.take(name(':g'), () => new Promise<void>((resolve) => (release = resolve)));
+    const held = order.run(name(':g'), () => new Promise<void>((resolve) => (release = resolve)));
     const made: string[] = [];
     jest.spyOn(changes, 'append').mockImplementation((change) => made.push(change.name.toString()));
     const first = twin.takeSyncCall(['unregister', ':g.x']);

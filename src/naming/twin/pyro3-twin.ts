@@ -21,7 +21,7 @@ import {
 import { applyChange, type Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import { isExpected } from './finder.js';
-import type { NameOrder } from './name-order.js';
+import type { SubtreeLock } from '../../sync/index.js';
 import { Peer } from './peer.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 
@@ -36,7 +36,7 @@ export interface Pyro3TwinOptions {
   readonly log: Log;
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
-  readonly order: NameOrder;
+  readonly order: SubtreeLock;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   /** PYROSSL where both servers speak TLS. */
@@ -90,7 +90,7 @@ export class Pyro3Twin {
     log.msg('NameServer', 'Initial resync with', where);
     // Clients' changes wait: the copy would undo them.
     try {
-      const isCopied = await order.take(Name.root, () => this.copy(peer));
+      const isCopied = await order.run(Name.root, () => this.copy(peer));
       if (!isCopied) await this.offerOurs(peer.uri);
     } catch (error) {
       throw error instanceof RemoteError ? new NamingError(`the twin refused: ${error.message}`) : error;
@@ -108,7 +108,7 @@ export class Pyro3Twin {
     log.msg('NameServer', 'resync requested from', where);
     print(`Resync requested from ${where}`);
     // Nothing may change between the copy and the first change that the twin is told.
-    return order.take(Name.root, async () => {
+    return order.run(Name.root, async () => {
       const dump = await writeDump(namespace.export(), this.shape);
       this.connectTo(proxy);
       return dump;
@@ -136,7 +136,7 @@ export class Pyro3Twin {
       try {
         const change = readSyncCall(textOf(method) ?? '', args, this.defaultGroup);
         if (change.kind === 'deleteGroup' ? OWN_ENTRY.isWithin(change.name) : OWN_ENTRY.equals(change.name)) return;
-        await order.take(change.name, () => applyTwinChange(namespace, change));
+        await order.run(change.name, () => applyTwinChange(namespace, change));
         changes.append(change);
       } catch (error) {
         log.warn('NameServer', 'twin: a change of the twin could not be made here:', textOf(method), error);

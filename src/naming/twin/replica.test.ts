@@ -6,7 +6,7 @@ import { GROUP, MemoryNamespace, OBJECT, type SystemMeta } from '../../namespace
 import type { PythonValue } from '../../pickle/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
-import { NameOrder } from './name-order.js';
+import { SubtreeLock } from '../../sync/index.js';
 import type { NameRecord, NameState, Stamp, TwinRole } from './records.js';
 import { Replica } from './replica.js';
 import { Versions } from './versions.js';
@@ -38,7 +38,7 @@ class Server {
       };
     const log: Log = { ...silentLog, warn: write('warn'), error: write('error') };
     const { namespace, versions, changes } = this;
-    const order = new NameOrder();
+    const order = new SubtreeLock();
     this.replica = new Replica({ namespace, versions, order, changes, log, role, now: () => NOW * 1000 });
     jest.spyOn(changes, 'append').mockImplementation(({ kind, name: changed }) => {
       if (kind !== 'setSystemMeta') this.watched.push(`${kind} ${changed.toString()}`);

@@ -6,7 +6,7 @@ import { GROUP, type Namespace } from '../../namespace/index.js';
 import { dumps, type PythonValue } from '../../pickle/index.js';
 import { applyChange, type Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
-import type { NameOrder } from './name-order.js';
+import type { SubtreeLock } from '../../sync/index.js';
 import { isNewer, type NameRecord, type NameState, type Stamp, type TwinRole } from './records.js';
 import type { Version, Versions } from './versions.js';
 
@@ -16,7 +16,7 @@ const CONCURRENCY = 64;
 export interface ReplicaOptions {
   readonly namespace: Namespace;
   readonly versions: Versions;
-  readonly order: NameOrder;
+  readonly order: SubtreeLock;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   readonly log: Log;
@@ -48,7 +48,7 @@ export class Replica {
    */
   perform(change: Change, tell: (record: NameRecord, change: Change) => void): Promise<void> {
     const { namespace, order, versions } = this.options;
-    return order.take(change.name, async () => {
+    return order.run(change.name, async () => {
       const stamp = versions.next();
       await applyChange(namespace, change);
       if (isOwnEntry(change.name)) return;
@@ -62,7 +62,7 @@ export class Replica {
     const { name } = record;
     if (isOwnEntry(name)) return Promise.resolve();
     const { order, versions } = this.options;
-    return order.take(name, async () => {
+    return order.run(name, async () => {
       // Also where it loses, or nobody has seen the change: who changes the name here then has seen what it was.
       versions.observe(record.stamp);
       try {
@@ -92,7 +92,7 @@ export class Replica {
     let names: Name[] = [Name.root];
     const read = (): Promise<(NameRecord | undefined)[]> =>
       // In its turn, so that a name and its stamp belong together.
-      Promise.all(names.map((name) => order.take(name, () => this.recordOf(name))));
+      Promise.all(names.map((name) => order.run(name, () => this.recordOf(name))));
     for await (const name of this.walk(Name.root)) {
       if (names.length === CONCURRENCY) {
         yield (await read()).filter((record) => record !== undefined);

@@ -7,7 +7,7 @@ import type { CallRequest, ServerConnection } from '../../wire/index.js';
 import type { Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import { isExpected, type TwinFinder } from './finder.js';
-import { NameOrder } from './name-order.js';
+import { SubtreeLock } from '../../sync/index.js';
 import { HELLO, isOurs, Pair } from './pair.js';
 import type { Peer } from './peer.js';
 import { Pyro3Twin } from './pyro3-twin.js';
@@ -58,7 +58,7 @@ type RemoteMethod = (args: readonly PythonValue[]) => Promise<PythonWritable> | 
  * object hands on the calls that only a twin makes, and lets changes be made here, in an order that the twin can follow.
  */
 export class Twin {
-  private readonly order = new NameOrder();
+  private readonly order = new SubtreeLock();
   private readonly replica: Replica;
   private readonly pair: Pair;
   private readonly pyro3: Pyro3Twin;

@@ -8,11 +8,11 @@ export class Deadline {
   }
 
   /** Milliseconds that are left; 0 when it has passed. */
-  get remaining(): number {
+  get remainingMs(): number {
     return Math.max(0, this.at - performance.now());
   }
 
   get passed(): boolean {
-    return this.remaining === 0;
+    return this.remainingMs === 0;
   }
 }

@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Patience } from './patience.js';
+import { StallTimeout } from './stall-timeout.js';
 
 const STALL_TIMEOUT = 1000;
 const MIB = 2 ** 20;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-let patience: Patience;
+let patience: StallTimeout;
 let ended: string[];
 
 beforeEach(() => {
   jest.useFakeTimers();
-  patience = new Patience(STALL_TIMEOUT);
+  patience = new StallTimeout(STALL_TIMEOUT);
   ended = [];
 });
 
@@ -30,16 +30,16 @@ function holder(name: string) {
 /** How long it takes until a connection that holds so many bytes is closed, to the millisecond. */
 function timeFor(size: number, stallTimeout: number): number {
   const start = Date.now();
-  patience = new Patience(stallTimeout);
-  patience.setWaited(true);
-  patience.watch({ destroy: () => ended.push(String(Date.now() - start)) }, size);
+  patience = new StallTimeout(stallTimeout);
+  patience.setContended(true);
+  patience.add({ destroy: () => ended.push(String(Date.now() - start)) }, size);
   jest.advanceTimersToNextTimer();
   return Number(ended.at(-1));
 }
 
 describe('who holds memory', () => {
   test('is never closed while nobody waits', () => {
-    patience.watch(holder('a'), 1);
+    patience.add(holder('a'), 1);
     jest.advanceTimersByTime(LONGEST_TIMER);
     expect(jest.getTimerCount()).toBe(0);
     expect(ended).toEqual([]);
@@ -56,8 +56,8 @@ describe('who holds memory', () => {
   });
 
   test('is closed after the stall timeout exactly, and once', () => {
-    patience.watch(holder('a'), 0);
-    patience.setWaited(true);
+    patience.add(holder('a'), 0);
+    patience.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(1);
@@ -67,11 +67,11 @@ describe('who holds memory', () => {
   });
 
   test('has the time from when somebody begins to wait, or from when it begins to hold', () => {
-    patience.watch(holder('early'), 0);
+    patience.add(holder('early'), 0);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.setWaited(true);
+    patience.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.watch(holder('late'), 0);
+    patience.add(holder('late'), 0);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
     expect(ended).toEqual(['early']);
@@ -80,23 +80,23 @@ describe('who holds memory', () => {
   });
 
   test('has no new time because one more begins to wait', () => {
-    patience.watch(holder('a'), 0);
-    patience.setWaited(true);
+    patience.add(holder('a'), 0);
+    patience.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.setWaited(true);
+    patience.setContended(true);
     expect(jest.getTimerCount()).toBe(1);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
     expect(ended).toEqual(['a']);
   });
 
   test('has all of its time again when nobody waited in between', () => {
-    patience.watch(holder('a'), 0);
-    patience.setWaited(true);
+    patience.add(holder('a'), 0);
+    patience.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
-    patience.setWaited(false);
+    patience.setContended(false);
     expect(jest.getTimerCount()).toBe(0);
     jest.advanceTimersByTime(STALL_TIMEOUT);
-    patience.setWaited(true);
+    patience.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(1);
@@ -105,28 +105,28 @@ describe('who holds memory', () => {
 
   test('is left alone when it is done, then and later', () => {
     const done = holder('done');
-    patience.watch(done, 0);
-    patience.watch(holder('other'), 0);
-    patience.setWaited(true);
-    patience.forget(done);
+    patience.add(done, 0);
+    patience.add(holder('other'), 0);
+    patience.setContended(true);
+    patience.remove(done);
     expect(jest.getTimerCount()).toBe(1);
-    patience.setWaited(false);
-    patience.setWaited(true);
+    patience.setContended(false);
+    patience.setContended(true);
     jest.advanceTimersByTime(10 * STALL_TIMEOUT);
     expect(ended).toEqual(['other']);
   });
 
   test('may be forgotten when it was never known', () => {
-    patience.setWaited(true);
-    patience.forget(holder('unknown'));
+    patience.setContended(true);
+    patience.remove(holder('unknown'));
     jest.advanceTimersByTime(10 * STALL_TIMEOUT);
     expect(ended).toEqual([]);
   });
 
   test('does not keep the process alive', () => {
     const timers = jest.spyOn(globalThis, 'setTimeout');
-    patience.watch(holder('a'), 0);
-    patience.setWaited(true);
+    patience.add(holder('a'), 0);
+    patience.setContended(true);
     const timer: unknown = timers.mock.results[0]?.value;
     expect(timer).toMatchObject({ refed: false });
     timers.mockRestore();

@@ -1,10 +1,10 @@
 /** All that is to be told of a signal, and the signal's one listener. */
-interface Audience {
+interface Subscription {
   readonly callbacks: Set<(reason: unknown) => void>;
   readonly listener: () => void;
 }
 
-const audiences = new WeakMap<AbortSignal, Audience>();
+const subscriptions = new WeakMap<AbortSignal, Subscription>();
 
 /**
  * Has a function called when a signal is aborted. However many functions wait for a signal, it has one listener: of more
@@ -15,24 +15,24 @@ const audiences = new WeakMap<AbortSignal, Audience>();
  */
 export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => undefined;
-  const { callbacks, listener } = audienceOf(signal);
+  const { callbacks, listener } = subscriptionOf(signal);
   callbacks.add(callback);
   return () => {
     if (!callbacks.delete(callback) || callbacks.size > 0) return;
     signal.removeEventListener('abort', listener);
-    audiences.delete(signal);
+    subscriptions.delete(signal);
   };
 }
 
-function audienceOf(signal: AbortSignal): Audience {
-  const known = audiences.get(signal);
+function subscriptionOf(signal: AbortSignal): Subscription {
+  const known = subscriptions.get(signal);
   if (known !== undefined) return known;
-  const callbacks: Audience['callbacks'] = new Set();
+  const callbacks: Subscription['callbacks'] = new Set();
   const listener = (): void => {
     for (const callback of callbacks) callback(signal.reason);
   };
   const audience = { callbacks, listener };
-  audiences.set(signal, audience);
+  subscriptions.set(signal, audience);
   signal.addEventListener('abort', listener);
   return audience;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Gate, Turns } from './turns.js';
+import { RWLock, KeyedMutex } from './locks.js';
 
 /** A promise that is settled by hand. */
 function byHand<Value>() {
@@ -28,14 +28,14 @@ describe('a keyed mutex', () => {
   test('runs actions of one key one after the other, in the order in which they came, whatever they come to', async () => {
     await fc.assert(
       fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
-        const turns = new Turns();
+        const turns = new KeyedMutex();
         const came = new Map<string, string[]>();
         const happened = new Map<string, string[]>();
         const tell = (key: string, what: string) => happened.set(key, [...(happened.get(key) ?? []), what]);
         const results = calls.map(async ({ key, fails }, index) => {
           await scheduler.schedule(Promise.resolve(), `call ${index} for ${key}`);
           came.set(key, [...(came.get(key) ?? []), `begin ${index}`, `end ${index}`]);
-          return turns.take(key, async () => {
+          return turns.run(key, async () => {
             tell(key, `begin ${index}`);
             await scheduler.schedule(Promise.resolve(), `action ${index} for ${key}`);
             tell(key, `end ${index}`);
@@ -46,37 +46,37 @@ describe('a keyed mutex', () => {
         const outcomes = await scheduler.waitFor(Promise.allSettled(results));
         expect(outcomes).toEqual(calls.map(({ fails }, index) => outcomeOf(index, fails)));
         expect(happened).toEqual(came);
-        expect(['a', 'b', 'c'].filter((key) => turns.isTaken(key))).toEqual([]);
+        expect(['a', 'b', 'c'].filter((key) => turns.isLocked(key))).toEqual([]);
       }),
     );
   });
 
   test('lets an action begin at once where none is under way for its key', () => {
-    const turns = new Turns();
+    const turns = new KeyedMutex();
     const begun: string[] = [];
     for (const key of ['a', 'b', 'a']) {
-      void turns.take(key, () => {
+      void turns.run(key, () => {
         begun.push(key);
         return new Promise(() => undefined);
       });
     }
     expect(begun).toEqual(['a', 'b']);
-    expect([turns.isTaken('a'), turns.isTaken('b'), turns.isTaken('c')]).toEqual([true, true, false]);
+    expect([turns.isLocked('a'), turns.isLocked('b'), turns.isLocked('c')]).toEqual([true, true, false]);
   });
 
   test('is taken until the last of a key is done', async () => {
-    const turns = new Turns();
+    const turns = new KeyedMutex();
     const [first, second] = [byHand<string>(), byHand<string>()];
-    const results = [turns.take('a', () => first.promise), turns.take('a', () => second.promise)];
+    const results = [turns.run('a', () => first.promise), turns.run('a', () => second.promise)];
     first.resolve('first');
     expect(await results[0]).toBe('first');
-    expect(turns.isTaken('a')).toBe(true);
+    expect(turns.isLocked('a')).toBe(true);
     // Who comes now still waits for the second.
-    const third = turns.take('a', () => Promise.resolve('third'));
+    const third = turns.run('a', () => Promise.resolve('third'));
     second.reject(failure(2));
     await expect(results[1]).rejects.toEqual(failure(2));
     expect(await third).toBe('third');
-    expect(turns.isTaken('a')).toBe(false);
+    expect(turns.isLocked('a')).toBe(false);
   });
 });
 
@@ -86,7 +86,7 @@ describe('a read-write lock', () => {
   test('runs one action alone, after those under way, and before those that come later', async () => {
     await fc.assert(
       fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
-        const gate = new Gate();
+        const gate = new RWLock();
         const inside = new Set<number>();
         const waiting = new Set<number>();
         const begun: number[] = [];
@@ -115,7 +115,7 @@ describe('a read-write lock', () => {
             if (fails) throw failure(index);
             return index;
           };
-          const result = alone ? gate.alone(action) : gate.pass(action);
+          const result = alone ? gate.exclusive(action) : gate.shared(action);
           if (!alone && before.length === 0 && !inside.has(index)) wrong.push(`${index} waits for nothing`);
           return result;
         });
@@ -128,11 +128,11 @@ describe('a read-write lock', () => {
   });
 
   test('lets one alone wait for all that are inside, also for one that fails', async () => {
-    const gate = new Gate();
+    const gate = new RWLock();
     const [first, second] = [byHand<undefined>(), byHand<undefined>()];
-    const passes = [gate.pass(() => first.promise), gate.pass(() => second.promise)];
+    const passes = [gate.shared(() => first.promise), gate.shared(() => second.promise)];
     const events: string[] = [];
-    const alone = gate.alone(() => {
+    const alone = gate.exclusive(() => {
       events.push('alone');
       return Promise.resolve('done');
     });
@@ -147,12 +147,12 @@ describe('a read-write lock', () => {
   });
 
   test('lets all who wait for one alone in together, though it failed', async () => {
-    const gate = new Gate();
+    const gate = new RWLock();
     const work = byHand<undefined>();
-    const alone = gate.alone(() => work.promise);
+    const alone = gate.exclusive(() => work.promise);
     const begun: string[] = [];
     const pass = (name: string) =>
-      void gate.pass(() => {
+      void gate.shared(() => {
         begun.push(name);
         return new Promise(() => undefined);
       });
@@ -167,9 +167,9 @@ describe('a read-write lock', () => {
   });
 
   test('begins one alone where nobody is inside', async () => {
-    const gate = new Gate();
-    expect(await gate.alone(() => Promise.resolve(1))).toBe(1);
-    expect(await gate.pass(() => Promise.resolve(2))).toBe(2);
-    expect(await gate.alone(() => Promise.resolve(3))).toBe(3);
+    const gate = new RWLock();
+    expect(await gate.exclusive(() => Promise.resolve(1))).toBe(1);
+    expect(await gate.shared(() => Promise.resolve(2))).toBe(2);
+    expect(await gate.exclusive(() => Promise.resolve(3))).toBe(3);
   });
 });

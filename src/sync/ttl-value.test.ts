@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Recent } from './recent.js';
+import { TTLValue } from './ttl-value.js';
 
 /** An answer that is due, to be given by hand. */
 interface Due {
@@ -8,12 +8,12 @@ interface Due {
 }
 
 let due: Due[];
-let recent: Recent<string>;
+let recent: TTLValue<string>;
 
 beforeEach(() => {
   jest.useFakeTimers();
   due = [];
-  recent = new Recent(
+  recent = new TTLValue(
     () =>
       new Promise((resolve, reject) => {
         due.push({ resolve, reject });
@@ -60,7 +60,7 @@ describe('a value', () => {
     const first = recent.get();
     answer(0, 'one');
     await first;
-    const second = recent.renew();
+    const second = recent.reload();
     answer(1, 'two');
     expect([await second, await recent.get()]).toEqual(['two', 'two']);
     expect(due).toHaveLength(2);
@@ -70,7 +70,7 @@ describe('a value', () => {
     ['first', [0, 1]],
     ['last', [1, 0]],
   ])('of the older of two questions is not kept, where it comes %s', async (_when, order) => {
-    const both = [recent.get(), recent.renew()];
+    const both = [recent.get(), recent.reload()];
     for (const index of order) answer(index, index === 0 ? 'old' : 'new');
     expect(await Promise.all(both)).toEqual(['old', 'new']);
     expect(await recent.get()).toBe('new');
@@ -79,13 +79,13 @@ describe('a value', () => {
 
   test('that was forgotten is asked for again, and what was under way is not kept', async () => {
     const first = recent.get();
-    recent.forget();
+    recent.invalidate();
     const second = recent.get();
     answer(1, 'new');
     await second;
     answer(0, 'old');
     expect([await first, await second, await recent.get()]).toEqual(['old', 'new', 'new']);
-    recent.forget();
+    recent.invalidate();
     void recent.get();
     expect(due).toHaveLength(3);
   });

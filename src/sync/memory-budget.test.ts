@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { LargeFrames } from './large-frames.js';
+import { MemoryBudget } from './memory-budget.js';
 
 const LIMIT = 100;
 const STALL_TIMEOUT = 1000;
 
-let frames: LargeFrames;
+let frames: MemoryBudget;
 /** Those that are read now, and those that wait, each in the order in which they came. */
 let arriving: Sender[];
 let waiting: Sender[];
@@ -20,19 +20,19 @@ class Sender {
       waiting = waiting.filter((sender) => sender !== this);
       arriving.push(this);
     };
-    (frames.admit(this, size, goOn) ? arriving : waiting).push(this);
+    (frames.reserve(this, size, goOn) ? arriving : waiting).push(this);
   }
 
   destroy(): void {
     arriving = arriving.filter((sender) => sender !== this);
     waiting = waiting.filter((sender) => sender !== this);
-    frames.end(this);
+    frames.release(this);
   }
 }
 
 beforeEach(() => {
   jest.useFakeTimers();
-  frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+  frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
   arriving = [];
   waiting = [];
 });
@@ -47,7 +47,7 @@ describe('large frames', () => {
     const endings = fc.nat().map((place) => ({ place }));
     fc.assert(
       fc.property(fc.array(fc.oneof(comings, endings)), (steps) => {
-        frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+        frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
         arriving = [];
         waiting = [];
         for (const step of steps) {
@@ -115,7 +115,7 @@ describe('large frames', () => {
     ['as long again for each 8 MiB', STALL_TIMEOUT, 3 * STALL_TIMEOUT],
     ['no longer than a timer can wait', 2 ** 31 - 1, 2 ** 31 - 1],
   ])('have %s', (_time, stallTimeout, time) => {
-    frames = new LargeFrames(LIMIT, stallTimeout);
+    frames = new MemoryBudget(LIMIT, stallTimeout);
     const holder = new Sender(16 * 2 ** 20);
     const next = new Sender(1);
     jest.advanceTimersByTime(time - 1);
@@ -158,7 +158,7 @@ describe('large frames', () => {
     const destroyed = jest.spyOn(done, 'destroy');
     const next = new Sender(LIMIT);
     const last = new Sender(LIMIT);
-    frames.end(done);
+    frames.release(done);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(waiting).toEqual([last]);
     jest.advanceTimersByTime(1);
@@ -169,7 +169,7 @@ describe('large frames', () => {
   });
 
   test('that wait are not closed for it, however long', () => {
-    frames = new LargeFrames(LIMIT, STALL_TIMEOUT);
+    frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
     const holder = new Sender(24 * 2 ** 20);
     const next = new Sender(LIMIT);
     const waited = jest.spyOn(next, 'destroy');
@@ -189,8 +189,8 @@ describe('large frames', () => {
   test('may end twice, and more than what they had is not given back', () => {
     const first = new Sender(LIMIT - 1);
     const second = new Sender(1);
-    frames.end(second);
-    frames.end(second);
+    frames.release(second);
+    frames.release(second);
     const third = new Sender(1);
     const fourth = new Sender(1);
     expect(arriving).toEqual([first, second, third]);

@@ -1,17 +1,17 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Name } from '../../names/index.js';
-import { NameOrder } from './name-order.js';
+import { Name } from '../names/index.js';
+import { SubtreeLock } from './subtree-lock.js';
 
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Begins an action on each name in turn, and ends the earliest that runs until all are done. */
 async function run(...texts: string[]): Promise<string[]> {
-  const order = new NameOrder();
+  const order = new SubtreeLock();
   const events: string[] = [];
   const ends: (() => void)[] = [];
   const taken = texts.map((text, index) =>
-    order.take(Name.parse(text), async () => {
+    order.run(Name.parse(text), async () => {
       events.push(`begin ${index} ${text}`);
       await new Promise<void>((resolve) => ends.push(resolve));
       events.push(`end ${index} ${text}`);
@@ -51,25 +51,25 @@ test.each([
 });
 
 test('an action begins at once where nothing is before it, also after others are done', async () => {
-  const order = new NameOrder();
+  const order = new SubtreeLock();
   let begun = 0;
   const begin = (): Promise<void> => {
     begun += 1;
     return Promise.resolve();
   };
-  const first = order.take(Name.parse(':a'), begin);
+  const first = order.run(Name.parse(':a'), begin);
   expect(begun).toBe(1);
   await first;
   await settle();
-  void order.take(Name.parse(':a'), begin);
+  void order.run(Name.parse(':a'), begin);
   expect(begun).toBe(2);
 });
 
 test('what an action returns or throws is its own: the next one runs in any case', async () => {
-  const order = new NameOrder();
+  const order = new SubtreeLock();
   const name = Name.parse(':a');
-  const failing = order.take(name, () => Promise.reject(new Error('no')));
-  const next = order.take(name, () => Promise.resolve('value'));
+  const failing = order.run(name, () => Promise.reject(new Error('no')));
+  const next = order.run(name, () => Promise.resolve('value'));
   await expect(failing).rejects.toThrow('no');
   expect(await next).toBe('value');
 });
@@ -78,7 +78,7 @@ test('under every schedule: what depends on each other never overlaps, and keeps
   const names = fc.array(fc.constantFrom(':', ':a', ':g', ':g.a', ':g.b', ':g.h', ':g.h.a'), { maxLength: 8 });
   await fc.assert(
     fc.asyncProperty(fc.scheduler(), names, async (scheduler, texts) => {
-      const order = new NameOrder();
+      const order = new SubtreeLock();
       const running = new Set<number>();
       const begun: number[] = [];
       const parsed = texts.map((text) => Name.parse(text));
@@ -87,7 +87,7 @@ test('under every schedule: what depends on each other never overlaps, and keeps
         return first.isWithin(second) || second.isWithin(first);
       };
       const taken = parsed.map((name, index) =>
-        order.take(name, async () => {
+        order.run(name, async () => {
           expect([...running].filter((other) => depends(index, other))).toEqual([]);
           running.add(index);
           begun.push(index);

@@ -1,0 +1,10 @@
+/** Synchronization: locks, budgets, timeouts and cached values, without any knowledge of names, files or sockets. */
+export { onAbort } from './abort.js';
+export { Deadline } from './deadline.js';
+export { HostRoundRobin } from './host-round-robin.js';
+export { KeyedMutex, RWLock } from './locks.js';
+export { MemoryBudget } from './memory-budget.js';
+export { StallTimeout } from './stall-timeout.js';
+export { SubtreeLock } from './subtree-lock.js';
+export { MAX_TIMEOUT_MS } from './timers.js';
+export { TTLValue } from './ttl-value.js';
