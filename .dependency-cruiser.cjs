@@ -1,8 +1,7 @@
 // The rooms of src/, floor by floor: a room imports only from rooms on floors below its own.
 const floors = [
   ['errors.ts'],
-  ['names', 'pickle'],
-  ['sync'],
+  ['names', 'pickle', 'sync'],
   ['config', 'wire'],
   ['namespace', 'rpc'],
   ['naming'],

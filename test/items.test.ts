@@ -518,7 +518,7 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   const replica = new Replica({
     namespace: new MemoryNamespace(),
     versions: new Versions('primary'),
-    order: new SubtreeLock(),
+    order: new SubtreeLock<Name>(),
     changes: new ChangeFeed(),
     log: silentLog,
     role: 'primary',

@@ -23,10 +23,10 @@ import type {
 import { FlatSnapshot } from './flat-snapshot.js';
 import { pairFromPython } from './pair.js';
 import { describePython, pythonFromJSON } from './python-value.js';
-import { TTLValue } from '../sync/index.js';
+import { TTLValue, type TTLOptions } from '../sync/index.js';
 
-/** How long what a server said is taken for true, in milliseconds: the pace of live changes. */
-const LIFETIME = 900;
+/** How long the answers of a server are cached: for the pace of live changes. */
+const CACHE: TTLOptions = { ttlMs: 900, costFactor: 10 };
 
 /** How many groups' listings are remembered. */
 const MAX_LISTINGS = 500;
@@ -49,8 +49,8 @@ export class NameServerSession {
   private adapter: PYROAdapter;
   private problem: string | undefined;
   private readonly listings = new LRUCache<string, TTLValue<GroupListing>>({ max: MAX_LISTINGS });
-  private readonly snapshot = new TTLValue(() => this.readSnapshot(), LIFETIME);
-  private readonly pair = new TTLValue(() => this.readPair(), LIFETIME);
+  private readonly snapshot = new TTLValue(() => this.readSnapshot(), CACHE);
+  private readonly pair = new TTLValue(() => this.readPair(), CACHE);
   private lastPair: PairDescription | undefined;
   /** False once the server has shown that it doesn't say. */
   private saysStatus = true;
@@ -240,7 +240,7 @@ export class NameServerSession {
   private listing(group: string): TTLValue<GroupListing> {
     let listing = this.listings.get(group);
     if (listing === undefined) {
-      listing = new TTLValue(() => this.readListing(group), LIFETIME);
+      listing = new TTLValue(() => this.readListing(group), CACHE);
       this.listings.set(group, listing);
     }
     return listing;

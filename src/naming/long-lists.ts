@@ -34,7 +34,7 @@ class HeldList {
  * Pickles lists of any length without keeping others waiting: a little of one list in each turn of the event loop, however
  * many are wanted at the same time. Lists of more than a thousand items share a bounded memory until their clients have
  * taken them: where it is used up, the rest are made one after the other, as there is room, and one of any size where no client
- * has a list to take. Clients that make others wait for room have the time that `Patience` gives.
+ * has a list to take. Clients that make others wait for room have the time that `StallTimeout` gives.
  */
 export class LongLists {
   private turn: Promise<unknown> = Promise.resolve();

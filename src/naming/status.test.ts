@@ -2,11 +2,9 @@ import { Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog, VERSION } from '../config/index.js';
 import { NamingError } from '../errors.js';
-import { MemoryNamespace, type NamespaceSize } from '../namespace/index.js';
 import { RemoteError } from '../rpc/index.js';
 import { ServerConnection, type CallRequest } from '../wire/index.js';
 import { CallCounts, DURATION_BOUNDS } from './call-counts.js';
-import { NameCount } from './name-count.js';
 import { NameServerProxy } from './name-server-proxy.js';
 import { NameServerStarter } from './starter.js';
 
@@ -82,21 +80,4 @@ describe('calls that are counted', () => {
     const index = slow?.durations.indexOf(1) ?? -1;
     expect(DURATION_BOUNDS[index] ?? Infinity).toBeGreaterThan(0.05);
   });
-});
-
-test('names are not counted all the time', async () => {
-  const namespace = new MemoryNamespace();
-  let counted = 0;
-  namespace.count = (): Promise<NamespaceSize> =>
-    new Promise((resolve) => {
-      counted += 1;
-      setTimeout(resolve, 20, { groups: counted, objects: 0 });
-    });
-  const count = new NameCount(namespace);
-  expect(await Promise.all([count.get(), count.get()])).toEqual([
-    { groups: 1, objects: 0 },
-    { groups: 1, objects: 0 },
-  ]);
-  expect(await count.get()).toEqual({ groups: 1, objects: 0 });
-  expect(counted).toBe(1);
 });

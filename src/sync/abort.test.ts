@@ -16,8 +16,8 @@ test('who takes it back is not told, and the others are', () => {
   const controller = new AbortController();
   const [kept, gone] = [jest.fn(), jest.fn()];
   onAbort(controller.signal, kept);
-  const forget = onAbort(controller.signal, gone);
-  forget();
+  const unsubscribe = onAbort(controller.signal, gone);
+  unsubscribe();
   controller.abort('the reason');
   expect([kept.mock.calls, gone.mock.calls]).toEqual([[['the reason']], []]);
 });

@@ -1,4 +1,4 @@
-/** All that is to be told of a signal, and the signal's one listener. */
+/** The callbacks of a signal, and the one listener that calls them. */
 interface Subscription {
   readonly callbacks: Set<(reason: unknown) => void>;
   readonly listener: () => void;
@@ -7,11 +7,11 @@ interface Subscription {
 const subscriptions = new WeakMap<AbortSignal, Subscription>();
 
 /**
- * Has a function called when a signal is aborted. However many functions wait for a signal, it has one listener: of more
- * than ten, as many calls under way would have, Node warns.
- * @param signal without one, there is nothing to wait for
- * @param callback is given the signal's reason, and must not throw; each call must give another one
- * @returns what takes that back: so that a signal that lasts does not keep what has long ended
+ * Calls a function when a signal is aborted. However many functions are given for one signal, it has one listener: Node
+ * warns of more than ten, and as many calls may be in flight.
+ * @param signal without one, the callback is never called
+ * @param callback gets the signal's reason, and must not throw; a new function for each call
+ * @returns unsubscribes: a signal that lasts must not keep what has long ended
  */
 export function onAbort(signal: AbortSignal | undefined, callback: (reason: unknown) => void): () => void {
   if (signal === undefined) return () => undefined;
@@ -31,8 +31,8 @@ function subscriptionOf(signal: AbortSignal): Subscription {
   const listener = (): void => {
     for (const callback of callbacks) callback(signal.reason);
   };
-  const audience = { callbacks, listener };
-  subscriptions.set(signal, audience);
+  const subscription = { callbacks, listener };
+  subscriptions.set(signal, subscription);
   signal.addEventListener('abort', listener);
-  return audience;
+  return subscription;
 }

@@ -1,8 +1,8 @@
-/** A moment by which something must be done, on a clock that is never set. */
+/** A moment on the monotonic clock by which something must be done. */
 export class Deadline {
   private constructor(private readonly at: number) {}
 
-  /** @param milliseconds from now */
+  /** A deadline so many milliseconds from now. */
   static in(milliseconds: number): Deadline {
     return new Deadline(performance.now() + milliseconds);
   }

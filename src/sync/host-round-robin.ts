@@ -1,4 +1,4 @@
-/** How many addresses are remembered. */
+/** How many addresses are remembered; the one whose turn is the longest ago is forgotten first. */
 const MAX_ADDRESSES = 1000;
 
 /** A connection, or what belongs to one. */
@@ -6,32 +6,35 @@ export interface HasRemoteAddress {
   readonly remoteAddress: string | undefined;
 }
 
-/** Whose turn it is, where many want what is scarce: the hosts', one after the other, so that one's many keep no other away. */
+/** Fair queueing: hosts take turns, one after the other, so that the many requests of one don't delay the others. */
 export class HostRoundRobin {
-  /** The addresses that have had one, and which; the longest ago first. */
+  /** The number of the last turn of each address; the longest ago first. */
   private readonly lastTurns = new Map<string | undefined, number>();
-  private count = 0;
+  private turns = 0;
 
   /**
+   * Chooses who is next; `recordTurn` tells that it has had its turn.
    * @param waiting in the order in which they came
-   * @returns the first of the address that has had no turn, or whose last is the longest ago; undefined where nobody waits
+   * @returns the first one of the host that has had no turn, or whose last turn is the longest ago; undefined where
+   *   nobody waits
    */
   next<T extends HasRemoteAddress>(waiting: Iterable<T>): T | undefined {
     let earliest = Infinity;
     let next: T | undefined;
     for (const candidate of waiting) {
-      const last = this.lastTurns.get(candidate.remoteAddress) ?? 0;
-      if (last >= earliest) continue;
-      earliest = last;
+      const lastTurn = this.lastTurns.get(candidate.remoteAddress) ?? 0;
+      if (lastTurn >= earliest) continue;
+      earliest = lastTurn;
       next = candidate;
     }
     return next;
   }
 
-  /** Takes note that somebody has a turn. */
+  /** Records that a host has a turn now. */
   recordTurn({ remoteAddress }: HasRemoteAddress): void {
+    this.turns += 1;
     this.lastTurns.delete(remoteAddress);
-    this.lastTurns.set(remoteAddress, ++this.count);
+    this.lastTurns.set(remoteAddress, this.turns);
     const [oldest] = this.lastTurns.keys();
     if (this.lastTurns.size > MAX_ADDRESSES) this.lastTurns.delete(oldest);
   }

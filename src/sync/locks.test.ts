@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { RWLock, KeyedMutex } from './locks.js';
+import { RWLock, KeyedMutex } from './index.js';
 
 /** A promise that is settled by hand. */
 function byHand<Value>() {
@@ -28,14 +28,14 @@ describe('a keyed mutex', () => {
   test('runs actions of one key one after the other, in the order in which they came, whatever they come to', async () => {
     await fc.assert(
       fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
-        const turns = new KeyedMutex();
+        const mutex = new KeyedMutex();
         const came = new Map<string, string[]>();
         const happened = new Map<string, string[]>();
         const tell = (key: string, what: string) => happened.set(key, [...(happened.get(key) ?? []), what]);
         const results = calls.map(async ({ key, fails }, index) => {
           await scheduler.schedule(Promise.resolve(), `call ${index} for ${key}`);
           came.set(key, [...(came.get(key) ?? []), `begin ${index}`, `end ${index}`]);
-          return turns.run(key, async () => {
+          return mutex.run(key, async () => {
             tell(key, `begin ${index}`);
             await scheduler.schedule(Promise.resolve(), `action ${index} for ${key}`);
             tell(key, `end ${index}`);
@@ -46,37 +46,37 @@ describe('a keyed mutex', () => {
         const outcomes = await scheduler.waitFor(Promise.allSettled(results));
         expect(outcomes).toEqual(calls.map(({ fails }, index) => outcomeOf(index, fails)));
         expect(happened).toEqual(came);
-        expect(['a', 'b', 'c'].filter((key) => turns.isLocked(key))).toEqual([]);
+        expect(['a', 'b', 'c'].filter((key) => mutex.isLocked(key))).toEqual([]);
       }),
     );
   });
 
   test('lets an action begin at once where none is under way for its key', () => {
-    const turns = new KeyedMutex();
+    const mutex = new KeyedMutex();
     const begun: string[] = [];
     for (const key of ['a', 'b', 'a']) {
-      void turns.run(key, () => {
+      void mutex.run(key, () => {
         begun.push(key);
         return new Promise(() => undefined);
       });
     }
     expect(begun).toEqual(['a', 'b']);
-    expect([turns.isLocked('a'), turns.isLocked('b'), turns.isLocked('c')]).toEqual([true, true, false]);
+    expect([mutex.isLocked('a'), mutex.isLocked('b'), mutex.isLocked('c')]).toEqual([true, true, false]);
   });
 
   test('is taken until the last of a key is done', async () => {
-    const turns = new KeyedMutex();
+    const mutex = new KeyedMutex();
     const [first, second] = [byHand<string>(), byHand<string>()];
-    const results = [turns.run('a', () => first.promise), turns.run('a', () => second.promise)];
+    const results = [mutex.run('a', () => first.promise), mutex.run('a', () => second.promise)];
     first.resolve('first');
     expect(await results[0]).toBe('first');
-    expect(turns.isLocked('a')).toBe(true);
+    expect(mutex.isLocked('a')).toBe(true);
     // Who comes now still waits for the second.
-    const third = turns.run('a', () => Promise.resolve('third'));
+    const third = mutex.run('a', () => Promise.resolve('third'));
     second.reject(failure(2));
     await expect(results[1]).rejects.toEqual(failure(2));
     expect(await third).toBe('third');
-    expect(turns.isLocked('a')).toBe(false);
+    expect(mutex.isLocked('a')).toBe(false);
   });
 });
 
@@ -86,7 +86,7 @@ describe('a read-write lock', () => {
   test('runs one action alone, after those under way, and before those that come later', async () => {
     await fc.assert(
       fc.asyncProperty(fc.scheduler(), fc.array(call, { maxLength: 10 }), async (scheduler, calls) => {
-        const gate = new RWLock();
+        const lock = new RWLock();
         const inside = new Set<number>();
         const waiting = new Set<number>();
         const begun: number[] = [];
@@ -115,7 +115,7 @@ describe('a read-write lock', () => {
             if (fails) throw failure(index);
             return index;
           };
-          const result = alone ? gate.exclusive(action) : gate.shared(action);
+          const result = alone ? lock.exclusive(action) : lock.shared(action);
           if (!alone && before.length === 0 && !inside.has(index)) wrong.push(`${index} waits for nothing`);
           return result;
         });
@@ -128,11 +128,11 @@ describe('a read-write lock', () => {
   });
 
   test('lets one alone wait for all that are inside, also for one that fails', async () => {
-    const gate = new RWLock();
+    const lock = new RWLock();
     const [first, second] = [byHand<undefined>(), byHand<undefined>()];
-    const passes = [gate.shared(() => first.promise), gate.shared(() => second.promise)];
+    const passes = [lock.shared(() => first.promise), lock.shared(() => second.promise)];
     const events: string[] = [];
-    const alone = gate.exclusive(() => {
+    const alone = lock.exclusive(() => {
       events.push('alone');
       return Promise.resolve('done');
     });
@@ -147,12 +147,12 @@ describe('a read-write lock', () => {
   });
 
   test('lets all who wait for one alone in together, though it failed', async () => {
-    const gate = new RWLock();
+    const lock = new RWLock();
     const work = byHand<undefined>();
-    const alone = gate.exclusive(() => work.promise);
+    const alone = lock.exclusive(() => work.promise);
     const begun: string[] = [];
     const pass = (name: string) =>
-      void gate.shared(() => {
+      void lock.shared(() => {
         begun.push(name);
         return new Promise(() => undefined);
       });
@@ -167,9 +167,9 @@ describe('a read-write lock', () => {
   });
 
   test('begins one alone where nobody is inside', async () => {
-    const gate = new RWLock();
-    expect(await gate.exclusive(() => Promise.resolve(1))).toBe(1);
-    expect(await gate.shared(() => Promise.resolve(2))).toBe(2);
-    expect(await gate.exclusive(() => Promise.resolve(3))).toBe(3);
+    const lock = new RWLock();
+    expect(await lock.exclusive(() => Promise.resolve(1))).toBe(1);
+    expect(await lock.shared(() => Promise.resolve(2))).toBe(2);
+    expect(await lock.exclusive(() => Promise.resolve(3))).toBe(3);
   });
 });

@@ -5,7 +5,7 @@ import { MemoryBudget } from './memory-budget.js';
 const LIMIT = 100;
 const STALL_TIMEOUT = 1000;
 
-let frames: MemoryBudget;
+let budget: MemoryBudget;
 /** Those that are read now, and those that wait, each in the order in which they came. */
 let arriving: Sender[];
 let waiting: Sender[];
@@ -16,23 +16,23 @@ class Sender {
     readonly size: number,
     readonly remoteAddress = '10.0.0.1',
   ) {
-    const goOn = (): void => {
+    const onGranted = (): void => {
       waiting = waiting.filter((sender) => sender !== this);
       arriving.push(this);
     };
-    (frames.reserve(this, size, goOn) ? arriving : waiting).push(this);
+    (budget.reserve(this, size, onGranted) ? arriving : waiting).push(this);
   }
 
   destroy(): void {
     arriving = arriving.filter((sender) => sender !== this);
     waiting = waiting.filter((sender) => sender !== this);
-    frames.release(this);
+    budget.release(this);
   }
 }
 
 beforeEach(() => {
   jest.useFakeTimers();
-  frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
+  budget = new MemoryBudget(LIMIT, STALL_TIMEOUT);
   arriving = [];
   waiting = [];
 });
@@ -41,13 +41,13 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-describe('large frames', () => {
+describe('large budget', () => {
   test('never have more room than there is, but for one of any size, and never wait where there is some', () => {
     const comings = fc.record({ size: fc.nat(150), address: fc.constantFrom('10.0.0.1', '10.0.0.2', '10.0.0.3') });
     const endings = fc.nat().map((place) => ({ place }));
     fc.assert(
       fc.property(fc.array(fc.oneof(comings, endings)), (steps) => {
-        frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
+        budget = new MemoryBudget(LIMIT, STALL_TIMEOUT);
         arriving = [];
         waiting = [];
         for (const step of steps) {
@@ -115,7 +115,7 @@ describe('large frames', () => {
     ['as long again for each 8 MiB', STALL_TIMEOUT, 3 * STALL_TIMEOUT],
     ['no longer than a timer can wait', 2 ** 31 - 1, 2 ** 31 - 1],
   ])('have %s', (_time, stallTimeout, time) => {
-    frames = new MemoryBudget(LIMIT, stallTimeout);
+    budget = new MemoryBudget(LIMIT, stallTimeout);
     const holder = new Sender(16 * 2 ** 20);
     const next = new Sender(1);
     jest.advanceTimersByTime(time - 1);
@@ -158,7 +158,7 @@ describe('large frames', () => {
     const destroyed = jest.spyOn(done, 'destroy');
     const next = new Sender(LIMIT);
     const last = new Sender(LIMIT);
-    frames.release(done);
+    budget.release(done);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(waiting).toEqual([last]);
     jest.advanceTimersByTime(1);
@@ -169,7 +169,7 @@ describe('large frames', () => {
   });
 
   test('that wait are not closed for it, however long', () => {
-    frames = new MemoryBudget(LIMIT, STALL_TIMEOUT);
+    budget = new MemoryBudget(LIMIT, STALL_TIMEOUT);
     const holder = new Sender(24 * 2 ** 20);
     const next = new Sender(LIMIT);
     const waited = jest.spyOn(next, 'destroy');
@@ -189,8 +189,8 @@ describe('large frames', () => {
   test('may end twice, and more than what they had is not given back', () => {
     const first = new Sender(LIMIT - 1);
     const second = new Sender(1);
-    frames.release(second);
-    frames.release(second);
+    budget.release(second);
+    budget.release(second);
     const third = new Sender(1);
     const fourth = new Sender(1);
     expect(arriving).toEqual([first, second, third]);

@@ -1,79 +1,74 @@
-import { StallTimeout, type Evictable } from './stall-timeout.js';
 import { HostRoundRobin, type HasRemoteAddress } from './host-round-robin.js';
+import { StallTimeout, type Evictable } from './stall-timeout.js';
 
-/** A connection, as far as this is concerned. */
-type Sender = Evictable & HasRemoteAddress;
+/** Who reserves memory, such as a connection. */
+type Holder = Evictable & HasRemoteAddress;
 
-/** Who waits for room: how many bytes it takes, and whom to tell. */
-interface Waiting {
-  readonly size: number;
+interface Waiter {
+  readonly bytes: number;
   readonly onGranted: () => void;
 }
 
 /**
- * The large frames that are arriving at a server, whose sizes together are bounded. Each asks for all of its room before the
- * rest of it is read, so that none that has begun waits for another that has; where there is no room, its connection is not
- * read until others have arrived or ended. One may always be as large as it is. Who makes others wait has the time that
- * `Patience` gives.
+ * Admission control for memory: a byte semaphore. Each holder reserves all that it needs before it begins, so that none
+ * that has begun waits for another that has. Where there is no room it waits; hosts are granted room in turn. One alone
+ * may be larger than the limit. Holders that make others wait have a stall timeout, and are destroyed after it.
  */
 export class MemoryBudget {
-  private readonly reserved = new Map<Sender, number>();
-  private readonly waiting = new Map<Sender, Waiting>();
-  private reservedSize = 0;
+  private readonly granted = new Map<Holder, number>();
+  private readonly waiters = new Map<Holder, Waiter>();
+  private grantedBytes = 0;
   private readonly roundRobin = new HostRoundRobin();
   private readonly stallTimeout: StallTimeout;
 
-  /**
-   * @param limit how many bytes they may have together
-   * @param stallTimeout in milliseconds
-   */
+  /** @param limit in bytes, for all reservations together */
   constructor(
     private readonly limit: number,
-    stallTimeout: number,
+    stallTimeoutMs: number,
   ) {
-    this.stallTimeout = new StallTimeout(stallTimeout);
+    this.stallTimeout = new StallTimeout(stallTimeoutMs);
   }
 
   /**
-   * Asks, once, for room for the frame that has begun to arrive, of so many bytes; it is kept until `end`.
-   * @param onGranted is called once there is room, where there is none now
-   * @returns true where there is
+   * Reserves so many bytes for a holder that has no reservation yet, until `release`.
+   * @param onGranted called when there is room, where there is none now
+   * @returns true where there is room now
    */
-  reserve(sender: Sender, size: number, onGranted: () => void): boolean {
-    if (this.waiting.size === 0 && this.hasRoom(size)) {
-      this.grant(sender, size);
+  reserve(holder: Holder, bytes: number, onGranted: () => void): boolean {
+    if (this.waiters.size === 0 && this.hasRoom(bytes)) {
+      this.grant(holder, bytes);
       return true;
     }
-    this.waiting.set(sender, { size, onGranted });
+    this.waiters.set(holder, { bytes, onGranted });
     this.stallTimeout.setContended(true);
     return false;
   }
 
-  /** Says that the frame has arrived, or will not. */
-  release(sender: Sender): void {
-    this.waiting.delete(sender);
-    this.reservedSize -= this.reserved.get(sender) ?? 0;
-    this.reserved.delete(sender);
-    this.stallTimeout.remove(sender);
+  /** Releases what a holder has reserved, or no longer waits for. */
+  release(holder: Holder): void {
+    this.waiters.delete(holder);
+    this.grantedBytes -= this.granted.get(holder) ?? 0;
+    this.granted.delete(holder);
+    this.stallTimeout.remove(holder);
     for (;;) {
-      const next = this.roundRobin.next(this.waiting.keys());
-      const waited = next && this.waiting.get(next);
-      if (!waited || !this.hasRoom(waited.size)) break;
-      this.waiting.delete(next);
-      this.grant(next, waited.size);
-      waited.onGranted();
+      const next = this.roundRobin.next(this.waiters.keys());
+      const waiter = next && this.waiters.get(next);
+      if (!waiter || !this.hasRoom(waiter.bytes)) break;
+      this.waiters.delete(next);
+      this.grant(next, waiter.bytes);
+      waiter.onGranted();
     }
-    this.stallTimeout.setContended(this.waiting.size > 0);
+    this.stallTimeout.setContended(this.waiters.size > 0);
   }
 
-  private hasRoom(size: number): boolean {
-    return this.reserved.size === 0 || this.reservedSize + size <= this.limit;
+  private hasRoom(bytes: number): boolean {
+    return this.granted.size === 0 || this.grantedBytes + bytes <= this.limit;
   }
 
-  private grant(sender: Sender, size: number): void {
-    this.reserved.set(sender, size);
-    this.reservedSize += size;
-    this.roundRobin.recordTurn(sender);
-    this.stallTimeout.add(sender, size);
+  private grant(holder: Holder, bytes: number): void {
+    this.granted.set(holder, bytes);
+    this.grantedBytes += bytes;
+    this.roundRobin.recordTurn(holder);
+    this.stallTimeout.add(holder, bytes);
   }
 }

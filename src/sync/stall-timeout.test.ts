@@ -5,12 +5,12 @@ const STALL_TIMEOUT = 1000;
 const MIB = 2 ** 20;
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-let patience: StallTimeout;
+let stallTimeout: StallTimeout;
 let ended: string[];
 
 beforeEach(() => {
   jest.useFakeTimers();
-  patience = new StallTimeout(STALL_TIMEOUT);
+  stallTimeout = new StallTimeout(STALL_TIMEOUT);
   ended = [];
 });
 
@@ -28,18 +28,18 @@ function holder(name: string) {
 }
 
 /** How long it takes until a connection that holds so many bytes is closed, to the millisecond. */
-function timeFor(size: number, stallTimeout: number): number {
+function timeFor(size: number, timeoutMs: number): number {
   const start = Date.now();
-  patience = new StallTimeout(stallTimeout);
-  patience.setContended(true);
-  patience.add({ destroy: () => ended.push(String(Date.now() - start)) }, size);
+  stallTimeout = new StallTimeout(timeoutMs);
+  stallTimeout.setContended(true);
+  stallTimeout.add({ destroy: () => ended.push(String(Date.now() - start)) }, size);
   jest.advanceTimersToNextTimer();
   return Number(ended.at(-1));
 }
 
 describe('who holds memory', () => {
   test('is never closed while nobody waits', () => {
-    patience.add(holder('a'), 1);
+    stallTimeout.add(holder('a'), 1);
     jest.advanceTimersByTime(LONGEST_TIMER);
     expect(jest.getTimerCount()).toBe(0);
     expect(ended).toEqual([]);
@@ -56,8 +56,8 @@ describe('who holds memory', () => {
   });
 
   test('is closed after the stall timeout exactly, and once', () => {
-    patience.add(holder('a'), 0);
-    patience.setContended(true);
+    stallTimeout.add(holder('a'), 0);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(1);
@@ -67,11 +67,11 @@ describe('who holds memory', () => {
   });
 
   test('has the time from when somebody begins to wait, or from when it begins to hold', () => {
-    patience.add(holder('early'), 0);
+    stallTimeout.add(holder('early'), 0);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.setContended(true);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.add(holder('late'), 0);
+    stallTimeout.add(holder('late'), 0);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
     expect(ended).toEqual(['early']);
@@ -80,23 +80,23 @@ describe('who holds memory', () => {
   });
 
   test('has no new time because one more begins to wait', () => {
-    patience.add(holder('a'), 0);
-    patience.setContended(true);
+    stallTimeout.add(holder('a'), 0);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
-    patience.setContended(true);
+    stallTimeout.setContended(true);
     expect(jest.getTimerCount()).toBe(1);
     jest.advanceTimersByTime(STALL_TIMEOUT / 2);
     expect(ended).toEqual(['a']);
   });
 
   test('has all of its time again when nobody waited in between', () => {
-    patience.add(holder('a'), 0);
-    patience.setContended(true);
+    stallTimeout.add(holder('a'), 0);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
-    patience.setContended(false);
+    stallTimeout.setContended(false);
     expect(jest.getTimerCount()).toBe(0);
     jest.advanceTimersByTime(STALL_TIMEOUT);
-    patience.setContended(true);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(STALL_TIMEOUT - 1);
     expect(ended).toEqual([]);
     jest.advanceTimersByTime(1);
@@ -105,28 +105,28 @@ describe('who holds memory', () => {
 
   test('is left alone when it is done, then and later', () => {
     const done = holder('done');
-    patience.add(done, 0);
-    patience.add(holder('other'), 0);
-    patience.setContended(true);
-    patience.remove(done);
+    stallTimeout.add(done, 0);
+    stallTimeout.add(holder('other'), 0);
+    stallTimeout.setContended(true);
+    stallTimeout.remove(done);
     expect(jest.getTimerCount()).toBe(1);
-    patience.setContended(false);
-    patience.setContended(true);
+    stallTimeout.setContended(false);
+    stallTimeout.setContended(true);
     jest.advanceTimersByTime(10 * STALL_TIMEOUT);
     expect(ended).toEqual(['other']);
   });
 
   test('may be forgotten when it was never known', () => {
-    patience.setContended(true);
-    patience.remove(holder('unknown'));
+    stallTimeout.setContended(true);
+    stallTimeout.remove(holder('unknown'));
     jest.advanceTimersByTime(10 * STALL_TIMEOUT);
     expect(ended).toEqual([]);
   });
 
   test('does not keep the process alive', () => {
     const timers = jest.spyOn(globalThis, 'setTimeout');
-    patience.add(holder('a'), 0);
-    patience.setContended(true);
+    stallTimeout.add(holder('a'), 0);
+    stallTimeout.setContended(true);
     const timer: unknown = timers.mock.results[0]?.value;
     expect(timer).toMatchObject({ refed: false });
     timers.mockRestore();

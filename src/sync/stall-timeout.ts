@@ -1,58 +1,56 @@
 import { MAX_TIMEOUT_MS } from './timers.js';
 
-/** For so many bytes one has the stall timeout another time: 60 seconds for 8 MiB are 1 Mbit/s. */
+/** The stall timeout is granted once more for so many bytes: 60 seconds for 8 MiB are 1 Mbit/s. */
 const BYTES_PER_TIMEOUT = 0x800000;
 
-/** A connection, as far as its end goes. */
+/** What can be closed, such as a connection. */
 export interface Evictable {
   destroy(): void;
 }
 
-/** What it holds, in bytes, and what ends it. */
-interface Held {
-  readonly size: number;
+interface Holder {
+  readonly bytes: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 /**
- * Bounds how long connections may hold memory that others wait for. A peer that sends or takes a byte now and then is never
- * idle; so each has the stall timeout, and as long again for each 8 MiB that it holds, and is closed then. The time runs
- * only while somebody waits: without, nobody is hurt by a slow line.
+ * Evicts slow consumers of a shared resource. A peer that sends or takes a byte now and then is never idle, so an idle
+ * timeout does not end it. Here each holder has the stall timeout, and as long again for each 8 MiB that it holds, and
+ * is destroyed then. The time runs only while others wait for the resource: a slow line that hurts nobody is left alone.
  */
 export class StallTimeout {
-  private readonly holders = new Map<Evictable, Held>();
+  private readonly holders = new Map<Evictable, Holder>();
   private isContended = false;
 
-  /** @param stallTimeout in milliseconds */
-  constructor(private readonly stallTimeout: number) {}
+  constructor(private readonly timeoutMs: number) {}
 
-  /** Takes note that a connection holds so many bytes, until `forget`. */
-  add(holder: Evictable, size: number): void {
-    const held: Held = { size, timer: undefined };
-    this.holders.set(holder, held);
-    if (this.isContended) this.start(holder, held);
+  /** Adds a holder of so many bytes; its time runs until `remove`. */
+  add(evictable: Evictable, bytes: number): void {
+    const holder: Holder = { bytes, timer: undefined };
+    this.holders.set(evictable, holder);
+    if (this.isContended) this.start(evictable, holder);
   }
 
-  remove(holder: Evictable): void {
-    clearTimeout(this.holders.get(holder)?.timer);
-    this.holders.delete(holder);
+  remove(evictable: Evictable): void {
+    clearTimeout(this.holders.get(evictable)?.timer);
+    this.holders.delete(evictable);
   }
 
-  /** Says whether somebody waits: all have their time from when somebody begins to. */
-  setContended(isWaited: boolean): void {
-    if (isWaited === this.isContended) return;
-    this.isContended = isWaited;
-    for (const [holder, held] of this.holders) {
-      if (isWaited) this.start(holder, held);
-      else clearTimeout(held.timer);
+  /** Says whether anybody waits for the resource. When that begins, all holders get their full time. */
+  setContended(isContended: boolean): void {
+    if (isContended === this.isContended) return;
+    this.isContended = isContended;
+    for (const [evictable, holder] of this.holders) {
+      if (isContended) this.start(evictable, holder);
+      else clearTimeout(holder.timer);
     }
   }
 
-  private start(holder: Evictable, held: Held): void {
-    const end = (): void => {
-      holder.destroy();
+  private start(evictable: Evictable, holder: Holder): void {
+    const evict = (): void => {
+      evictable.destroy();
     };
-    const time = this.stallTimeout * (1 + held.size / BYTES_PER_TIMEOUT);
-    held.timer = setTimeout(end, Math.min(time, MAX_TIMEOUT_MS)).unref();
+    const delayMs = this.timeoutMs * (1 + holder.bytes / BYTES_PER_TIMEOUT);
+    holder.timer = setTimeout(evict, Math.min(delayMs, MAX_TIMEOUT_MS)).unref();
   }
 }

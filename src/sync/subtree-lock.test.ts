@@ -1,17 +1,27 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Name } from '../names/index.js';
 import { SubtreeLock } from './subtree-lock.js';
+
+/** A node of a tree, by its path from the root `:`. */
+class Node {
+  static readonly root = new Node(':');
+
+  constructor(readonly path: string) {}
+
+  isWithin(ancestor: Node): boolean {
+    return ancestor.path === ':' || `${this.path}.`.startsWith(`${ancestor.path}.`);
+  }
+}
 
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Begins an action on each name in turn, and ends the earliest that runs until all are done. */
 async function run(...texts: string[]): Promise<string[]> {
-  const order = new SubtreeLock();
+  const lock = new SubtreeLock<Node>();
   const events: string[] = [];
   const ends: (() => void)[] = [];
   const taken = texts.map((text, index) =>
-    order.run(Name.parse(text), async () => {
+    lock.run(new Node(text), async () => {
       events.push(`begin ${index} ${text}`);
       await new Promise<void>((resolve) => ends.push(resolve));
       events.push(`end ${index} ${text}`);
@@ -51,25 +61,25 @@ test.each([
 });
 
 test('an action begins at once where nothing is before it, also after others are done', async () => {
-  const order = new SubtreeLock();
+  const lock = new SubtreeLock<Node>();
   let begun = 0;
   const begin = (): Promise<void> => {
     begun += 1;
     return Promise.resolve();
   };
-  const first = order.run(Name.parse(':a'), begin);
+  const first = lock.run(new Node(':a'), begin);
   expect(begun).toBe(1);
   await first;
   await settle();
-  void order.run(Name.parse(':a'), begin);
+  void lock.run(new Node(':a'), begin);
   expect(begun).toBe(2);
 });
 
 test('what an action returns or throws is its own: the next one runs in any case', async () => {
-  const order = new SubtreeLock();
-  const name = Name.parse(':a');
-  const failing = order.run(name, () => Promise.reject(new Error('no')));
-  const next = order.run(name, () => Promise.resolve('value'));
+  const lock = new SubtreeLock<Node>();
+  const name = new Node(':a');
+  const failing = lock.run(name, () => Promise.reject(new Error('no')));
+  const next = lock.run(name, () => Promise.resolve('value'));
   await expect(failing).rejects.toThrow('no');
   expect(await next).toBe('value');
 });
@@ -78,16 +88,16 @@ test('under every schedule: what depends on each other never overlaps, and keeps
   const names = fc.array(fc.constantFrom(':', ':a', ':g', ':g.a', ':g.b', ':g.h', ':g.h.a'), { maxLength: 8 });
   await fc.assert(
     fc.asyncProperty(fc.scheduler(), names, async (scheduler, texts) => {
-      const order = new SubtreeLock();
+      const lock = new SubtreeLock<Node>();
       const running = new Set<number>();
       const begun: number[] = [];
-      const parsed = texts.map((text) => Name.parse(text));
+      const parsed = texts.map((text) => new Node(text));
       const depends = (one: number, other: number): boolean => {
-        const [first = Name.root, second = Name.root] = [parsed[one], parsed[other]];
+        const [first = Node.root, second = Node.root] = [parsed[one], parsed[other]];
         return first.isWithin(second) || second.isWithin(first);
       };
       const taken = parsed.map((name, index) =>
-        order.run(name, async () => {
+        lock.run(name, async () => {
           expect([...running].filter((other) => depends(index, other))).toEqual([]);
           running.add(index);
           begun.push(index);

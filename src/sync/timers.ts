@@ -1,2 +1,2 @@
-/** The longest that Node's timers wait; they end a longer time at once. */
+/** The longest delay of a timer, in milliseconds. Node runs the callback of a longer one at once. */
 export const MAX_TIMEOUT_MS = 0x7fffffff;

@@ -8,6 +8,7 @@ import { MAX_NAME_LENGTH, Name } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
 import type { DirectoryStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
+import { KeyedMutex, RWLock } from '../../sync/index.js';
 import * as refusals from '../refusals.js';
 import type { Read } from './cache.js';
 import { Cache } from './cache.js';
@@ -25,7 +26,6 @@ import { Replacement } from './replacement.js';
 import { Staging } from './staging.js';
 import type { Directory, Found, Member } from './tree.js';
 import { Tree } from './tree.js';
-import { RWLock, KeyedMutex } from '../../sync/index.js';
 import type { WatchMode } from './watch.js';
 import { suitableWatchMode, Watches } from './watch.js';
 

@@ -84,7 +84,13 @@ beforeEach(() => {
   const log: Log = { ...silentLog, msg: write('msg'), warn: write('warn'), error: write('error') };
   const now = (): number => 1_000_000;
   const versions = new Versions('primary', now);
-  const options = { namespace: new MemoryNamespace(), order: new SubtreeLock(), changes: new ChangeFeed(), log, now };
+  const options = {
+    namespace: new MemoryNamespace(),
+    order: new SubtreeLock<Name>(),
+    changes: new ChangeFeed(),
+    log,
+    now,
+  };
   const replica = new Replica({ ...options, versions, role: 'primary' });
   connect = jest.fn(() => Promise.reject<PeerLink>(new ProtocolError('connection failed')));
   pair = new Pair({

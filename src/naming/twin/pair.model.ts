@@ -119,7 +119,7 @@ export class SimulatedServer {
   readonly uri: PyroURI;
   readonly pair: Pair;
   readonly replica: Replica;
-  readonly order = new SubtreeLock();
+  readonly order = new SubtreeLock<Name>();
   readonly logged: string[] = [];
 
   constructor(

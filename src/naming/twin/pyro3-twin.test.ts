@@ -20,7 +20,7 @@ const OWN = PyroURI.parse('PYRO://127.0.0.1:9090/own');
 
 let namespace: MemoryNamespace;
 let changes: ChangeFeed;
-let order: SubtreeLock;
+let order: SubtreeLock<Name>;
 let printed: string[];
 let logged: string[];
 let options: Pyro3TwinOptions;
@@ -34,7 +34,7 @@ beforeEach(async () => {
   await namespace.register(name(':Pyro.NameServer'), OWN);
   await namespace.createGroup(name(':Default'));
   changes = new ChangeFeed();
-  order = new SubtreeLock();
+  order = new SubtreeLock<Name>();
   printed = [];
   logged = [];
   peers = [];

@@ -36,7 +36,7 @@ export interface Pyro3TwinOptions {
   readonly log: Log;
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
-  readonly order: SubtreeLock;
+  readonly order: SubtreeLock<Name>;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   /** PYROSSL where both servers speak TLS. */

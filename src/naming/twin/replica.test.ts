@@ -38,7 +38,7 @@ class Server {
       };
     const log: Log = { ...silentLog, warn: write('warn'), error: write('error') };
     const { namespace, versions, changes } = this;
-    const order = new SubtreeLock();
+    const order = new SubtreeLock<Name>();
     this.replica = new Replica({ namespace, versions, order, changes, log, role, now: () => NOW * 1000 });
     jest.spyOn(changes, 'append').mockImplementation(({ kind, name: changed }) => {
       if (kind !== 'setSystemMeta') this.watched.push(`${kind} ${changed.toString()}`);

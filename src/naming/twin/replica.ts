@@ -16,7 +16,7 @@ const CONCURRENCY = 64;
 export interface ReplicaOptions {
   readonly namespace: Namespace;
   readonly versions: Versions;
-  readonly order: SubtreeLock;
+  readonly order: SubtreeLock<Name>;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   readonly log: Log;

@@ -1,6 +1,6 @@
 import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
-import type { ObjectProtocol, PyroURI } from '../../names/index.js';
+import type { Name, ObjectProtocol, PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../../wire/index.js';
@@ -58,7 +58,7 @@ type RemoteMethod = (args: readonly PythonValue[]) => Promise<PythonWritable> | 
  * object hands on the calls that only a twin makes, and lets changes be made here, in an order that the twin can follow.
  */
 export class Twin {
-  private readonly order = new SubtreeLock();
+  private readonly order = new SubtreeLock<Name>();
   private readonly replica: Replica;
   private readonly pair: Pair;
   private readonly pyro3: Pyro3Twin;
