@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { StoreStatus } from '../namespace/index.js';
-import { CallCounts, DURATION_BOUNDS, MethodCounts } from '../naming/call-counts.js';
+import { CallCounts, DURATION_BOUNDS, MethodCounts } from '../naming/index.js';
 import type { NameServerStatus } from '../naming/index.js';
 import { Exposition, type Observation } from './exposition.js';
 
