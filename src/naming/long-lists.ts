@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ConnectionClosedError } from '../errors.js';
 import { PickleWriter, type PythonWritable } from '../pickle/index.js';
-import { StallTimeout, HostRoundRobin } from '../sync/index.js';
+import { HostRoundRobin, StallTimeout } from '../sync/index.js';
 import { Pickled, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
@@ -45,20 +45,20 @@ export class LongLists {
   /** Those that wait for room, and the one among them whose turn it is: that is made without more waiting. */
   private readonly waiting = new Set<HeldList>();
   private next: HeldList | undefined;
-  private readonly turns = new HostRoundRobin();
-  private readonly patience: StallTimeout;
+  private readonly roundRobin = new HostRoundRobin();
+  private readonly stallTimeout: StallTimeout;
 
   /**
    * @param protocol the pickle protocol to write; where it is 0, a list is put together with an opcode of 1, as all readers know it
    * @param limit how many bytes long lists may take together
-   * @param stallTimeout in milliseconds
+   * @param stallTimeoutMs how long a client may make others wait
    */
   constructor(
     private readonly protocol: PickleProtocol,
     private readonly limit: number,
-    stallTimeout: number,
+    stallTimeoutMs: number,
   ) {
-    this.patience = new StallTimeout(stallTimeout);
+    this.stallTimeout = new StallTimeout(stallTimeoutMs);
   }
 
   /**
@@ -137,16 +137,16 @@ export class LongLists {
   /** Has one that waits made, where there is room, or where nothing that is held will make some. */
   private letNextGoOn(): void {
     const hasRoom = this.heldSize <= this.limit || this.made.size === 0;
-    if (this.next === undefined && hasRoom) this.next = this.turns.next(this.waiting);
+    if (this.next === undefined && hasRoom) this.next = this.roundRobin.next(this.waiting);
     if (this.next && this.waiting.delete(this.next)) this.next.goOn();
-    this.patience.setContended(this.waiting.size > 0);
+    this.stallTimeout.setContended(this.waiting.size > 0);
   }
 
   private finish(list: HeldList): void {
     if (list.isOver) return;
     this.made.add(list);
-    this.turns.recordTurn(list);
-    this.patience.add(list, list.size);
+    this.roundRobin.recordTurn(list);
+    this.stallTimeout.add(list, list.size);
     this.leaveTurn(list);
   }
 
@@ -155,7 +155,7 @@ export class LongLists {
     if (!this.held.delete(list)) return;
     this.heldSize -= list.size;
     this.made.delete(list);
-    this.patience.remove(list);
+    this.stallTimeout.remove(list);
     if (this.waiting.delete(list)) list.goOn();
     this.leaveTurn(list);
   }
