@@ -7,6 +7,7 @@ import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
 import { systemMetaFromPython } from '../namespace/index.js';
+import { TTLValue, type TTLOptions } from '../sync/index.js';
 import type {
   EntryDescription,
   FlatlistRequest,
@@ -23,7 +24,6 @@ import type {
 import { FlatSnapshot } from './flat-snapshot.js';
 import { pairFromPython } from './pair.js';
 import { describePython, pythonFromJSON } from './python-value.js';
-import { TTLValue, type TTLOptions } from '../sync/index.js';
 
 /** How long the answers of a server are cached: for the pace of live changes. */
 const CACHE: TTLOptions = { ttlMs: 900, costFactor: 10 };

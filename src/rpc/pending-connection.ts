@@ -1,6 +1,6 @@
 import { TimeoutError } from '../errors.js';
 import { onAbort } from '../sync/index.js';
-import { type ClientConnection } from '../wire/index.js';
+import type { ClientConnection } from '../wire/index.js';
 
 /**
  * A connection that is being opened, and the calls that wait for it: each as long as it may. When none waits for it any

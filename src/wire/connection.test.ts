@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority, createCertificate } from '../../test/support/certificates.js';
 import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { MemoryBudget } from '../sync/index.js';
 import { ClientConnection, type ClientConnectionOptions } from './client-connection.js';
 import { encodePlainFrame, FrameReader } from './frame.js';
 import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, tokensEqual } from './handshake.js';
-import { MemoryBudget } from '../sync/index.js';
 import { decodeReply } from './message.js';
 import {
   ServerConnection,

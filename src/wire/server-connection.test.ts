@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
 import { ProtocolError } from '../errors.js';
+import { MemoryBudget } from '../sync/index.js';
 import { defaultConnectionOptions } from './connection.js';
 import { encodeFrame, encodePlainFrame, FrameReader } from './frame.js';
 import { DeniedReason } from './handshake.js';
-import { MemoryBudget } from '../sync/index.js';
 import { MemorySocket } from './memory-socket.model.js';
 import { decodeReply } from './message.js';
 import {

@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
+import type { MemoryBudget } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, encodePlainFrame, LARGE_FRAME, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
-import type { MemoryBudget } from '../sync/index.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
 /** What a server's connection can be told. Times in milliseconds, sizes in bytes. */

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { EtcdCluster, lacksEtcd } from '../../../test/support/etcd-cluster.mjs';
 import { silentLog } from '../../config/index.js';
+import { Deadline } from '../../sync/index.js';
 import { Changes, type Change } from './changes.js';
 import { EtcdClient, EtcdError } from './client.js';
 import { Contact } from './contact.js';
-import { Deadline } from '../../sync/index.js';
 import { Feed } from './feed.js';
 import { Keys } from './keys.js';
 import { TRANSACTION, type Method } from './protocol.js';

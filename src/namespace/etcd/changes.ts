@@ -1,8 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Deadline } from '../../sync/index.js';
 import type { EtcdClient } from './client.js';
 import { EtcdError } from './client.js';
-import type { Deadline } from '../../sync/index.js';
 import type { Feed, Sighting } from './feed.js';
 import type { Keys, TreeKeys } from './keys.js';
 import type { Comparison, Operation, TransactionRequest, TransactionResponse } from './protocol.js';

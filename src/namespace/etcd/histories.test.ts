@@ -4,9 +4,9 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import fc from 'fast-check';
 import { FakeEtcd } from '../../../test/support/fake-etcd.mjs';
 import { silentLog } from '../../config/index.js';
+import { Deadline } from '../../sync/index.js';
 import { Changes, type Change, type Outcome } from './changes.js';
 import { Contact } from './contact.js';
-import { Deadline } from '../../sync/index.js';
 import { EtcdError } from './client.js';
 import { Feed } from './feed.js';
 import { Keys, type TreeKeys } from './keys.js';

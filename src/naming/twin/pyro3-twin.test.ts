@@ -8,8 +8,8 @@ import { proxyFromPython, proxyToPython, RemoteError, uriToPython } from '../../
 import { mungeIdentification } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
-import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { SubtreeLock } from '../../sync/index.js';
+import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { Peer } from './peer.js';
 import { readDump, writeDump } from './pyro3-dump.js';
 import { Pyro3Twin, type Pyro3TwinOptions } from './pyro3-twin.js';

@@ -20,8 +20,8 @@ import {
 } from '../../rpc/index.js';
 import { applyChange, type Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
-import { isExpected } from './finder.js';
 import type { SubtreeLock } from '../../sync/index.js';
+import { isExpected } from './finder.js';
 import { Peer } from './peer.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 
