@@ -180,6 +180,31 @@ async function serve(config: Config, log = silentLog): Promise<Served> {
   return { daemon, target, uri: await daemon.connect(target), sockets };
 }
 
+async function listen(port: number): Promise<Server> {
+  const server = new Server().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  cleanUp.push(() => {
+    server.close();
+  });
+  return server;
+}
+
+/** Takes a port, the next of which is free. */
+async function takePortBeforeFreeOne(): Promise<number> {
+  for (;;) {
+    const address = (await listen(0)).address();
+    if (typeof address !== 'object' || address === null) throw new TypeError('a server without an address');
+    try {
+      const next = await listen(address.port + 1);
+      next.close();
+      await once(next, 'close');
+      return address.port;
+    } catch {
+      // Another program has it: a pair of ports that is free is looked for.
+    }
+  }
+}
+
 async function open(port: number, compression = false): Promise<ClientConnection> {
   const connection = await ClientConnection.open('127.0.0.1', port, { compression });
   cleanUp.push(() => {
@@ -1236,10 +1261,10 @@ const LIMITS: Readonly<Partial<Record<ConfigItemName, Limit>>> = {
   PYRO_PORT_RANGE: {
     bound: 1,
     // The first port of the range is taken: with one more, there is a port to be found.
-    with: () => ({ PYRO_PORT: nameServerPort }),
-    observe: (config, tries) => {
-      config.PYRO_PORT_RANGE = tries;
-      return outcome(async () => (await serve(config)).daemon.port > nameServerPort);
+    observe: async (config, tries) => {
+      const taken = await takePortBeforeFreeOne();
+      Object.assign(config, { PYRO_PORT: taken, PYRO_PORT_RANGE: tries });
+      return outcome(async () => (await serve(config)).daemon.port > taken);
     },
     at: 'the port is taken',
     beyond: true,

@@ -356,7 +356,9 @@ describe('a reader tells what has begun to arrive', () => {
     const reader = new FrameReader();
     reader.push(header({ size: 1 << 20 }));
     reader.push(Buffer.alloc(982));
-    expect(reader.peek(1).buffer.byteLength).toBeLessThanOrEqual(Math.max(4 * 1000, Buffer.poolSize));
+    // Small buffers share one of Node's, whose size is Node's own affair.
+    const sharedSize = Buffer.allocUnsafe(1).buffer.byteLength;
+    expect(reader.peek(1).buffer.byteLength).toBeLessThanOrEqual(Math.max(4 * 1000, sharedSize));
     reader.push(Buffer.alloc(9000));
     expect(reader.peek(1).buffer.byteLength).toBe(40_000);
     reader.push(Buffer.alloc(390_000));

@@ -1,5 +1,5 @@
-import { constants, createReadStream, createWriteStream } from 'node:fs';
-import { lstat, open, rename, stat, unlink } from 'node:fs/promises';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { lstat, rename, stat, unlink } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { SingleBar } from 'cli-progress';
@@ -55,21 +55,13 @@ async function writeWhole(file: string, lines: AsyncIterable<string>): Promise<v
   const partial = `${file}.partial`;
   try {
     await removeLeftover(partial);
-    const written = await open(partial, NEW_FILE);
-    try {
-      await pipeline(Readable.from(lines), createWriteStream(partial, { fd: written.fd, autoClose: false }));
-      await written.sync();
-    } finally {
-      await written.close();
-    }
+    // Exclusively: what is there already is not written to, and no link is followed. Others may have put it there.
+    await pipeline(Readable.from(lines), createWriteStream(partial, { flags: 'wx', flush: true }));
     await rename(partial, file);
   } catch (error) {
     throw withoutSystemError(error, file);
   }
 }
-
-/** What is there already is not written to, and no link is followed: others may have put it there. */
-const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 /** Removes what an export that failed has left. @throws NamingError where it is no file of an export */
 async function removeLeftover(partial: string): Promise<void> {
