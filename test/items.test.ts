@@ -32,12 +32,12 @@ import { NameServer } from '../src/naming/name-server.js';
 import { NameServerStarter } from '../src/naming/starter.js';
 import { SubtreeLock } from '../src/sync/index.js';
 import { Outbox } from '../src/naming/twin/outbox.js';
-import { Peer } from '../src/naming/twin/peer.js';
-import { Replica } from '../src/naming/twin/replica.js';
+import { PeerConnection } from '../src/naming/twin/peer-link.js';
+import { Replica } from '../src/naming/twin/merge.js';
 import { Versions } from '../src/naming/twin/versions.js';
 import type { PythonWritable } from '../src/pickle/index.js';
 import { readCertificates, readClientTLS } from '../src/rpc/certificates.js';
-import { Daemon, getProxyForURI, ObjectInquiry } from '../src/rpc/index.js';
+import { Daemon, getProxyForURI, LivenessProbe } from '../src/rpc/index.js';
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag, ServerConnection } from '../src/wire/index.js';
 import { CHECKSUM, COMPRESSED, Conversation } from './support/conversation.js';
 import { rawFrame, RawConnection } from './support/raw-connection.js';
@@ -339,7 +339,7 @@ const observeCleaning =
   (status: 'closed' | 'unreachable') =>
   async (config: Config): Promise<number | undefined> => {
     jest.useFakeTimers();
-    jest.spyOn(ObjectInquiry.prototype, 'ask').mockResolvedValue({ status, explanation: '' });
+    jest.spyOn(LivenessProbe.prototype, 'ask').mockResolvedValue({ status, explanation: '' });
     const namespace = new MemoryNamespace();
     await namespace.register(Name.parse(':dead'), new PyroURI('PYRO', '127.0.0.1', 1, 'id'));
     const start = Date.now();
@@ -536,7 +536,7 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   cleanUp.push(() => daemon.shutdown());
   const twin = { GUID: () => 'twin', setGUID: () => undefined, invoke: () => null };
   await daemon.connect(twin, NAMESERVER_NAME);
-  const peer = await Peer.open({ host: '127.0.0.1', port: daemon.port }, { config, protocol: 'PYRO' });
+  const peer = await PeerConnection.open({ host: '127.0.0.1', port: daemon.port }, { config, protocol: 'PYRO' });
   cleanUp.push(() => {
     peer.close();
   });
@@ -553,8 +553,8 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   return [1, 2, 3].map((time) => {
     outbox.add({
       name: Name.parse(`:name${time}`),
-      stamp: { time, role: 'primary' },
-      witnessed: true,
+      timestamp: { time, role: 'primary' },
+      observed: true,
       state: undefined,
     });
     return outbox.isBehind;

@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import process from 'node:process';
 import { hideBin } from 'yargs/helpers';
 import { newGUID } from '../names/index.js';
-import { argumentParser, fail, isAnswered } from './usage.js';
+import { argumentParser, fail, isAnswered } from './cli.js';
 
 /** This machine's IPv4 address by its own name, as in Pyro's getGUID; a machine whose name is unknown still gets ids. */
 async function ownAddress(): Promise<string> {

@@ -4,12 +4,12 @@ import process from 'node:process';
 import { defaultConfig, defaultLog, misspeltVariables, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import type { MetricsServer } from '../metrics/index.js';
-import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
-import { withLongNames, type OptionLetters } from './option-letters.js';
-import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './usage.js';
+import { loadSecurityPlugins, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
+import { withLongNames, type ShortOptions } from './short-options.js';
+import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './cli.js';
 
 /** The chapter's options that take a value. */
-const LETTERS: OptionLetters = new Map([
+const SHORT_OPTIONS: ShortOptions = new Map([
   ['n', 'host'],
   ['p', 'port'],
   ['b', 'bcport'],
@@ -50,7 +50,7 @@ function metricsAddress(value: string | undefined): { host: string; port: number
 }
 
 function parser(args: readonly string[]) {
-  return argumentParser('pyro-ns', withLongNames(args, LETTERS))
+  return argumentParser('pyro-ns', withLongNames(args, SHORT_OPTIONS))
     .usage('$0 [options]\n\nStarts the Pyro Name Server.')
     .option('host', { alias: 'n', type: 'string', requiresArg: true, describe: 'Host name or address to listen on' })
     .option('port', {
@@ -114,7 +114,7 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     dontlookupother: options['no-lookup'],
     persistent: options.database !== undefined,
     dbdir: options.database === '' ? undefined : options.database,
-    guards: options.security === undefined ? undefined : await loadGuards(options.security, process.cwd()),
+    guards: options.security === undefined ? undefined : await loadSecurityPlugins(options.security, process.cwd()),
     keep: options.keep,
     verbose: options.verbose,
     identification: options.identification,

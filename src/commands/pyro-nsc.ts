@@ -24,10 +24,10 @@ import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNam
 import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js';
 import { Output } from './nsc/output.js';
 import { exportTo, importFrom, openDatabase } from './nsc/transfer.js';
-import { withLongNames, type OptionLetters } from './option-letters.js';
-import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './usage.js';
+import { withLongNames, type ShortOptions } from './short-options.js';
+import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './cli.js';
 
-const LETTERS: OptionLetters = new Map([
+const SHORT_OPTIONS: ShortOptions = new Map([
   ['h', 'host'],
   ['p', 'port'],
   ['c', 'bcaddr'],
@@ -35,10 +35,10 @@ const LETTERS: OptionLetters = new Map([
 ]);
 
 /** How long the name of the name server's host is looked for. It is shown, and nothing else. */
-const HOST_NAME_PATIENCE_MILLISECONDS = 500;
+const HOST_NAME_TIMEOUT_MS = 500;
 
 /** Somebody waits for a completion at his keyboard. */
-const COMPLETION_PATIENCE = { PYRO_BC_RETRIES: 0, PYRO_BC_TIMEOUT: 0.5, PYRO_HANDSHAKE_TIMEOUT: 1 };
+const COMPLETION_CONFIG = { PYRO_BC_RETRIES: 0, PYRO_BC_TIMEOUT: 0.5, PYRO_HANDSHAKE_TIMEOUT: 1 };
 
 /** The commands, as they are written, with what they do. */
 const COMMAND_LINES: readonly [
@@ -69,7 +69,7 @@ const COMMAND_LINES: readonly [
 ];
 
 /** As long as a timer of Node's can wait. */
-const LONGEST_INTERVAL_SECONDS = Math.floor(MAX_TIMEOUT_MS / 1000);
+const MAX_INTERVAL_SECONDS = Math.floor(MAX_TIMEOUT_MS / 1000);
 
 /** Of an option that is given several times, the last one counts. */
 const last = (value: string | readonly string[]): string | undefined =>
@@ -84,7 +84,7 @@ function portOf(given: string | readonly string[]): number | undefined {
 function seconds(given: string | readonly string[]): number {
   const value = last(given) ?? '';
   const number = Number(value);
-  if (value.trim() === '' || !(number > 0 && number <= LONGEST_INTERVAL_SECONDS)) {
+  if (value.trim() === '' || !(number > 0 && number <= MAX_INTERVAL_SECONDS)) {
     throw new UsageError(`an interval is a number of seconds above 0, not '${value}'`);
   }
   return number;
@@ -141,7 +141,7 @@ const OPTIONS = {
 } as const satisfies Record<string, Options>;
 
 function parser(args: readonly string[]) {
-  const built = argumentParser('pyro-nsc', withLongNames(args, LETTERS))
+  const built = argumentParser('pyro-nsc', withLongNames(args, SHORT_OPTIONS))
     .usage('$0 [options] <command> [arguments]\n\nAsks and controls a Pyro Name Server.')
     .options(OPTIONS)
     .help('help')
@@ -204,7 +204,7 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
 async function hostName({ address, port }: PyroURI): Promise<string> {
   try {
     // The system's own look-up can't be given up, so it is done only where there is a name to be found.
-    await new Resolver({ timeout: HOST_NAME_PATIENCE_MILLISECONDS, tries: 1 }).reverse(address);
+    await new Resolver({ timeout: HOST_NAME_TIMEOUT_MS, tries: 1 }).reverse(address);
     const { hostname } = await lookupService(address, port);
     return hostname;
   } catch {
@@ -297,7 +297,7 @@ function completionScript([shell = 'bash']: readonly string[]): string {
 /** What the last word can become; nothing that the words before it say is done. */
 async function completionsOf(words: readonly string[]): Promise<readonly string[]> {
   const current = words.at(-1) ?? '';
-  const parsed = await argumentParser('pyro-nsc', withLongNames(words.slice(0, -1), LETTERS))
+  const parsed = await argumentParser('pyro-nsc', withLongNames(words.slice(0, -1), SHORT_OPTIONS))
     .options(OPTIONS)
     .help(false)
     .version(false)
@@ -309,7 +309,7 @@ async function completionsOf(words: readonly string[]): Promise<readonly string[
   if (command === undefined) return startingSo(COMMAND_LINES.map(([name]) => name));
   if (command === 'completion') return startingSo(SHELLS);
   if (!takesNames(command)) return [];
-  const config = { ...defaultConfig(), ...COMPLETION_PATIENCE };
+  const config = { ...defaultConfig(), ...COMPLETION_CONFIG };
   const identification = parsed.identification ?? readIdentification(config);
   const locator = new NameServerLocator({ config, log: silentLog, identification });
   await using nameServer = await locator.getNS(whereabouts(parsed));

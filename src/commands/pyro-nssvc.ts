@@ -13,7 +13,7 @@ import { ACTIONS, ServiceError } from './service/request.js';
 import type { Action, Machine, ServiceRequest } from './service/request.js';
 import { systemdPlan } from './service/systemd.js';
 import { windowsPlan } from './service/windows.js';
-import { argumentParser, fail, isAnswered, UsageError } from './usage.js';
+import { argumentParser, fail, isAnswered, UsageError } from './cli.js';
 
 const PLANNERS: Partial<Record<NodeJS.Platform, (request: ServiceRequest, machine: Machine) => Plan>> = {
   linux: systemdPlan,

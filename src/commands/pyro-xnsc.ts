@@ -6,7 +6,7 @@ import open from 'open';
 import { defaultConfig, printable, readIdentification, type Config } from '../config/index.js';
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
-import { argumentParser, isAnswered, port, UsageError } from './usage.js';
+import { argumentParser, isAnswered, port, UsageError } from './cli.js';
 
 function parser(args: readonly string[], name: string) {
   return argumentParser(name, args)

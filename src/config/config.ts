@@ -4,7 +4,7 @@ import leven, { closestMatch } from 'leven';
 import { ConfigError } from '../errors.js';
 import { CONFIG_ITEMS, isItemName, ITEM_NAMES } from './items.js';
 import type { Config, ConfigItemName } from './items.js';
-import type { Places } from './kinds.js';
+import type { PathContext } from './value-types.js';
 import { printable } from './printable.js';
 
 const DEFAULT_FILE = 'Pyro.conf';
@@ -118,7 +118,7 @@ function readLine(line: string, where: string, settings: Settings): void {
 }
 
 function valuesOf(settings: Settings, currentDirectory: string): Config {
-  const valueOf = (name: ConfigItemName, places: Places) =>
+  const valueOf = (name: ConfigItemName, places: PathContext) =>
     parse(name, settings.get(name) ?? { text: CONFIG_ITEMS[name].defaultText, where: '' }, places);
   const storage = String(valueOf('PYRO_STORAGE', { currentDirectory, storage: currentDirectory }));
   const values: Record<string, unknown> = {};
@@ -127,7 +127,7 @@ function valuesOf(settings: Settings, currentDirectory: string): Config {
   return values;
 }
 
-function parse(name: ConfigItemName, { text, where }: Setting, places: Places): unknown {
+function parse(name: ConfigItemName, { text, where }: Setting, places: PathContext): unknown {
   const { kind, secret } = CONFIG_ITEMS[name];
   try {
     if (printable(text) !== text) throw new ConfigError('must not hold control characters');

@@ -15,12 +15,12 @@ import {
   storagePath,
   text,
   traceLevel,
-} from './kinds.js';
-import type { Kind } from './kinds.js';
+} from './value-types.js';
+import type { ValueType } from './value-types.js';
 
 /** A configuration item, as the documentation and `--help` show it. */
 export interface ConfigItem<T> {
-  readonly kind: Kind<T>;
+  readonly kind: ValueType<T>;
   /** As it would be written in the file; empty for none. */
   readonly defaultText: string;
   /** One sentence. */
@@ -29,7 +29,7 @@ export interface ConfigItem<T> {
   readonly secret: boolean;
 }
 
-function item<T>(kind: Kind<T>, defaultText: string | number, meaning: string): ConfigItem<T> {
+function item<T>(kind: ValueType<T>, defaultText: string | number, meaning: string): ConfigItem<T> {
   return { kind, defaultText: String(defaultText), meaning, secret: false };
 }
 

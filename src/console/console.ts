@@ -5,7 +5,7 @@ import type { Config } from '../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError, PyroError } from '../errors.js';
 import { RemoteError } from '../rpc/index.js';
 import type { ErrorReply, FindRequest, ServerDescription } from './api.js';
-import { Guard } from './guard.js';
+import { ConsoleGuard } from './guard.js';
 import { addRoutes } from './routes.js';
 import { Sessions } from './sessions.js';
 
@@ -36,7 +36,7 @@ export interface ConsoleOptions {
 export class Console implements AsyncDisposable {
   private constructor(
     private readonly server: FastifyInstance,
-    private readonly guard: Guard,
+    private readonly guard: ConsoleGuard,
     private readonly sessions: Sessions,
     /** `http://127.0.0.1:port/`. */
     readonly origin: string,
@@ -44,7 +44,7 @@ export class Console implements AsyncDisposable {
 
   /** @throws Node's error (such as EADDRINUSE) where it can't listen, or has no page to show */
   static async start({ config, port = 0, pageDirectory = PAGE_DIRECTORY }: ConsoleOptions): Promise<Console> {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const sessions = new Sessions(config);
     const server = Fastify({ logger: false, bodyLimit: 0x100000, forceCloseConnections: true });
     guard.protect(server);

@@ -12,7 +12,7 @@ jest.unstable_mockModule('node:crypto', () => ({
   },
 }));
 
-const { Guard } = await import('./guard.js');
+const { ConsoleGuard } = await import('./guard.js');
 const { default: fastify } = await import('fastify');
 
 const MINUTE = 60_000;
@@ -36,24 +36,24 @@ describe('a ticket', () => {
     [MINUTE + 1, false],
     [10 * MINUTE, false],
   ])('%d ms old: it is good: %p', (age, isGood) => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const ticket = guard.issueTicket();
     now += age;
     expect(guard.redeem(ticket)).toBe(isGood ? guard.token : undefined);
   });
 
   test('is good once, and not before it is issued', () => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const ticket = guard.issueTicket();
     expect(guard.redeem(ticket)).toBe(guard.token);
     expect(guard.redeem(ticket)).toBeUndefined();
-    const unissued = new Guard();
+    const unissued = new ConsoleGuard();
     const text: unknown = Reflect.get(unissued, 'ticket');
     expect(unissued.redeem(String(text))).toBeUndefined();
   });
 
   test('stays good where another one was tried, and has its minute again when it is issued again', () => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const ticket = guard.issueTicket();
     expect(guard.redeem('wrong')).toBeUndefined();
     now += MINUTE + 1;
@@ -62,7 +62,7 @@ describe('a ticket', () => {
   });
 
   test('and token are two secrets of 256 bits, new in each console', () => {
-    const guards = [new Guard(), new Guard()];
+    const guards = [new ConsoleGuard(), new ConsoleGuard()];
     const secrets = guards.flatMap((guard) => [guard.token, guard.issueTicket()]);
     expect(new Set(secrets).size).toBe(4);
     for (const secret of secrets) expect(Buffer.from(secret, 'base64url')).toHaveLength(32);
@@ -71,7 +71,7 @@ describe('a ticket', () => {
 
 describe('secrets are compared in constant time', () => {
   test('the ticket', () => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const ticket = guard.issueTicket();
     const wrong = 'x'.repeat(ticket.length);
     expect(guard.redeem(wrong)).toBeUndefined();
@@ -83,7 +83,7 @@ describe('secrets are compared in constant time', () => {
   });
 
   test('the token', async () => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     guard.listensOn(80);
     const server = fastify();
     guard.protect(server);
@@ -103,7 +103,7 @@ describe('secrets are compared in constant time', () => {
   });
 
   test('of a text of another length nothing is compared', () => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     const ticket = guard.issueTicket();
     expect(guard.redeem(`${ticket}x`)).toBeUndefined();
     expect(guard.redeem('')).toBeUndefined();
@@ -129,7 +129,7 @@ describe('requests', () => {
     [{ 'sec-fetch-site': 'same-origin' }, 'POST', [200, 'ok']],
     [{ 'sec-fetch-site': 'none' }, 'POST', [200, 'ok']],
   ])('with %j by %s', async (headers, method, [status, message]) => {
-    const guard = new Guard();
+    const guard = new ConsoleGuard();
     guard.listensOn(80);
     const server = fastify();
     guard.protect(server);

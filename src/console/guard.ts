@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ErrorReply } from './api.js';
 
 /** How long the ticket that a browser is started with is good for, in milliseconds. */
-const TICKET_LIFETIME = 60_000;
+const TICKET_LIFETIME_MS = 60_000;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -33,7 +33,7 @@ const SECURITY_HEADERS = {
  * at `Origin`; one whose host name suddenly means this machine (DNS rebinding) at `Host`; another user of this machine
  * at the token.
  */
-export class Guard {
+export class ConsoleGuard {
   /** What the page sends with every request; made at start, never stored. */
   readonly token = randomBytes(32).toString('base64url');
   private readonly ticket = randomBytes(32).toString('base64url');
@@ -59,7 +59,7 @@ export class Guard {
    * the machine, so it is not the token.
    */
   issueTicket(): string {
-    this.ticketExpiry = performance.now() + TICKET_LIFETIME;
+    this.ticketExpiry = performance.now() + TICKET_LIFETIME_MS;
     return this.ticket;
   }
 

@@ -15,7 +15,7 @@ import {
   WatchRequest,
   type ErrorReply,
 } from './api.js';
-import type { Guard } from './guard.js';
+import type { ConsoleGuard } from './guard.js';
 import type { NameServerSession } from './session.js';
 import type { Sessions } from './sessions.js';
 
@@ -32,13 +32,13 @@ type Handler<Schema extends TSchema> = (
 ) => object | Promise<object>;
 
 /** Adds the API. Everything is a POST with a JSON body, so that no name is ever part of an address. */
-export function addRoutes(server: FastifyInstance, sessions: Sessions, guard: Guard): void {
+export function addRoutes(server: FastifyInstance, sessions: Sessions, guard: ConsoleGuard): void {
   addConsoleRoutes(server, sessions, guard);
   addReadingRoutes(server, sessions);
   addChangingRoutes(server, sessions);
 }
 
-function addConsoleRoutes(server: FastifyInstance, sessions: Sessions, guard: Guard): void {
+function addConsoleRoutes(server: FastifyInstance, sessions: Sessions, guard: ConsoleGuard): void {
   addRoute(
     server,
     '/api/token',

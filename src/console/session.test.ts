@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { config, startNameServer, type TestServer } from '../../test/console-fixture.js';
 import { Name, PyroURI } from '../names/index.js';
-import { ObjectInquiry } from '../rpc/index.js';
+import { LivenessProbe } from '../rpc/index.js';
 import { NameServerSession } from './session.js';
 
 let server: TestServer;
@@ -25,7 +25,7 @@ test.each([
   const own = server.port;
   await session.register(':Default.a', `PYRO://127.0.0.1:${otherPort === 0 ? own : otherPort}/id`);
   const told: unknown[] = [];
-  jest.spyOn(ObjectInquiry.prototype, 'ask').mockImplementation(function (this: ObjectInquiry, uri: PyroURI) {
+  jest.spyOn(LivenessProbe.prototype, 'ask').mockImplementation(function (this: LivenessProbe, uri: PyroURI) {
     const options: unknown = Reflect.get(this, 'options');
     const identificationFor: unknown =
       options instanceof Object ? Reflect.get(options, 'identificationFor') : undefined;

@@ -5,7 +5,7 @@ import { NamingError, ProtocolError, PyroError } from '../errors.js';
 import { withReason } from '../naming/index.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import { ObjectInquiry, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
+import { LivenessProbe, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
 import { systemMetaFromPython } from '../namespace/index.js';
 import { TTLValue, type TTLOptions } from '../sync/index.js';
 import type {
@@ -35,7 +35,7 @@ const MAX_LISTINGS = 500;
 const MAX_COUNTED_GROUPS = 5000;
 
 /** How long a name server may take for one answer, in seconds. */
-const CALL_TIMEOUT = 20;
+const CALL_TIMEOUT_SECONDS = 20;
 
 /** Where a name server is, and is found again. */
 export interface ServerLocation {
@@ -186,13 +186,13 @@ export class NameServerSession {
     const own = this.adapter.URI;
     const isOwn = uri.address === own.address && uri.port === own.port;
     const { identification } = this.location;
-    const inquiry = new ObjectInquiry({
+    const livenessProbe = new LivenessProbe({
       config: this.config,
       // Another daemon is not told anything from which the passphrase could be guessed.
       identificationFor: () => (isOwn ? identification : undefined),
     });
     const start = performance.now();
-    const { status, explanation } = await inquiry.ask(uri);
+    const { status, explanation } = await livenessProbe.ask(uri);
     const milliseconds = Math.round(performance.now() - start);
     return { status, explanation, milliseconds };
   }
@@ -320,7 +320,7 @@ export class NameServerSession {
     const uri = new PyroURI('PYROLOC', host, port, NAMESERVER_NAME);
     const adapter = new PYROAdapter(uri, { config: this.config, log: silentLog, exactValues: true });
     adapter.setIdentification(identification ?? null);
-    adapter.timeout = CALL_TIMEOUT;
+    adapter.timeout = CALL_TIMEOUT_SECONDS;
     return adapter;
   }
 }

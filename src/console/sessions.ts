@@ -18,10 +18,10 @@ import { NameServerSession, type ServerLocation } from './session.js';
 const MAX_SESSIONS = 32;
 
 /** How often watched servers are looked at, in milliseconds. */
-const WATCH_PERIOD = 1000;
+const WATCH_INTERVAL_MS = 1000;
 
 /** How long a watcher waits at most for something to change, in milliseconds. */
-const WATCH_DURATION = 25_000;
+const WATCH_DURATION_MS = 25_000;
 
 /** The name servers that a console is connected to. Identifications stay here, in memory. */
 export class Sessions {
@@ -85,7 +85,7 @@ export class Sessions {
    * @param signal aborted where the watcher has gone
    */
   async watch({ servers }: WatchRequest, signal: AbortSignal): Promise<WatchReply> {
-    const end = performance.now() + WATCH_DURATION;
+    const end = performance.now() + WATCH_DURATION_MS;
     for (;;) {
       const looks = Object.entries(servers).map(([id, known]) => this.changesOf(id, known));
       const changes = (await Promise.all(looks)).filter((change) => change !== undefined);
@@ -127,7 +127,7 @@ function pause(signal: AbortSignal): Promise<void> {
       signal.removeEventListener('abort', done);
       resolve();
     };
-    const timer = setTimeout(done, WATCH_PERIOD);
+    const timer = setTimeout(done, WATCH_INTERVAL_MS);
     signal.addEventListener('abort', done);
   });
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { StoreStatus } from '../namespace/index.js';
-import { CallCounts, DURATION_BOUNDS, MethodCounts } from '../naming/index.js';
+import { RequestMetrics, DURATION_BOUNDS, MethodMetrics } from '../naming/index.js';
 import type { NameServerStatus } from '../naming/index.js';
 import { Exposition, type Observation } from './exposition.js';
 
@@ -24,14 +24,14 @@ const directory: StoreStatus = {
   changes: 21,
   changeSeconds: 22.5,
   directorySyncs: 23,
-  faults: 24,
+  fsErrors: 24,
   cachedNames: 25,
   cacheHits: 26,
   cacheMisses: 27,
 };
 
-const newCounts = (): CallCounts =>
-  new CallCounts({ GUID: () => 'id', setGUID: () => undefined, hasMethod: () => true, invoke: () => null });
+const newCounts = (): RequestMetrics =>
+  new RequestMetrics({ GUID: () => 'id', setGUID: () => undefined, hasMethod: () => true, invoke: () => null });
 
 /** The name server's own numbers: those of the process are left out, and what is for people. */
 async function written(observation: Partial<Observation>): Promise<string[]> {
@@ -145,7 +145,7 @@ describe('the numbers of a name server', () => {
 
 test('requests are told by method and result, and how many took no longer than each bound', async () => {
   const calls = newCounts();
-  const ping = new MethodCounts();
+  const ping = new MethodMetrics();
   calls.methods.set('ping', ping);
   Object.assign(ping, { answered: 7, failed: 1, seconds: 2.5 });
   ping.durations.splice(0, Infinity, ...DURATION_BOUNDS.map((_bound, index) => (index < 3 ? index + 1 : 0)), 2);

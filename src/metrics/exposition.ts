@@ -1,12 +1,12 @@
 import { AggregatorRegistry, collectDefaultMetrics, Registry } from 'prom-client';
 import type { StoreStatus } from '../namespace/index.js';
-import { DURATION_BOUNDS, type CallCounts, type MethodCounts, type NameServerStatus } from '../naming/index.js';
+import { DURATION_BOUNDS, type RequestMetrics, type MethodMetrics, type NameServerStatus } from '../naming/index.js';
 
 /** What is known of a name server at one moment. */
 export interface Observation {
   readonly status: NameServerStatus;
   readonly store: StoreStatus;
-  readonly calls: CallCounts | undefined;
+  readonly calls: RequestMetrics | undefined;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -78,8 +78,8 @@ function serverMetrics({ version, role, store, since, names, connections, autoCl
   ];
 }
 
-function callMetrics({ methods, other }: CallCounts): Metric[] {
-  const all: [string, MethodCounts][] = [...methods, [OTHER, other]];
+function callMetrics({ methods, other }: RequestMetrics): Metric[] {
+  const all: [string, MethodMetrics][] = [...methods, [OTHER, other]];
   return [
     metric(
       'counter',
@@ -99,7 +99,7 @@ function callMetrics({ methods, other }: CallCounts): Metric[] {
   ];
 }
 
-function histogram(name: string, method: string, { durations, seconds }: MethodCounts): Sample[] {
+function histogram(name: string, method: string, { durations, seconds }: MethodMetrics): Sample[] {
   let count = 0;
   const buckets = durations.map((inClass, index): Sample => {
     count += inClass;
@@ -143,7 +143,7 @@ function directoryMetrics(store: Extract<StoreStatus, { kind: 'directory' }>): M
       'How often a directory was brought to the disk, for all changes that waited for it.',
       store.directorySyncs,
     ),
-    counter('pyro_ns_database_faults_total', 'Errors of the file system that clients were told of.', store.faults),
+    counter('pyro_ns_database_faults_total', 'Errors of the file system that clients were told of.', store.fsErrors),
     gauge('pyro_ns_cache_names', 'Names whose URI is remembered.', store.cachedNames),
     counter('pyro_ns_cache_hits_total', 'URIs that were known when they were asked for.', store.cacheHits),
     counter('pyro_ns_cache_misses_total', 'URIs that had to be read from the disk.', store.cacheMisses),

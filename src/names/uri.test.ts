@@ -88,11 +88,11 @@ describe('PyroURI', () => {
 
   test('keeps the form that it is given, and its copies have none', () => {
     const uri = new PyroURI('PYRO', 'host', 1, 'id');
-    expect(uri.lastingForm).toBeUndefined();
+    expect(uri.encodedReply).toBeUndefined();
     const form = {};
-    uri.keepForm(form);
-    expect(uri.lastingForm).toBe(form);
-    expect(uri.withAddress('other').lastingForm).toBeUndefined();
+    uri.setEncodedReply(form);
+    expect(uri.encodedReply).toBe(form);
+    expect(uri.withAddress('other').encodedReply).toBeUndefined();
   });
 
   test.each([0, 1, 7766, 65_535])('port %d is one', (port) => {

@@ -64,12 +64,12 @@ export class PyroURI {
    * are many URIs, to look it up elsewhere takes longer than to make it anew.
    * @internal
    */
-  get lastingForm(): object | undefined {
+  get encodedReply(): object | undefined {
     return this.#lastingForm;
   }
 
   /** @internal */
-  keepForm(form: object): void {
+  setEncodedReply(form: object): void {
     this.#lastingForm = form;
   }
 

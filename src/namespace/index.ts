@@ -3,7 +3,7 @@ export { checkDatabase } from './directory/check.js';
 export type { CheckOptions, CheckReport, DamageKind, Finding } from './directory/check.js';
 export { DirectoryNamespace } from './directory/directory-namespace.js';
 export type { DirectoryOptions } from './directory/directory-namespace.js';
-export type { WatchMode } from './directory/watch.js';
+export type { WatchMode } from './directory/watcher.js';
 export { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './directory/lock.js';
 export type { LockHolder } from './directory/lock.js';
 export type { EtcdHealth, EtcdNamespace, EtcdOptions } from './etcd/etcd-namespace.js';

@@ -13,7 +13,7 @@ import type {
   SystemMeta,
 } from './namespace.js';
 import { GROUP, OBJECT } from './namespace.js';
-import * as refusals from './refusals.js';
+import * as refusals from './errors.js';
 
 interface ObjectNode {
   readonly type: typeof OBJECT;

@@ -63,7 +63,7 @@ export interface DirectoryStatus extends CommonStatus {
   /** How often a directory was brought to the disk: once for all changes that waited for it. */
   readonly directorySyncs: number;
   /** Errors of the file system that clients were told of. */
-  readonly faults: number;
+  readonly fsErrors: number;
   /** Of how many names the URIs are remembered; how often one was known, and how often one had to be read. */
   readonly cachedNames: number;
   readonly cacheHits: number;

@@ -3,7 +3,7 @@ import { loadConfig, silentLog, type Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { MemoryNamespace } from '../namespace/index.js';
-import { ObjectInquiry, type ObjectStatus } from '../rpc/index.js';
+import { LivenessProbe, type ObjectStatus } from '../rpc/index.js';
 import { AutoClean } from './auto-clean.js';
 
 type Status = ObjectStatus['status'];
@@ -56,7 +56,7 @@ beforeEach(async () => {
   warnings = [];
   messages = [];
   ask = jest.fn(() => Promise.resolve(statusOf('gone')));
-  jest.spyOn(ObjectInquiry.prototype, 'ask').mockImplementation((asked) => ask(asked));
+  jest.spyOn(LivenessProbe.prototype, 'ask').mockImplementation((asked) => ask(asked));
 });
 
 afterEach(() => {

@@ -2,7 +2,7 @@ import type { Config, Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { NAMESERVER_NAME, type Name, type PyroURI } from '../names/index.js';
 import type { Namespace } from '../namespace/index.js';
-import { isDead, ObjectInquiry, type ObjectStatus } from '../rpc/index.js';
+import { isDead, LivenessProbe, type ObjectStatus } from '../rpc/index.js';
 
 export interface AutoCleanOptions {
   /** The PYRO_NS_AUTOCLEAN* items. */
@@ -69,14 +69,14 @@ export class AutoClean {
 
   /** Asks for all objects, and keeps in mind which ones are dead. */
   private async look(): Promise<void> {
-    const inquiry = new ObjectInquiry(this.options);
+    const livenessProbe = new LivenessProbe(this.options);
     const suspects = new Map<string, Suspect>();
     for await (const objects of this.options.namespace.flatlist()) {
       if (this.stopped) return;
       const others = objects.filter(([name]) => name.toString() !== NAMESERVER_NAME);
       await Promise.all(
         others.map(async ([name, uri]) => {
-          const status = await inquiry.ask(uri);
+          const status = await livenessProbe.ask(uri);
           if (isDead(status)) suspects.set(name.toString(), this.suspect(name, uri, status));
         }),
       );
@@ -126,7 +126,7 @@ export class AutoClean {
   private async isStillDead({ name, uri, since }: Suspect): Promise<boolean> {
     const { namespace } = this.options;
     try {
-      const status = await new ObjectInquiry(this.options).ask(uri);
+      const status = await new LivenessProbe(this.options).ask(uri);
       const [current, { timestamp }] = await Promise.all([namespace.resolve(name), namespace.getSystemMeta(name)]);
       return isDead(status) && current.equals(uri) && timestamp * 1000 <= since;
     } catch (error) {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { loadConfig, silentLog } from '../config/index.js';
 import { PyroURI } from '../names/index.js';
 import { BroadcastServer, type BroadcastServerOptions } from './broadcast.js';
-import { BCReqValidator } from './guards.js';
+import { BCReqValidator } from './security-plugins.js';
 
 const uri = new PyroURI('PYRO', '127.0.0.1', 9090, 'abc');
 

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { printable, type Config, type Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import type { PyroURI } from '../names/index.js';
-import { isAcceptance, type BCReqValidator } from './guards.js';
+import { isAcceptance, type BCReqValidator } from './security-plugins.js';
 
 /** What can be asked by broadcast; Pyro's NS_SYSCMD_LOCATION and NS_SYSCMD_SHUTDOWN. */
 export type SystemCommand = 'location' | 'shutdown';
@@ -19,7 +19,7 @@ const DEFAULT_ADDRESSES = ['255.255.255.255', '0.0.0.0'];
 /** How much of an invalid command is logged. */
 const MAX_SHOWN_LENGTH = 80;
 
-const RATE_WINDOW_MILLISECONDS = 1000;
+const RATE_WINDOW_MS = 1000;
 
 /** How many addresses are answered within a second: the sender's address is easily forged. */
 const MAX_ADDRESSES = 10_000;
@@ -151,7 +151,7 @@ class RateLimit {
 
   allows(address: string): boolean {
     const now = performance.now();
-    if (now - this.windowStart >= RATE_WINDOW_MILLISECONDS) {
+    if (now - this.windowStart >= RATE_WINDOW_MS) {
       this.windowStart = now;
       this.counts.clear();
     }

@@ -18,7 +18,7 @@ export interface ChangesSince {
 const MAX_REMEMBERED = 10_000;
 
 /** How long a watcher is kept waiting: less than networks let a silent connection live. */
-const LONGEST_WAIT_MILLISECONDS = 25_000;
+const MAX_WAIT_MS = 25_000;
 
 /**
  * The latest changes of a namespace, for those who want to know of each without asking again and again: a watcher tells
@@ -69,7 +69,7 @@ export class ChangeFeed {
         this.waiting.delete(wake);
         resolve();
       };
-      const timer = setTimeout(wake, LONGEST_WAIT_MILLISECONDS);
+      const timer = setTimeout(wake, MAX_WAIT_MS);
       this.waiting.add(wake);
     });
   }

@@ -6,12 +6,12 @@ import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../nam
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
-import { isOneway, Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
+import { isOneway, EncodedBody, type CallRequest, type ServerConnection } from '../wire/index.js';
 import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
-import { isAcceptance, type OperationGuard } from './guards.js';
-import { inBatches, LongLists } from './long-lists.js';
+import { isAcceptance, type OperationGuard } from './security-plugins.js';
+import { inBatches, ListEncoder } from './list-encoder.js';
 import type { NameServerStatus } from './status.js';
 import type { Twin } from './twin/index.js';
 
@@ -59,7 +59,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly methods: ReadonlyMap<string, Method>;
   private readonly changes: ChangeFeed;
   private twinPermissions: Promise<void> = Promise.resolve();
-  private readonly lists: LongLists;
+  private readonly lists: ListEncoder;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
   constructor(
@@ -70,7 +70,7 @@ export class NameServer implements Servant, NameServerObject {
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
     this.changes = options.changes ?? new ChangeFeed();
     const { PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT } = options.config;
-    this.lists = new LongLists(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
+    this.lists = new ListEncoder(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
     this.methods = this.remoteMethods();
   }
 
@@ -257,15 +257,15 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   /** What the store has in memory is encoded once, for as long as the store keeps it. */
-  private lasting(uri: PyroURI): Pickled {
-    if (uri.lastingForm instanceof Pickled) return uri.lastingForm;
+  private lasting(uri: PyroURI): EncodedBody {
+    if (uri.encodedReply instanceof EncodedBody) return uri.encodedReply;
     const pickled = this.pickled(uri);
-    uri.keepForm(pickled);
+    uri.setEncodedReply(pickled);
     return pickled;
   }
 
-  private pickled(uri: PyroURI): Pickled {
-    return new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
+  private pickled(uri: PyroURI): EncodedBody {
+    return new EncodedBody(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
   }
 
   private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {

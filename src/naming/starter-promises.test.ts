@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config, type Log } from '../config/index.js';
-import { BCReqValidator } from './guards.js';
+import { BCReqValidator } from './security-plugins.js';
 import { NameServerLocator } from './locator.js';
 import { NameServerStarter, type StartOptions } from './starter.js';
 

@@ -16,9 +16,9 @@ import {
 import { Daemon, resolveAddress } from '../rpc/index.js';
 import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
-import { CallCounts } from './call-counts.js';
+import { RequestMetrics } from './request-metrics.js';
 import { ChangeFeed } from './change-feed.js';
-import type { Guards, OperationGuard } from './guards.js';
+import type { SecurityPlugins, OperationGuard } from './security-plugins.js';
 import { NameServerLocator } from './locator.js';
 import { NameCount } from './name-count.js';
 import { NameServer } from './name-server.js';
@@ -49,7 +49,7 @@ export interface StartOptions {
   /** That directory: absolute, or relative to PYRO_STORAGE; or `etcd://host:port[,host:port...]/prefix`. */
   readonly dbdir?: string | undefined;
   /** Who may connect, and do what: see `loadGuards`. */
-  readonly guards?: Partial<Guards> | undefined;
+  readonly guards?: Partial<SecurityPlugins> | undefined;
   readonly verbose?: boolean | undefined;
   /** Count calls and how long they take: see `calls`. */
   readonly countCalls?: boolean | undefined;
@@ -91,7 +91,7 @@ export class NameServerStarter implements AsyncDisposable {
   private starting: Promise<PyroURI> | undefined;
   private nameCount: NameCount | undefined;
   /** What was asked of the name server, where that is counted. */
-  calls: CallCounts | undefined;
+  calls: RequestMetrics | undefined;
   private stopping: Promise<void> | undefined;
   private readonly since = Date.now() / 1000;
   private isStarted = false;
@@ -398,7 +398,7 @@ export class NameServerStarter implements AsyncDisposable {
     this.autoClean = new AutoClean({ config, log, namespace, unregister: (name) => nameServer.unregister(name) });
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
-    if (options.countCalls === true) this.calls = new CallCounts(nameServer);
+    if (options.countCalls === true) this.calls = new RequestMetrics(nameServer);
     // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
     return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
   }
@@ -453,7 +453,7 @@ async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {
 /** As Python prints a socket's name. */
 const addressText = ({ address, port }: AddressInfo): string => `('${address}', ${port})`;
 
-function guardLines({ connection, broadcast, source }: Partial<Guards>): string[] {
+function guardLines({ connection, broadcast, source }: Partial<SecurityPlugins>): string[] {
   const from = source === undefined ? '' : ` from ${source}`;
   return [
     'Using security plugins:',

@@ -4,7 +4,7 @@ import { loadConfig, silentLog, VERSION } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { RemoteError } from '../rpc/index.js';
 import { ServerConnection, type CallRequest } from '../wire/index.js';
-import { CallCounts, DURATION_BOUNDS } from './call-counts.js';
+import { RequestMetrics, DURATION_BOUNDS } from './request-metrics.js';
 import { NameServerProxy } from './name-server-proxy.js';
 import { NameServerStarter } from './starter.js';
 
@@ -56,8 +56,8 @@ test('a name server counts calls by method and outcome', async () => {
 
 describe('calls that are counted', () => {
   const call = (method: string): CallRequest => ({ objectID: 'id', method, flags: 0, args: [], keywords: new Map() });
-  const counted = (invoke: CallCounts['invoke']): CallCounts =>
-    new CallCounts({ GUID: () => 'id', setGUID: () => undefined, hasMethod: (name) => name !== 'none', invoke });
+  const counted = (invoke: RequestMetrics['invoke']): RequestMetrics =>
+    new RequestMetrics({ GUID: () => 'id', setGUID: () => undefined, hasMethod: (name) => name !== 'none', invoke });
   // Handed on, and never looked at.
   const caller = new ServerConnection(new Socket());
 

@@ -14,7 +14,7 @@ export interface WatchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const DEFAULT_INTERVAL = 2;
+const DEFAULT_INTERVAL_SECONDS = 2;
 
 /**
  * Tells of changes as they happen. Our own name servers are asked to answer when there are any; others are asked for all
@@ -24,7 +24,7 @@ const DEFAULT_INTERVAL = 2;
  */
 export async function* watch(
   nameServer: NameServerProxy,
-  { interval = DEFAULT_INTERVAL, signal }: WatchOptions = {},
+  { interval = DEFAULT_INTERVAL_SECONDS, signal }: WatchOptions = {},
 ): AsyncGenerator<WatchEvent> {
   let known: number;
   try {

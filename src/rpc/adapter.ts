@@ -261,7 +261,7 @@ export class PYROAdapter {
     return pending;
   }
 
-  private async connect(handshakeTimeout: number, signal: AbortSignal): Promise<ClientConnection> {
+  private async connect(handshakeTimeoutMs: number, signal: AbortSignal): Promise<ClientConnection> {
     const { config, validator } = this;
     const uri = (await this.locate?.(signal)) ?? this.uri;
     const protocol = protocolOf(uri);
@@ -271,7 +271,7 @@ export class PYROAdapter {
       checksum: config.PYRO_CHECKSUM,
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
-      handshakeTimeout,
+      handshakeTimeoutMs,
       signal,
       tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),

@@ -3,7 +3,7 @@ import { NamingError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID } from '../names/index.js';
 import { type PythonValue, PythonUnicode, type PythonWritable } from '../pickle/index.js';
 import type { CallRequest } from '../wire/index.js';
-import { bindArguments } from './binding.js';
+import { bindArguments } from './bind-arguments.js';
 import { noSuchAttribute } from './remote-error.js';
 import type { Answer, Servant } from './servant.js';
 

@@ -9,7 +9,7 @@ import {
   encodeException,
   encodeReply,
   isOneway,
-  Pickled,
+  EncodedBody,
   type CallRequest,
   type Certificates,
   type FrameLimits,
@@ -18,7 +18,7 @@ import {
 } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { resolveAddress } from './address.js';
-import { Arrivals } from './arrivals.js';
+import { RegistrationBarrier } from './registration-barrier.js';
 import { readCertificates } from './certificates.js';
 import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
@@ -102,10 +102,10 @@ export class Daemon implements AsyncDisposable {
   /** What was made of plain objects, to find it again when they are disconnected. */
   private readonly wrappers = new WeakMap<object, ObjBase>();
   private readonly onewayCalls = new WeakMap<ServerConnection, OnewayCalls>();
-  private readonly arrivals = new Arrivals();
+  private readonly registrationBarrier = new RegistrationBarrier();
   private readonly reading: PickleReadOptions;
   private nameServer: NameServerObject | undefined;
-  private reaper: NodeJS.Timeout | undefined;
+  private cleanupTimer: NodeJS.Timeout | undefined;
 
   private constructor(settings: Settings) {
     const { config, log, exactValues, maxPickleObjects } = settings;
@@ -214,7 +214,7 @@ export class Daemon implements AsyncDisposable {
    * @throws NamingError where the name is taken or not valid
    */
   connect(object: object, name?: string): Promise<PyroURI> {
-    return this.arrivals.track(this.register(object, name));
+    return this.registrationBarrier.track(this.register(object, name));
   }
 
   private async register(object: object, name: string | undefined): Promise<PyroURI> {
@@ -234,7 +234,7 @@ export class Daemon implements AsyncDisposable {
    * @throws NamingError where the name is not valid
    */
   connectPersistent(object: object, name?: string): Promise<PyroURI> {
-    return this.arrivals.track(this.reclaim(object, name));
+    return this.registrationBarrier.track(this.reclaim(object, name));
   }
 
   private async reclaim(object: object, name: string | undefined): Promise<PyroURI> {
@@ -270,7 +270,7 @@ export class Daemon implements AsyncDisposable {
 
   /** Resolves when no object is on its way any more; undefined where none is. @internal */
   get objectsSettled(): Promise<void> | undefined {
-    return this.arrivals.settled;
+    return this.registrationBarrier.settled;
   }
 
   /** The object served under an id; what was given to `connect` is its delegate, where it was no Servant itself. */
@@ -285,9 +285,9 @@ export class Daemon implements AsyncDisposable {
 
   /** Drops objects without a name that nobody called for so many seconds; 0 keeps them. */
   setTransientsCleanupAge(seconds: number): void {
-    clearInterval(this.reaper);
+    clearInterval(this.cleanupTimer);
     if (seconds <= 0) return;
-    this.reaper = setInterval(() => {
+    this.cleanupTimer = setInterval(() => {
       this.reapUnusedTransients(seconds * 1000);
     }, seconds * 200).unref();
   }
@@ -298,7 +298,7 @@ export class Daemon implements AsyncDisposable {
    * @param disconnect unregister the objects too, but for those connected persistently
    */
   async shutdown(disconnect = false): Promise<void> {
-    clearInterval(this.reaper);
+    clearInterval(this.cleanupTimer);
     if (disconnect) await this.disconnectObjects();
     await this.tcpServer.close(getCaller());
   }
@@ -316,7 +316,7 @@ export class Daemon implements AsyncDisposable {
     const call = decodeRequest(body, this.reading);
     const implementation = this.implementations.get(call.objectID);
     if (implementation !== undefined) return this.answerBy(implementation, call, connection);
-    const { settled } = this.arrivals;
+    const { settled } = this.registrationBarrier;
     if (settled === undefined) throw unknownObject();
     return settled.then(() => {
       const arrived = this.implementations.get(call.objectID);
@@ -353,7 +353,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   private encode(answer: Answer): Reply {
-    return answer instanceof Pickled ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
+    return answer instanceof EncodedBody ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
   }
 
   private encodeError(error: unknown, call: CallRequest): Reply {

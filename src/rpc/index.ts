@@ -2,14 +2,14 @@
 export { PYROAdapter } from './adapter.js';
 export type { AdapterOptions, InvocationOptions, Locate } from './adapter.js';
 export { resolveAddress } from './address.js';
-export { bindArguments } from './binding.js';
+export { bindArguments } from './bind-arguments.js';
 export { readClientTLS } from './certificates.js';
 export { Daemon } from './daemon.js';
 export type { DaemonOptions, NameServerObject } from './daemon.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
-export { isDead, ObjectInquiry } from './object-status.js';
-export type { ObjectInquiryOptions, ObjectStatus } from './object-status.js';
+export { isDead, LivenessProbe } from './liveness-probe.js';
+export type { LivenessProbeOptions as ObjectInquiryOptions, ObjectStatus } from './liveness-probe.js';
 export { pickleLimits } from './pickle-limits.js';
 export {
   DynamicProxy,
@@ -24,7 +24,7 @@ export type { AttrProxy, Proxy, Untyped } from './proxy.js';
 export { noSuchAttribute, RemoteError } from './remote-error.js';
 export type { Answer, Servant } from './servant.js';
 export type { ConnectionCounts } from './tcp-server.js';
-export { fromPython, proxyFromPython, proxyToPython, toPython, uriFromPython, uriToPython } from './translation.js';
-export type { ProxyDescription, ProxyKind } from './translation.js';
+export { fromPython, proxyFromPython, proxyToPython, toPython, uriFromPython, uriToPython } from './marshalling.js';
+export type { ProxyDescription, ProxyKind } from './marshalling.js';
 export { BasicSSLValidator, DefaultConnValidator } from './validators.js';
 export type { GuardedDaemon, Verdict } from './validators.js';

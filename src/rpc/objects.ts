@@ -8,7 +8,7 @@ import type { AdapterOptions } from './adapter.js';
 import { noSuchAttribute, RemoteError } from './remote-error.js';
 import { getAttrProxyForURI, getProxyForURI, receivedProxy, type AttrProxy, type Proxy } from './proxy.js';
 import type { Answer, Servant } from './servant.js';
-import { fromPython, toPython } from './translation.js';
+import { fromPython, toPython } from './marshalling.js';
 
 /** Pyro's codes of what an attribute proxy finds under a name (`_r_ha`). */
 const METHOD = 1;

@@ -12,8 +12,8 @@ import {
   proxyToPython,
   type ProxyDescription,
   type ProxyKind,
-  type Translatable,
-} from './translation.js';
+  type Marshallable,
+} from './marshalling.js';
 import type { DefaultConnValidator } from './validators.js';
 
 /** Keyword arguments: the last argument of a call. Made by `keywords`. */
@@ -105,7 +105,7 @@ export function receivedProxy(description: ProxyDescription, options?: AdapterOp
  * What every proxy can do by itself; any other name is a method of the remote object. Local names begin with `_` or are
  * Pyro's own.
  */
-export class DynamicProxy implements Translatable, AsyncDisposable {
+export class DynamicProxy implements Marshallable, AsyncDisposable {
   protected readonly _kind: ProxyKind = 'DynamicProxy';
 
   constructor(

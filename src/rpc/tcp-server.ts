@@ -52,7 +52,7 @@ export class TCPServer implements GuardedDaemon {
   /** Of all that have connected, those among them that agree on TLS still. */
   private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
-  private readonly largeFrames: MemoryBudget;
+  private readonly memoryBudget: MemoryBudget;
   private readonly config: Config;
   private readonly log: Log;
   private bound: AddressInfo | undefined;
@@ -62,7 +62,7 @@ export class TCPServer implements GuardedDaemon {
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
     this.log = options.log;
-    this.largeFrames = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
+    this.memoryBudget = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
     const accept = (socket: Socket): void => void this.accept(socket);
     this.server = options.certificates
@@ -165,15 +165,15 @@ export class TCPServer implements GuardedDaemon {
   }
 
   private async accept(socket: Socket): Promise<void> {
-    const { log, options, connections, largeFrames } = this;
+    const { log, options, connections, memoryBudget } = this;
     const { limits } = options;
-    const connection = new ServerConnection(socket, { ...connectionOptions(this.config, log), limits, largeFrames });
+    const connection = new ServerConnection(socket, { ...connectionOptions(this.config, log), limits, memoryBudget });
     connections.add(connection);
     void connection.closed.then(() => {
       connections.delete(connection);
       log.msg('TCPServer', 'removed connection', connection, '#conns=', connections.size);
     });
-    if (await this.judge(connection)) {
+    if (await this.admit(connection)) {
       this.accepted += 1;
       log.msg('TCPServer', 'new connection', connection, '#conns=', connections.size);
       connection.serve(options.handler);
@@ -183,7 +183,7 @@ export class TCPServer implements GuardedDaemon {
     }
   }
 
-  private judge(connection: ServerConnection): Promise<boolean> {
+  private admit(connection: ServerConnection): Promise<boolean> {
     const { validator } = this;
     return connection.open({
       acceptHost: () => {
@@ -206,9 +206,9 @@ function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOp
     compression: config.PYRO_COMPRESSION,
     checksum: config.PYRO_CHECKSUM,
     keepAlive: config.PYRO_SOCK_KEEPALIVE,
-    handshakeTimeout: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
-    stallTimeout: config.PYRO_STALL_TIMEOUT * 1000,
-    idleTimeout: config.PYRO_IDLE_TIMEOUT * 1000,
+    handshakeTimeoutMs: config.PYRO_HANDSHAKE_TIMEOUT * 1000,
+    stallTimeoutMs: config.PYRO_STALL_TIMEOUT * 1000,
+    idleTimeoutMs: config.PYRO_IDLE_TIMEOUT * 1000,
     maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
     onError: (error, connection) => {
       log.error('TCPServer', 'error while answering', connection, error);

@@ -174,7 +174,7 @@ describe('a client that connects', () => {
     ['a challenge', 0],
     ['a verdict', 1],
   ])('waits for %s as long as it may, and then hangs up', async (_what, said) => {
-    const { peer, opening } = await begin({ handshakeTimeout: 70_000 });
+    const { peer, opening } = await begin({ handshakeTimeoutMs: 70_000 });
     const ended = jest.fn();
     void opening.catch(ended);
     for (let count = 0; count < said; count++) {
@@ -420,7 +420,7 @@ describe('calls', () => {
 
 describe('a client that closes', () => {
   test('sends what is still to be sent, and takes no more', async () => {
-    const { client, peer } = await open({ endTimeout: 70_000 });
+    const { client, peer } = await open({ endTimeoutMs: 70_000 });
     client.send(Buffer.from('1'));
     const closed = client.close();
     await Promise.resolve();

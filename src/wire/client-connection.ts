@@ -35,7 +35,7 @@ export interface CallOptions {
 }
 
 /** What arrives, on any connection, is read into this: a new buffer for each read, as streams have it, costs a tenth of a call. */
-const INPUT = Buffer.allocUnsafeSlow(0x10000);
+const SHARED_READ_BUFFER = Buffer.allocUnsafeSlow(0x10000);
 
 /** A call whose reply is to come; they are linked in the order they were made. */
 interface PendingCall {
@@ -56,7 +56,7 @@ export class ClientConnection extends Connection {
   private oldest: PendingCall | undefined;
   private newest: PendingCall | undefined;
   /** How many calls are waited for: all under way, but for those that are abandoned. */
-  private awaited = 0;
+  private pendingReplies = 0;
   /** Frames that are still being compressed: what is sent later waits for them. */
   private compressing: Promise<void> | undefined;
 
@@ -78,12 +78,12 @@ export class ClientConnection extends Connection {
     options: Partial<ClientConnectionOptions> = {},
   ): Promise<ClientConnection> {
     const complete = { ...defaultClientConnectionOptions, ...options };
-    const { signal, handshakeTimeout } = complete;
+    const { signal, handshakeTimeoutMs } = complete;
     signal?.throwIfAborted();
     const onread = {
-      buffer: INPUT,
+      buffer: SHARED_READ_BUFFER,
       callback: (size: number) => {
-        connection.arrived(INPUT.subarray(0, size), true);
+        connection.onData(SHARED_READ_BUFFER.subarray(0, size), true);
         return true;
       },
     };
@@ -95,7 +95,7 @@ export class ClientConnection extends Connection {
       connection.destroy();
     };
     const forget = onAbort(signal, giveUp);
-    const deadline = setTimeout(giveUp, handshakeTimeout, new TimeoutError('connection timeout'));
+    const deadline = setTimeout(giveUp, handshakeTimeoutMs, new TimeoutError('connection timeout'));
     try {
       await connection.established();
       await connection.identify();
@@ -124,7 +124,7 @@ export class ClientConnection extends Connection {
       signal?.throwIfAborted();
       this.send(body);
       const call: PendingCall = { resolve, reject, release: undefined, isAbandoned: false, next: undefined };
-      this.limit(call, timeout, signal);
+      this.cancelAfter(call, timeout, signal);
       this.enqueue(call);
     });
   }
@@ -138,7 +138,7 @@ export class ClientConnection extends Connection {
     const frame = encodeFrame(body, this.options);
     if (this.compressing === undefined && !('then' in frame)) {
       this.write(frame);
-      this.flushSoon();
+      this.scheduleFlush();
       return;
     }
     const sent = (this.compressing ?? Promise.resolve())
@@ -162,7 +162,7 @@ export class ClientConnection extends Connection {
     this.flush();
     this.socket.destroySoon();
     // Time without progress: what is much, or goes slowly, is not lost.
-    this.socket.setTimeout(this.options.endTimeout);
+    this.socket.setTimeout(this.options.endTimeoutMs);
     await this.closed;
   }
 
@@ -200,23 +200,23 @@ export class ClientConnection extends Connection {
     this.blocked = false;
     this.socket.unref();
     this.consume();
-    this.holdInput();
+    this.updateReadPause();
   }
 
   private enqueue(call: PendingCall): void {
     if (this.newest) this.newest.next = call;
     else this.oldest = call;
     this.newest = call;
-    if (this.awaited++ === 0) this.socket.ref();
+    if (this.pendingReplies++ === 0) this.socket.ref();
   }
 
   /** A call has had its reply, or nobody waits for it any more. */
-  private ceaseWaiting(): void {
-    if (--this.awaited === 0) this.socket.unref();
+  private stopWaiting(): void {
+    if (--this.pendingReplies === 0) this.socket.unref();
   }
 
   /** Makes a call end early. */
-  private limit(call: PendingCall, timeout: number, signal: AbortSignal | undefined): void {
+  private cancelAfter(call: PendingCall, timeout: number, signal: AbortSignal | undefined): void {
     if (timeout <= 0 && signal === undefined) return;
     const onTimeout = (): void => {
       call.reject(new TimeoutError('connection timeout receiving'));
@@ -226,7 +226,7 @@ export class ClientConnection extends Connection {
     const forget = onAbort(signal, (reason) => {
       call.release?.();
       call.isAbandoned = true;
-      this.ceaseWaiting();
+      this.stopWaiting();
       call.reject(reason);
     });
     call.release = () => {
@@ -244,9 +244,9 @@ export class ClientConnection extends Connection {
         if ('then' in body) body.catch(() => undefined);
         call.resolve(body);
       }
-      if (this.inputEnded) this.lose(this.connectionLost());
+      if (this.inputEnded) this.fail(this.connectionLost());
     } catch (error) {
-      this.lose(error);
+      this.fail(error);
     }
   }
 
@@ -257,12 +257,12 @@ export class ClientConnection extends Connection {
     if (this.oldest === undefined) this.newest = undefined;
     if (!call.isAbandoned) {
       call.release?.();
-      this.ceaseWaiting();
+      this.stopWaiting();
     }
     return call;
   }
 
-  private lose(error: unknown): void {
+  private fail(error: unknown): void {
     this.destroy();
     for (let call = this.dequeue(); call !== undefined; call = this.dequeue()) call.reject(error);
   }

@@ -14,7 +14,7 @@ import { createAuthToken, DeniedReason, deniedReasons, mungeIdentification, toke
 import { decodeReply } from './message.js';
 import {
   ServerConnection,
-  type Gatekeeper,
+  type ConnectionAuthenticator,
   type Reply,
   type RequestHandler,
   type ServerConnectionOptions,
@@ -22,7 +22,7 @@ import {
 import { createTLSServer, type Certificates } from './tls.js';
 
 const CHALLENGE = Buffer.from('0123456789abcdef');
-const LETTING_IN: Gatekeeper = {
+const LETTING_IN: ConnectionAuthenticator = {
   acceptHost: () => undefined,
   createAuthChallenge: () => CHALLENGE,
   acceptIdentification: () => undefined,
@@ -64,7 +64,7 @@ function portOf(address: AddressInfo | string | null): number {
 async function serve(
   handler: RequestHandler,
   options: Partial<ServerConnectionOptions> = {},
-  gatekeeper: Gatekeeper = LETTING_IN,
+  authenticator: ConnectionAuthenticator = LETTING_IN,
   certificates?: Certificates,
 ): Promise<{ port: number; opened: Promise<ServerConnection>; closed: Promise<void> }> {
   let letIn: (connection: ServerConnection) => void;
@@ -73,7 +73,7 @@ async function serve(
   });
   const port = await listen((socket) => {
     const connection = new ServerConnection(socket, options);
-    void connection.open(gatekeeper).then((isOpen) => {
+    void connection.open(authenticator).then((isOpen) => {
       if (isOpen) connection.serve(handler);
       letIn(connection);
     });
@@ -162,7 +162,7 @@ describe('the handshake of a server', () => {
 
   test('looks at the identification', async () => {
     const munged = mungeIdentification('s3same');
-    const acceptIdentification: Gatekeeper['acceptIdentification'] = (_connection, token, challenge) =>
+    const acceptIdentification: ConnectionAuthenticator['acceptIdentification'] = (_connection, token, challenge) =>
       Promise.resolve(tokensEqual(token, createAuthToken(munged, challenge)) ? undefined : DeniedReason.Security);
     const { port } = await serve(echo, {}, { ...LETTING_IN, acceptIdentification });
     const good = await ClientConnection.open('127.0.0.1', port, { identification: munged });
@@ -302,10 +302,10 @@ describe('a server', () => {
     beforeEach(() => begin(60_000));
 
     /** There is room for one: the first has begun one, two others would like to. */
-    async function begin(stallTimeout: number): Promise<void> {
-      const largeFrames = new MemoryBudget(1, stallTimeout);
-      admitted = jest.spyOn(largeFrames, 'reserve');
-      const served = await serve((body) => body.subarray(0, 1), { largeFrames });
+    async function begin(stallTimeoutMs: number): Promise<void> {
+      const memoryBudget = new MemoryBudget(1, stallTimeoutMs);
+      admitted = jest.spyOn(memoryBudget, 'reserve');
+      const served = await serve((body) => body.subarray(0, 1), { memoryBudget });
       port = served.port;
       first = await RawPeer.letIn(port);
       first.socket.write(large.subarray(0, 1_000_000));
@@ -437,7 +437,7 @@ describe('a client', () => {
 
   test('does not wait for ever to be let in', async () => {
     const port = await saying(frame(CHALLENGE));
-    await expect(open(port, { handshakeTimeout: 30 })).rejects.toBeInstanceOf(TimeoutError);
+    await expect(open(port, { handshakeTimeoutMs: 30 })).rejects.toBeInstanceOf(TimeoutError);
     const controller = new AbortController();
     const opening = open(port, { signal: controller.signal });
     controller.abort(new Error('never mind'));
@@ -479,7 +479,7 @@ describe('a client', () => {
 
   test('does not wait for ever for a server that does not take what was sent', async () => {
     const { port, opened } = await serve(echo);
-    const client = await open(port, { endTimeout: 50 });
+    const client = await open(port, { endTimeoutMs: 50 });
     (await opened).socket.pause();
     client.send(Buffer.alloc(20_000_000));
     await client.close();
@@ -571,7 +571,7 @@ test('a client behind TLS has the time of one that does nothing when it has its 
   const read = (file: string): Buffer => readFileSync(join(directory, file));
   const certificates = { cert: read('host.pem'), key: read('host.pem'), ca: read('ca.pem') };
   rmSync(directory, { recursive: true });
-  const times = { stallTimeout: 50_000, idleTimeout: 70_000 };
+  const times = { stallTimeoutMs: 50_000, idleTimeoutMs: 70_000 };
   const { port, opened } = await serve(echo, times, LETTING_IN, certificates);
   const client = await ClientConnection.open('127.0.0.1', port, { tls: { ...certificates, checkHost: true } });
   expect(String(await client.call(Buffer.from('1')))).toBe('1');

@@ -8,11 +8,11 @@ export interface ConnectionOptions extends FrameOptions {
   /** Notice peers that vanished without a word (PYRO_SOCK_KEEPALIVE). */
   readonly keepAlive: boolean;
   /** How long opening a connection may take. */
-  readonly handshakeTimeout: number;
+  readonly handshakeTimeoutMs: number;
   /** How long a peer may leave a message half sent, or what was sent to it unread. */
-  readonly stallTimeout: number;
+  readonly stallTimeoutMs: number;
   /** How long closing may take: an answer that is under way, and what the peer has not taken yet. */
-  readonly endTimeout: number;
+  readonly endTimeoutMs: number;
   /** How much may lie here that has arrived and can't be looked at yet; the socket is not read beyond it. */
   readonly maxBufferedInput: number;
 }
@@ -22,17 +22,17 @@ export const defaultConnectionOptions: ConnectionOptions = {
   checksum: false,
   limits: defaultFrameLimits,
   keepAlive: true,
-  handshakeTimeout: 10_000,
-  stallTimeout: 60_000,
-  endTimeout: 10_000,
+  handshakeTimeoutMs: 10_000,
+  stallTimeoutMs: 60_000,
+  endTimeoutMs: 10_000,
   maxBufferedInput: 0x40000,
 };
 
 /** What is gathered up to this size goes out in one write, copied together; larger pieces are written as they are. */
-const GATHERED_SIZE = 0x10000;
+const MAX_COALESCED_BYTES = 0x10000;
 
 /** How long after its last word a connection waits for the peer's, so that unread input doesn't take that word away. */
-const LINGER_MILLISECONDS = 1000;
+const LINGER_MS = 1000;
 
 /** What both sides of a connection share: bytes in, bytes out, and the end. */
 export abstract class Connection {
@@ -82,7 +82,7 @@ export abstract class Connection {
       this.failure = message;
     });
     socket.on('data', (chunk: Buffer) => {
-      this.arrived(chunk, false);
+      this.onData(chunk, false);
     });
     socket.on('timeout', () => {
       socket.destroy();
@@ -102,10 +102,10 @@ export abstract class Connection {
   }
 
   /** Takes what has arrived, as the reader's `push` does, and looks at it. */
-  protected arrived(chunk: Buffer, isLent: boolean): void {
-    this.reader.push(chunk, isLent);
+  protected onData(chunk: Buffer, isBorrowed: boolean): void {
+    this.reader.push(chunk, isBorrowed);
     this.consume();
-    this.holdInput();
+    this.updateReadPause();
   }
 
   /** What those get who wait for more from the peer; it says why, where the system told. */
@@ -117,7 +117,7 @@ export abstract class Connection {
   protected write(frame: Frame): void {
     if (frame instanceof Uint8Array) this.put(frame);
     else for (const piece of frame) this.put(piece);
-    if (this.outgoingSize > GATHERED_SIZE) this.flush();
+    if (this.outgoingSize > MAX_COALESCED_BYTES) this.flush();
   }
 
   private put(piece: Uint8Array): void {
@@ -126,7 +126,7 @@ export abstract class Connection {
   }
 
   /** Sends all that is put until the running code, and the promises that it settled, are done: in one write. */
-  protected flushSoon(): void {
+  protected scheduleFlush(): void {
     if (this.flushing || this.outgoingSize === 0) return;
     this.flushing = true;
     process.nextTick(() => {
@@ -143,7 +143,7 @@ export abstract class Connection {
     this.outgoingSize = 0;
     if (!socket.writable) return;
     const [first] = outgoing;
-    if (outgoingSize <= GATHERED_SIZE && first !== undefined) {
+    if (outgoingSize <= MAX_COALESCED_BYTES && first !== undefined) {
       socket.write(outgoing.length === 1 ? first : Buffer.concat(outgoing, outgoingSize), this.onSent);
       return;
     }
@@ -158,7 +158,7 @@ export abstract class Connection {
    */
   protected async receive<T>(take: (reader: FrameReader) => T | undefined): Promise<T> {
     this.blocked = false;
-    this.holdInput();
+    this.updateReadPause();
     try {
       for (;;) {
         const taken = take(this.reader);
@@ -174,7 +174,7 @@ export abstract class Connection {
   }
 
   /** Stops reading the socket where too much lies here unread, or others come first, and goes on where that is over. */
-  protected holdInput(): void {
+  protected updateReadPause(): void {
     const isFull = this.blocked && this.reader.buffered > this.commonOptions.maxBufferedInput;
     const hold = isFull || this.isWaiting;
     if (hold !== this.socket.isPaused()) {
@@ -194,11 +194,11 @@ export abstract class Connection {
     // Input that lies unread when a socket is closed makes the system reset the connection, and the peer may lose our
     // last words: so it is read and forgotten until the peer has closed too, or had its time.
     socket.removeAllListeners('data').resume();
-    socket.setTimeout(this.commonOptions.stallTimeout);
+    socket.setTimeout(this.commonOptions.stallTimeoutMs);
     socket.end(() => {
       const timer = setTimeout(() => {
         socket.destroy();
-      }, LINGER_MILLISECONDS);
+      }, LINGER_MS);
       socket.once('close', () => {
         clearTimeout(timer);
       });

@@ -10,23 +10,23 @@ const VERSION = 5;
 const FLAG_COMPRESSED = 1;
 const FLAG_CHECKSUM = 2;
 const FLAG_XML_PICKLE = 4;
-const LARGEST_BODY = 0x7fffffff;
+const MAX_BODY_BYTES = 0x7fffffff;
 
 /** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
-const LARGEST_SYNC_INFLATE = 4096;
-const LARGEST_SYNC_DEFLATE = 65_536;
+const MAX_SYNC_INFLATE_BYTES = 4096;
+const MAX_SYNC_DEFLATE_BYTES = 65_536;
 
 /** Few larger ones are inflated at the same time, by all connections: each may grow to its limit, however little was sent. */
-const inflating = pLimit(2);
+const inflateLimit = pLimit(2);
 
 /** Up to this size a pickled body is copied behind its header: one piece is cheaper to send than two. */
-const LARGEST_COPY = 4096;
+const MAX_COPY_BYTES = 4096;
 
 /** Larger ones don't come in one read of a socket: those have their memory to themselves, and let go of it. */
-export const LARGE_FRAME = 0x10000;
+export const LARGE_FRAME_BYTES = 0x10000;
 
 /** How much larger than what has arrived a buffer is made for the rest of its frame. */
-const GROWTH = 4;
+const GROWTH_FACTOR = 4;
 
 /** How many bytes a peer may make us hold for one frame. */
 export interface FrameLimits {
@@ -50,7 +50,7 @@ type Pieces = readonly Uint8Array[];
 type PlainBody = Uint8Array | Pieces;
 
 /** A body in one piece, or in several. */
-export type Body = PlainBody | Pickled;
+export type Body = PlainBody | EncodedBody;
 
 /** A frame, likewise. */
 export type Frame = Uint8Array | Pieces;
@@ -82,10 +82,10 @@ export class FrameReader {
     return this.buffered < HEADER_SIZE ? 0 : HEADER_SIZE + this.buffer.readInt32BE(this.start + 8);
   }
 
-  /** @param isLent true where the chunk's memory will be used for the next one: then it is copied */
-  push(chunk: Buffer, isLent = false): void {
+  /** @param isBorrowed true where the chunk's memory will be used for the next one: then it is copied */
+  push(chunk: Buffer, isBorrowed = false): void {
     if (this.start === this.end) {
-      this.buffer = isLent ? Buffer.from(chunk) : chunk;
+      this.buffer = isBorrowed ? Buffer.from(chunk) : chunk;
       this.start = 0;
       this.end = chunk.length;
       this.growing = false;
@@ -93,7 +93,7 @@ export class FrameReader {
     }
     const size = this.buffered + chunk.length;
     if (!this.growing || this.end + chunk.length > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(this.roomFor(size));
+      const larger = Buffer.allocUnsafe(this.capacityFor(size));
       larger.set(this.buffer.subarray(this.start, this.end));
       this.buffer = larger;
       this.end -= this.start;
@@ -105,9 +105,9 @@ export class FrameReader {
   }
 
   /** How large a buffer for so many bytes should be: for the rest of the frame, where enough of it has arrived. */
-  private roomFor(size: number): number {
+  private capacityFor(size: number): number {
     const { announced } = this;
-    return announced > size ? Math.min(announced, GROWTH * size) : 2 * size;
+    return announced > size ? Math.min(announced, GROWTH_FACTOR * size) : 2 * size;
   }
 
   /** Takes bytes that are no frame (the server's `GRANTED`); undefined until all of them have arrived. */
@@ -139,14 +139,14 @@ export class FrameReader {
     if (this.end < end) return undefined;
     const body = buffer.subarray(start + HEADER_SIZE, end);
     this.start = end;
-    if (size > LARGE_FRAME) this.letGo(size);
+    if (size > LARGE_FRAME_BYTES) this.releaseBuffer(size);
     const flags = buffer.readUInt16BE(start + 12);
     if (flags === 0) return body;
     if (flags & FLAG_XML_PICKLE) throw new ProtocolError('xml pickle not supported');
     if (flags & FLAG_CHECKSUM && buffer.readInt32BE(start + 14) !== adler32([body])) {
       throw new ProtocolError('checksum error');
     }
-    return flags & FLAG_COMPRESSED ? this.inflated(body) : body;
+    return flags & FLAG_COMPRESSED ? this.inflate(body) : body;
   }
 
   /** Says that nobody wants what has arrived any more: large bodies that still wait to be inflated are not. */
@@ -154,17 +154,17 @@ export class FrameReader {
     this.isAbandoned = true;
   }
 
-  private inflated(body: Buffer): Buffer | Promise<Buffer> {
+  private inflate(body: Buffer): Buffer | Promise<Buffer> {
     const limit = this.limits.maxInflatedSize;
-    if (body.length <= LARGEST_SYNC_INFLATE) return inflatedNow(body, limit);
-    return inflating(() => {
+    if (body.length <= MAX_SYNC_INFLATE_BYTES) return inflateBodySync(body, limit);
+    return inflateLimit(() => {
       if (this.isAbandoned) throw new ConnectionClosedError('connection lost');
-      return inflatedLater(body, limit);
+      return inflateBody(body, limit);
     });
   }
 
   /** Lets go of the memory of a frame that was taken: its sender may say no more for days. */
-  private letGo(size: number): void {
+  private releaseBuffer(size: number): void {
     // What follows is not copied again and again where there is much of it.
     if (this.buffered > size) return;
     this.buffer = Buffer.from(this.buffer.subarray(this.start, this.end));
@@ -175,7 +175,7 @@ export class FrameReader {
 }
 
 /** A body that is pickled already, and may be sent again and again: the frame around it is made once. */
-export class Pickled {
+export class EncodedBody {
   private frame: Frame | undefined;
   private isCompressed = false;
   private hasChecksum = false;
@@ -190,7 +190,7 @@ export class Pickled {
       return this.frame;
     const encoded = encodeFrame(this.body, options);
     if (encoded instanceof Promise) return encoded;
-    this.frame = sizeOf(encoded) > LARGEST_COPY ? encoded : Buffer.concat(encoded);
+    this.frame = sizeOf(encoded) > MAX_COPY_BYTES ? encoded : Buffer.concat(encoded);
     this.isCompressed = compression;
     this.hasChecksum = checksum;
     return this.frame;
@@ -205,10 +205,10 @@ export class Pickled {
 export function encodeFrame(body: PlainBody, options: FrameOptions): Pieces | Promise<Pieces>;
 export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame>;
 export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame> {
-  if (body instanceof Pickled) return body.encodeFrame(options);
+  if (body instanceof EncodedBody) return body.encodeFrame(options);
   if (!options.compression) return encodePlainFrame(body, options.checksum);
   const whole = body instanceof Uint8Array ? body : Buffer.concat(body);
-  if (whole.length <= LARGEST_SYNC_DEFLATE) return smallerFrame(whole, deflateSync(whole), options.checksum);
+  if (whole.length <= MAX_SYNC_DEFLATE_BYTES) return smallerFrame(whole, deflateSync(whole), options.checksum);
   return new Promise((resolve, reject) => {
     deflate(whole, (error, compressed) => {
       if (error) reject(error);
@@ -219,7 +219,7 @@ export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<
 
 /** Makes a frame without compression: needs no waiting, whatever the size. */
 export function encodePlainFrame(body: PlainBody, checksum: boolean): Pieces {
-  return framed(body instanceof Uint8Array ? [body] : body, 0, checksum);
+  return addHeader(body instanceof Uint8Array ? [body] : body, 0, checksum);
 }
 
 function sizeOf(pieces: Pieces): number {
@@ -230,13 +230,13 @@ function sizeOf(pieces: Pieces): number {
 
 function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolean): Pieces {
   return compressed.length < body.length
-    ? framed([compressed], FLAG_COMPRESSED, checksum)
-    : framed([body], 0, checksum);
+    ? addHeader([compressed], FLAG_COMPRESSED, checksum)
+    : addHeader([body], 0, checksum);
 }
 
-function framed(pieces: Pieces, flags: number, checksum: boolean): Pieces {
+function addHeader(pieces: Pieces, flags: number, checksum: boolean): Pieces {
   const size = sizeOf(pieces);
-  if (size > LARGEST_BODY) throw new ProtocolError('message too large');
+  if (size > MAX_BODY_BYTES) throw new ProtocolError('message too large');
   const header = Buffer.allocUnsafe(HEADER_SIZE);
   header.writeUInt32BE(ID, 0);
   header.writeUInt16BE(VERSION, 4);
@@ -247,7 +247,7 @@ function framed(pieces: Pieces, flags: number, checksum: boolean): Pieces {
   return [header, ...pieces];
 }
 
-function inflatedLater(body: Buffer, limit: number): Promise<Buffer> {
+function inflateBody(body: Buffer, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     inflate(body, { maxOutputLength: limit }, (error, result) => {
       if (error) reject(inflateError(error));
@@ -256,7 +256,7 @@ function inflatedLater(body: Buffer, limit: number): Promise<Buffer> {
   });
 }
 
-function inflatedNow(body: Buffer, limit: number): Buffer {
+function inflateBodySync(body: Buffer, limit: number): Buffer {
   try {
     return inflateSync(body, { maxOutputLength: limit });
   } catch (error) {

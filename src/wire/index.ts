@@ -3,7 +3,7 @@ export { ClientConnection, defaultClientConnectionOptions } from './client-conne
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
 export { Connection, defaultConnectionOptions } from './connection.js';
 export type { ConnectionOptions } from './connection.js';
-export { defaultFrameLimits, encodeFrame, FrameReader, Pickled } from './frame.js';
+export { defaultFrameLimits, encodeFrame, FrameReader, EncodedBody } from './frame.js';
 export type { Body, FrameLimits, FrameOptions } from './frame.js';
 export {
   CHALLENGE_SIZE,
@@ -25,6 +25,11 @@ export {
 } from './message.js';
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
 export { defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
-export type { Gatekeeper, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
+export type {
+  ConnectionAuthenticator as Gatekeeper,
+  Reply,
+  RequestHandler,
+  ServerConnectionOptions,
+} from './server-connection.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';

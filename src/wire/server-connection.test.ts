@@ -10,14 +10,14 @@ import { decodeReply } from './message.js';
 import {
   defaultServerConnectionOptions,
   ServerConnection,
-  type Gatekeeper,
+  type ConnectionAuthenticator,
   type Reply,
   type RequestHandler,
   type ServerConnectionOptions,
 } from './server-connection.js';
 
 const CHALLENGE = Buffer.from('0123456789abcdef');
-const LETTING_IN: Gatekeeper = {
+const LETTING_IN: ConnectionAuthenticator = {
   acceptHost: () => undefined,
   createAuthChallenge: () => CHALLENGE,
   acceptIdentification: () => undefined,
@@ -109,14 +109,14 @@ describe('a connection', () => {
       checksum: false,
       limits: { maxBodySize: 0x10000000, maxInflatedSize: 0x10000000 },
       keepAlive: true,
-      handshakeTimeout: 10_000,
-      stallTimeout: 60_000,
-      endTimeout: 10_000,
+      handshakeTimeoutMs: 10_000,
+      stallTimeoutMs: 60_000,
+      endTimeoutMs: 10_000,
       maxBufferedInput: 262_144,
       maxUnsentReplies: 1_048_576,
-      idleTimeout: 0,
+      idleTimeoutMs: 0,
       maxHandshakeBody: 1024,
-      largeFrames: undefined,
+      memoryBudget: undefined,
       pickleProtocol: 2,
       onError: expect.any(Function),
     });
@@ -177,7 +177,7 @@ describe('a connection', () => {
 describe('the handshake', () => {
   test('asks the host, then the client; then requests are answered that came meanwhile', async () => {
     const asked: unknown[] = [];
-    const gatekeeper: Gatekeeper = {
+    const authenticator: ConnectionAuthenticator = {
       acceptHost: (...args) => void asked.push(['host', ...args]),
       createAuthChallenge: (...args) => {
         asked.push(['challenge', ...args]);
@@ -186,7 +186,7 @@ describe('the handshake', () => {
       acceptIdentification: (...args) => void asked.push(['identification', ...args]),
     };
     const { socket, connection } = connected();
-    const opened = connection.open(gatekeeper);
+    const opened = connection.open(authenticator);
     await settled();
     expect(socket.sent).toEqual(frame(CHALLENGE));
     socket.receive(Buffer.concat([frame('CONNECT' + TOKEN), frame('hello')]));
@@ -207,23 +207,26 @@ describe('the handshake', () => {
     ['host', { acceptHost: () => DeniedReason.ServerTooBusy }, 'DENIED1'],
     ['host, unspecified', { acceptHost: () => Promise.resolve(DeniedReason.Unspecified) }, 'DENIED0'],
     ['client', { acceptIdentification: () => Promise.resolve(DeniedReason.Security) }, 'DENIED3'],
-  ] satisfies [string, Partial<Gatekeeper>, string][])('refuses a %s, and closes', async (_who, refusal, verdict) => {
-    const { socket, connection } = connected();
-    socket.receive(frame('CONNECT' + TOKEN));
-    expect(await connection.open({ ...LETTING_IN, ...refusal })).toBe(false);
-    await settled();
-    expect(String(socket.sent.subarray(-7))).toBe(verdict);
-    expect(socket.hasEnded).toBe(true);
-    // It waits for the client's end, so that unread input does not take the verdict away; but not for long.
-    expect(socket.destroyed).toBe(false);
-    jest.advanceTimersByTime(999);
-    expect(socket.destroyed).toBe(false);
-    jest.advanceTimersByTime(1);
-    expect(socket.destroyed).toBe(true);
-  });
+  ] satisfies [string, Partial<ConnectionAuthenticator>, string][])(
+    'refuses a %s, and closes',
+    async (_who, refusal, verdict) => {
+      const { socket, connection } = connected();
+      socket.receive(frame('CONNECT' + TOKEN));
+      expect(await connection.open({ ...LETTING_IN, ...refusal })).toBe(false);
+      await settled();
+      expect(String(socket.sent.subarray(-7))).toBe(verdict);
+      expect(socket.hasEnded).toBe(true);
+      // It waits for the client's end, so that unread input does not take the verdict away; but not for long.
+      expect(socket.destroyed).toBe(false);
+      jest.advanceTimersByTime(999);
+      expect(socket.destroyed).toBe(false);
+      jest.advanceTimersByTime(1);
+      expect(socket.destroyed).toBe(true);
+    },
+  );
 
   test('is over in time, or the client is gone', async () => {
-    const { socket, connection } = connected({ handshakeTimeout: 70_000 });
+    const { socket, connection } = connected({ handshakeTimeoutMs: 70_000 });
     const opened = connection.open(LETTING_IN);
     await settled();
     jest.advanceTimersByTime(69_999);
@@ -292,8 +295,8 @@ describe('the handshake', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('a bug'))],
-  ] satisfies [string, Gatekeeper['acceptHost']][])(
-    'reports a gatekeeper that %s, and lets nobody in',
+  ] satisfies [string, ConnectionAuthenticator['acceptHost']][])(
+    'reports a authenticator that %s, and lets nobody in',
     async (_how, acceptHost) => {
       const onError = jest.fn();
       const { socket, connection } = connected({ onError });
@@ -441,7 +444,7 @@ describe('requests', () => {
       if (String(body) === 'bad') throw new ProtocolError('invalid request data format', 'the details');
       return String(body) === 'later' ? Promise.reject(new ProtocolError('later')) : body;
     });
-    const { socket } = served(handler, { onError, pickleProtocol: 0, checksum: true, stallTimeout: 70_000 });
+    const { socket } = served(handler, { onError, pickleProtocol: 0, checksum: true, stallTimeoutMs: 70_000 });
     socket.receive(Buffer.concat([frame('1'), bytes, frame('2')]));
     await settled();
     const [first, , none] = bodiesIn(socket.sent);
@@ -592,7 +595,7 @@ describe('backpressure', () => {
 });
 
 describe('time', () => {
-  const times = { idleTimeout: 70_000, stallTimeout: 50_000 };
+  const times = { idleTimeoutMs: 70_000, stallTimeoutMs: 50_000 };
 
   test('a client has that for what it does: to begin something, or to go on with it; none while it waits for us', async () => {
     const { handler, give } = slowHandler();
@@ -646,7 +649,7 @@ describe('the end', () => {
 
   test('waits for the answer under way, and looks at no other request', async () => {
     const { handler, asked, give } = slowHandler();
-    const { socket, connection } = served(handler, { endTimeout: 70_000 });
+    const { socket, connection } = served(handler, { endTimeoutMs: 70_000 });
     socket.receive(frame('1'), frame('2'));
     await settled();
     const ended = connection.end();
@@ -660,7 +663,7 @@ describe('the end', () => {
   });
 
   test('does not wait for ever for an answer', async () => {
-    const { socket, connection } = served(slowHandler().handler, { endTimeout: 70_000 });
+    const { socket, connection } = served(slowHandler().handler, { endTimeoutMs: 70_000 });
     socket.receive(frame('1'));
     await settled();
     const ended = connection.end();
@@ -672,7 +675,7 @@ describe('the end', () => {
   });
 
   test('does not wait for ever for a client that does not read', async () => {
-    const { socket, connection } = served(echo, { endTimeout: 70_000 });
+    const { socket, connection } = served(echo, { endTimeoutMs: 70_000 });
     socket.isTaking = false;
     socket.receive(frame('1'));
     await settled();
@@ -690,10 +693,10 @@ describe('large frames', () => {
   const first = (body: Buffer): Buffer => Buffer.from(body.subarray(0, 1));
 
   test('are admitted once, with their announced size, when more than 64 kB of one is here', async () => {
-    const largeFrames = new MemoryBudget(1, 60_000);
-    const reserve = jest.spyOn(largeFrames, 'reserve');
-    const release = jest.spyOn(largeFrames, 'release');
-    const { socket, connection } = served(first, { largeFrames });
+    const memoryBudget = new MemoryBudget(1, 60_000);
+    const reserve = jest.spyOn(memoryBudget, 'reserve');
+    const release = jest.spyOn(memoryBudget, 'release');
+    const { socket, connection } = served(first, { memoryBudget });
     socket.receive(LARGE.subarray(0, 65_536));
     await settled();
     expect(reserve).not.toHaveBeenCalled();
@@ -714,8 +717,8 @@ describe('large frames', () => {
   });
 
   test('wait for their turn without being read, and without a timeout', async () => {
-    const largeFrames = new MemoryBudget(1, 60_000);
-    const options = { largeFrames, stallTimeout: 50_000 };
+    const memoryBudget = new MemoryBudget(1, 60_000);
+    const options = { memoryBudget, stallTimeoutMs: 50_000 };
     const [one, other] = [served(first, options), served(first, options)];
     for (const { socket } of [one, other]) socket.receive(LARGE.subarray(0, 100_000));
     await settled();
@@ -731,8 +734,8 @@ describe('large frames', () => {
   });
 
   test.each(['while it is arriving', 'while it waits'])('make room when their client goes, %s', async (when) => {
-    const largeFrames = new MemoryBudget(1, 60_000);
-    const connections = Array.from({ length: 3 }, () => served(first, { largeFrames }));
+    const memoryBudget = new MemoryBudget(1, 60_000);
+    const connections = Array.from({ length: 3 }, () => served(first, { memoryBudget }));
     for (const { socket } of connections) {
       socket.receive(LARGE.subarray(0, 100_000));
       await settled();

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
 import type { MemoryBudget } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
-import { encodeFrame, encodePlainFrame, LARGE_FRAME, type Body, type Frame } from './frame.js';
+import { encodeFrame, encodePlainFrame, LARGE_FRAME_BYTES, type Body, type Frame } from './frame.js';
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
@@ -11,11 +11,11 @@ export interface ServerConnectionOptions extends ConnectionOptions {
   /** How much a client may leave unread before no more of its requests are looked at. */
   readonly maxUnsentReplies: number;
   /** How long a client may do nothing; 0 for ever, because programs keep their proxies for days. */
-  readonly idleTimeout: number;
+  readonly idleTimeoutMs: number;
   /** How large a client's frame may be while the client is not known yet. */
   readonly maxHandshakeBody: number;
   /** Bounds the large frames that arrive at the same time, at all connections that share it; undefined where nothing does. */
-  readonly largeFrames: MemoryBudget | undefined;
+  readonly memoryBudget: MemoryBudget | undefined;
   /** The pickle protocol of the errors that the connection itself answers. */
   readonly pickleProtocol: PickleProtocol;
   /** Told of what went wrong here while a request was answered: for the log, not for the client. */
@@ -25,15 +25,15 @@ export interface ServerConnectionOptions extends ConnectionOptions {
 export const defaultServerConnectionOptions: ServerConnectionOptions = {
   ...defaultConnectionOptions,
   maxUnsentReplies: 0x100000,
-  idleTimeout: 0,
+  idleTimeoutMs: 0,
   maxHandshakeBody: 1024,
-  largeFrames: undefined,
+  memoryBudget: undefined,
   pickleProtocol: 2,
   onError: () => undefined,
 };
 
 /** Who decides about new connections: Pyro's connection validator, as the wire sees it. */
-export interface Gatekeeper {
+export interface ConnectionAuthenticator {
   /** Undefined lets the host in. */
   acceptHost(connection: ServerConnection): DeniedReason | undefined | Promise<DeniedReason | undefined>;
   /** The bytes that the client's token has to answer: exactly CHALLENGE_SIZE. */
@@ -66,10 +66,10 @@ export class ServerConnection extends Connection {
   private answering = false;
   private ending = false;
   /** True while a large frame is arriving, or waits for others. */
-  private isTakingLarge = false;
+  private hasReservation = false;
   private timeout = 0;
   /** Those who wait for the reply to the request that is being answered. */
-  private whenReplied: (() => void)[] = [];
+  private repliedWaiters: (() => void)[] = [];
   protected override readonly onSent = (): void => {
     // Nothing is pending any more, perhaps; and no 'drain' follows where it was little.
     if (this.timeout > 0) this.setTimeout();
@@ -81,12 +81,12 @@ export class ServerConnection extends Connection {
     this.options = complete;
     socket.on('drain', () => {
       this.consume();
-      this.holdInput();
+      this.updateReadPause();
     });
     socket.once('close', () => {
-      this.tellReplied(this.whenReplied);
+      this.resolveReplied(this.repliedWaiters);
       this.reader.abandon();
-      if (this.isTakingLarge) this.endLarge();
+      if (this.hasReservation) this.releaseMemory();
     });
   }
 
@@ -97,7 +97,7 @@ export class ServerConnection extends Connection {
   replied(): Promise<void> {
     return new Promise((resolve) => {
       if (this.socket.destroyed) resolve();
-      else this.whenReplied.push(resolve);
+      else this.repliedWaiters.push(resolve);
     });
   }
 
@@ -105,12 +105,12 @@ export class ServerConnection extends Connection {
    * Runs the server's side of the handshake. Never throws because of the client.
    * @returns true where the client was let in; else it has been told why, and the connection is closed
    */
-  async open(gatekeeper: Gatekeeper): Promise<boolean> {
+  async open(authenticator: ConnectionAuthenticator): Promise<boolean> {
     const deadline = setTimeout(() => {
       this.socket.destroy();
-    }, this.options.handshakeTimeout);
+    }, this.options.handshakeTimeoutMs);
     try {
-      const refused = (await gatekeeper.acceptHost(this)) ?? (await this.identify(gatekeeper));
+      const refused = (await authenticator.acceptHost(this)) ?? (await this.identify(authenticator));
       this.write(refused === undefined ? GRANTED : encodeDenial(refused));
       if (refused === undefined) this.flush();
       else this.finish();
@@ -130,7 +130,7 @@ export class ServerConnection extends Connection {
       this.answerRequests();
     };
     this.consume();
-    this.holdInput();
+    this.updateReadPause();
   }
 
   /** Answers what is under way, if that does not take too long, then closes. */
@@ -140,40 +140,40 @@ export class ServerConnection extends Connection {
     if (!this.answering) this.socket.destroySoon();
     const deadline = setTimeout(() => {
       this.socket.destroy();
-    }, this.options.endTimeout);
+    }, this.options.endTimeoutMs);
     await this.closed;
     clearTimeout(deadline);
   }
 
-  private async identify(gatekeeper: Gatekeeper): Promise<DeniedReason | undefined> {
+  private async identify(authenticator: ConnectionAuthenticator): Promise<DeniedReason | undefined> {
     const { limits, maxHandshakeBody } = this.options;
-    const challenge = gatekeeper.createAuthChallenge(this);
+    const challenge = authenticator.createAuthChallenge(this);
     this.write(await encodeFrame(challenge, this.options));
     this.flush();
     this.reader.limits = { maxBodySize: maxHandshakeBody, maxInflatedSize: maxHandshakeBody };
     const body = await this.receive((reader) => reader.next());
     this.reader.limits = limits;
     if (!body.subarray(0, CONNECT.length).equals(CONNECT)) throw new ProtocolError('invalid connect message');
-    return gatekeeper.acceptIdentification(this, body.subarray(CONNECT.length), challenge);
+    return authenticator.acceptIdentification(this, body.subarray(CONNECT.length), challenge);
   }
 
   /** Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads. */
   private answerRequests(): void {
     if (this.answering || this.socket.destroyed) return;
     try {
-      this.blocked = this.clogged;
+      this.blocked = this.isBackpressured;
       while (!this.blocked) {
         const body = this.reader.next();
         if (body === undefined) {
-          if (this.reader.buffered > LARGE_FRAME) this.takeLarge();
+          if (this.reader.buffered > LARGE_FRAME_BYTES) this.reserveMemory();
           break;
         }
         const waiting = this.reply(body instanceof Promise ? body.then(this.handle) : this.handle(body));
         if (waiting) this.answerLater(waiting);
         // Only where replies have just been sent, and not merely put, can there be too much unread.
-        else if (this.outgoingSize === 0) this.blocked ||= this.clogged;
+        else if (this.outgoingSize === 0) this.blocked ||= this.isBackpressured;
       }
-      if (this.blocked) this.flushSoon();
+      if (this.blocked) this.scheduleFlush();
       else this.flush();
       if (this.inputEnded && !this.blocked) this.finish();
     } catch (error) {
@@ -183,26 +183,26 @@ export class ServerConnection extends Connection {
   }
 
   /** Has the rest of a large frame read when there is room for it. */
-  private takeLarge(): void {
-    const { largeFrames } = this.options;
-    if (this.isTakingLarge || largeFrames === undefined) return;
-    this.isTakingLarge = true;
-    this.isWaiting = !largeFrames.reserve(this, this.reader.announced, () => {
+  private reserveMemory(): void {
+    const { memoryBudget } = this.options;
+    if (this.hasReservation || memoryBudget === undefined) return;
+    this.hasReservation = true;
+    this.isWaiting = !memoryBudget.reserve(this, this.reader.announced, () => {
       this.isWaiting = false;
-      this.holdInput();
+      this.updateReadPause();
       this.setTimeout();
     });
   }
 
-  private endLarge(): void {
-    this.isTakingLarge = false;
+  private releaseMemory(): void {
+    this.hasReservation = false;
     this.isWaiting = false;
-    this.options.largeFrames?.release(this);
+    this.options.memoryBudget?.release(this);
   }
 
   private readonly handle = (body: Buffer): Reply | Promise<Reply> => {
     // Not before: it was held while it waited to be inflated.
-    if (this.isTakingLarge) this.endLarge();
+    if (this.hasReservation) this.releaseMemory();
     return this.handler(body, this);
   };
 
@@ -221,22 +221,22 @@ export class ServerConnection extends Connection {
 
   private send(frame: Frame): void {
     this.write(frame);
-    if (this.whenReplied.length > 0) this.followReply();
+    if (this.repliedWaiters.length > 0) this.followReply();
   }
 
   /** What is written behind the reply has been taken when the reply has. */
   private followReply(): void {
-    const waiting = this.whenReplied;
-    this.whenReplied = [];
+    const waiting = this.repliedWaiters;
+    this.repliedWaiters = [];
     this.flush();
-    if (!this.socket.writable) this.tellReplied(waiting);
+    if (!this.socket.writable) this.resolveReplied(waiting);
     else
       this.socket.write(NOTHING, () => {
-        this.tellReplied(waiting);
+        this.resolveReplied(waiting);
       });
   }
 
-  private tellReplied(waiting: readonly (() => void)[]): void {
+  private resolveReplied(waiting: readonly (() => void)[]): void {
     for (const tell of waiting) tell();
   }
 
@@ -248,7 +248,7 @@ export class ServerConnection extends Connection {
         this.answering = false;
         if (this.ending) this.finish();
         this.consume();
-        this.holdInput();
+        this.updateReadPause();
       })
       .catch((error: unknown) => {
         this.fail(error);
@@ -256,7 +256,7 @@ export class ServerConnection extends Connection {
   }
 
   /** True where the client leaves too much unread; 'drain' comes when it has taken all of it. */
-  private get clogged(): boolean {
+  private get isBackpressured(): boolean {
     return this.socket.writableNeedDrain && this.socket.writableLength > this.options.maxUnsentReplies;
   }
 
@@ -264,7 +264,7 @@ export class ServerConnection extends Connection {
   private setTimeout(): void {
     const inTheMiddle = this.reader.buffered > 0 || this.socket.writableLength > 0;
     const timeout =
-      this.answering || this.isWaiting ? 0 : inTheMiddle ? this.options.stallTimeout : this.options.idleTimeout;
+      this.answering || this.isWaiting ? 0 : inTheMiddle ? this.options.stallTimeoutMs : this.options.idleTimeoutMs;
     if (timeout === this.timeout || this.finishing) return;
     this.timeout = timeout;
     this.socket.setTimeout(timeout);

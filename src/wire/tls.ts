@@ -41,7 +41,7 @@ export function connectTLS(host: string, port: number, { checkHost, ...certifica
 export function createTLSServer(
   certificates: Certificates,
   accept: (socket: Socket) => void,
-  handshakeTimeout = defaultConnectionOptions.handshakeTimeout,
+  handshakeTimeout = defaultConnectionOptions.handshakeTimeoutMs,
 ): Server {
   const options = { requestCert: true, rejectUnauthorized: false, noDelay: true, handshakeTimeout };
   return createServer({ ...certificates, ...options }, accept);

@@ -4,7 +4,7 @@ import { NamingError } from '../../errors.js';
 import { NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
 import { checkDatabase, databaseOf, type Finding } from '../../namespace/index.js';
 import type { NameServerProxy, NameServerStatus } from '../../naming/index.js';
-import { isDead, ObjectInquiry, RemoteError, type ObjectStatus } from '../../rpc/index.js';
+import { isDead, LivenessProbe, RemoteError, type ObjectStatus } from '../../rpc/index.js';
 import type { Output } from './output.js';
 
 /** Shows how a name server does. @throws NamingError where it is Pyro 3's, which can't say */
@@ -96,9 +96,11 @@ function isPrunable(status: ObjectStatus, { unreachable }: PruneOptions): boolea
 
 /** All but those that answer, or whose daemon is there and doesn't say. */
 async function findDead(nameServer: NameServerProxy): Promise<DeadEntry[]> {
-  const inquiry = new ObjectInquiry({ config: defaultConfig() });
+  const livenessProbe = new LivenessProbe({ config: defaultConfig() });
   const entries = (await nameServer.flatlist()).filter(([name]) => name !== NAMESERVER_NAME);
-  const asked = await Promise.all(entries.map(async ([name, uri]) => ({ name, uri, status: await inquiry.ask(uri) })));
+  const asked = await Promise.all(
+    entries.map(async ([name, uri]) => ({ name, uri, status: await livenessProbe.ask(uri) })),
+  );
   return asked.filter(({ status }) => isDead(status)).sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
@@ -110,7 +112,7 @@ async function removeDead(
   options: PruneOptions,
 ): Promise<void> {
   try {
-    const now = await new ObjectInquiry({ config: defaultConfig() }).ask(uri);
+    const now = await new LivenessProbe({ config: defaultConfig() }).ask(uri);
     if (now.status === 'answers') throw new NamingError('answers again');
     if (!isPrunable(now, options)) throw new NamingError(`is ${now.status} now`);
     // Last, right before it is removed: asking the daemon takes its time.

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, tes
 import { loadConfig, silentLog } from '../../config/index.js';
 import { PyroURI } from '../../names/index.js';
 import { NameServerLocator, NameServerStarter, type NameServerProxy } from '../../naming/index.js';
-import { ObjectInquiry, type ObjectStatus } from '../../rpc/index.js';
+import { LivenessProbe, type ObjectStatus } from '../../rpc/index.js';
 import { prune, type PruneOptions } from './operations.js';
 import { Output } from './output.js';
 
@@ -36,7 +36,7 @@ beforeEach(async () => {
   stderr = new PassThrough();
   await nameServer.register('thing', uri);
   let times = 0;
-  jest.spyOn(ObjectInquiry.prototype, 'ask').mockImplementation(async () => {
+  jest.spyOn(LivenessProbe.prototype, 'ask').mockImplementation(async () => {
     times += 1;
     return { status: await asked(times), explanation: 'So it is.' };
   });

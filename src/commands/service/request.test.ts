@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { databaseDirectory, serverOptions } from './request.js';
 import type { ServiceRequest } from './request.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 
 const install = (options?: readonly string[]): ServiceRequest => ({ action: 'install', user: false, options });
 

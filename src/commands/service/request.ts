@@ -1,5 +1,5 @@
 import { printable } from '../../config/index.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 
 /** What can be asked of the service: the words of Pyro 3's `nssvc`, and `status`. */
 export const ACTIONS = ['install', 'update', 'remove', 'start', 'stop', 'restart', 'status'] as const;

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/glo
 import { describePlan } from './plan.js';
 import { ACTIONS } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 import { systemdPlan, systemdUnit } from './systemd.js';
 
 const machine: Machine = {

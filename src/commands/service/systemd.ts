@@ -2,7 +2,7 @@ import { isAbsolute, join } from 'node:path/posix';
 import type { Plan } from './plan.js';
 import { databaseDirectory, serverOptions } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 
 const UNIT = 'pyro-ns.service';
 

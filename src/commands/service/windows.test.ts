@@ -2,7 +2,7 @@ import { expect, it } from '@jest/globals';
 import { describePlan } from './plan.js';
 import { ACTIONS } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 import { windowsPlan } from './windows.js';
 
 const machine: Machine = {

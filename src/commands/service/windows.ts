@@ -2,7 +2,7 @@ import { win32 } from 'node:path';
 import type { Plan, Step } from './plan.js';
 import { serverOptions } from './request.js';
 import type { Machine, ServiceRequest } from './request.js';
-import { UsageError } from '../usage.js';
+import { UsageError } from '../cli.js';
 import { WINDOWS_HOST } from './windows-host.js';
 
 // The names are those of the manual's chapter, for the service that Pyro 3 has.

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { CopyButton } from './copy-button.js';
-import { log, type LogLine } from './desk.js';
+import { log, type LogLine } from './app-state.js';
 import { Icon } from './icons.js';
 
 /** What was done and what happened, the newest last. */

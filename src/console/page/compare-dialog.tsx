@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { Comparison, Difference } from '../api.js';
 import { call } from './api-client.js';
-import { stores } from './desk.js';
+import { stores } from './app-state.js';
 import { DialogFrame, textIn } from './dialog-frame.js';
 
 /** Says whether two servers hold the same, as those of a pair should. */

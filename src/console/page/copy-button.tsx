@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { Icon } from './icons.js';
 
 /** How long a copy is confirmed, in milliseconds. */
-const CONFIRMATION_DURATION = 1500;
+const CONFIRMATION_MS = 1500;
 
 /** Copies a text to the clipboard. */
 export function CopyButton({ text, what }: { readonly text: string; readonly what: string }): JSX.Element {
@@ -13,7 +13,7 @@ export function CopyButton({ text, what }: { readonly text: string; readonly wha
     setCopied(true);
     setTimeout(() => {
       setCopied(false);
-    }, CONFIRMATION_DURATION);
+    }, CONFIRMATION_MS);
   };
   return (
     <button

@@ -13,7 +13,7 @@ import {
   objectStatus,
   selection,
   type Selection,
-} from './desk.js';
+} from './app-state.js';
 import { Icon } from './icons.js';
 import { PythonView } from './python-view.js';
 import { lastPart, parentName, ROOT } from './tree-rows.js';

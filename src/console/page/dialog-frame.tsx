@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { dialog, keepFocus, textOf } from './desk.js';
+import { dialog, keepFocus, textOf } from './app-state.js';
 import { Icon } from './icons.js';
 
 interface DialogFrameProps {

@@ -4,7 +4,7 @@ import type { FindRequest, GroupSize } from '../api.js';
 import { ApiError } from './api-client.js';
 import { CompareDialog } from './compare-dialog.js';
 import { CopyButton } from './copy-button.js';
-import { connect, deselect, dialog, loadEntry, perform, select, selection, writeProblem } from './desk.js';
+import { connect, deselect, dialog, loadEntry, perform, select, selection, logProblem } from './app-state.js';
 import { DialogFrame, Field, textIn } from './dialog-frame.js';
 import type { ServerStore } from './server-store.js';
 import { childName, parentName, ROOT } from './tree-rows.js';
@@ -182,7 +182,7 @@ async function show(store: ServerStore, name: string): Promise<void> {
     await store.reveal(name);
     await select(store, name);
   } catch (error) {
-    writeProblem(store, `Show ${name}`, error);
+    logProblem(store, `Show ${name}`, error);
   }
 }
 
@@ -306,7 +306,7 @@ async function relist(store: ServerStore, group: string): Promise<void> {
   try {
     await store.refresh(group);
   } catch (error) {
-    writeProblem(store, `List ${group}`, error);
+    logProblem(store, `List ${group}`, error);
   }
 }
 

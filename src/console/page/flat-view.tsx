@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { dialog, select, selection } from './desk.js';
+import { dialog, select, selection } from './app-state.js';
 import { Icon } from './icons.js';
 import { PAGE_SIZE, type ServerStore } from './server-store.js';
 import { moveBy, VirtualRows } from './virtual-rows.js';

@@ -3,7 +3,7 @@ import { render, type JSX } from 'preact';
 import type { ServerDescription } from '../api.js';
 import { ActivityLog } from './activity-log.js';
 import { call, signIn } from './api-client.js';
-import { addServer, dialog, failure, stores, textOf, watch } from './desk.js';
+import { addServer, dialog, failure, stores, textOf, watch } from './app-state.js';
 import { Details } from './details.js';
 import { Dialogs } from './dialogs.js';
 import { Icon } from './icons.js';

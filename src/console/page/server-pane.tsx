@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useRef } from 'preact/hooks';
-import { dialog, disconnect, perform } from './desk.js';
+import { dialog, disconnect, perform } from './app-state.js';
 import { FlatView } from './flat-view.js';
 import { Icon } from './icons.js';
 import { pairText, type ServerStore } from './server-store.js';

@@ -19,7 +19,7 @@ export const PAGE_SIZE = 200;
 const MAX_WATCHED_GROUPS = 200;
 
 /** How long a name that has appeared is marked, in milliseconds. */
-const MARK_DURATION = 2500;
+const MARK_DURATION_MS = 2500;
 
 /** What changed on a server, for the log. */
 export type Notice = (text: string, kind: 'change' | 'problem' | 'done') => void;
@@ -197,7 +197,7 @@ export class ServerStore {
     this.marked.value = new Set([...this.marked.value, ...names]);
     setTimeout(() => {
       this.marked.value = new Set([...this.marked.value].filter((name) => !names.includes(name)));
-    }, MARK_DURATION);
+    }, MARK_DURATION_MS);
   }
 }
 

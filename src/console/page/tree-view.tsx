@@ -1,6 +1,6 @@
 import type { HTMLAttributes, JSX } from 'preact';
 import { useRef } from 'preact/hooks';
-import { dialog, select, selection, writeProblem } from './desk.js';
+import { dialog, select, selection, logProblem } from './app-state.js';
 import { Icon } from './icons.js';
 import type { ServerStore } from './server-store.js';
 import { parentName, ROOT, type TreeRow } from './tree-rows.js';
@@ -9,7 +9,7 @@ import { moveBy, VirtualRows } from './virtual-rows.js';
 const ROW_HEIGHT = 32;
 
 /** How long typed letters make one word, in milliseconds. */
-const TYPE_AHEAD_DURATION = 700;
+const TYPE_AHEAD_MS = 700;
 
 /** The groups and objects of a server, opened as one goes. */
 export function TreeView({ store }: { readonly store: ServerStore }): JSX.Element {
@@ -30,7 +30,7 @@ export function TreeView({ store }: { readonly store: ServerStore }): JSX.Elemen
   const typeAhead = (key: string): number | undefined => {
     if (!/^[!-.0-~]$/.test(key) || key === '*') return undefined;
     const { text, time } = typed.current;
-    const isGoingOn = performance.now() - time < TYPE_AHEAD_DURATION;
+    const isGoingOn = performance.now() - time < TYPE_AHEAD_MS;
     const word = (isGoingOn ? text : '') + key.toLowerCase();
     typed.current = { text: word, time: performance.now() };
     const start = isGoingOn ? active : active + 1;
@@ -114,7 +114,7 @@ function toggle(store: ServerStore, { name, isGroup, isOpen }: TreeRow): void {
     return;
   }
   store.open(name).catch((error: unknown) => {
-    writeProblem(store, `List ${name}`, error);
+    logProblem(store, `List ${name}`, error);
     store.close(name);
   });
 }

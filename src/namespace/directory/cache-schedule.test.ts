@@ -19,17 +19,17 @@ describe('what is being read while a change is told', () => {
         const disk = new Map<string, number>();
         /** Up to which version of a key the cache was told of changes. */
         const told = new Map<string, number>();
-        let ground = { trusted: true, believedMs: 60_000 };
+        let validity = { valid: true, ttlMs: 60_000 };
         const wrong: string[] = [];
         const current = (key: string) => disk.get(key) ?? 0;
         const change = (key: string) => disk.set(key, current(key) + 1);
         const read = async (key: string) => {
-          // The ground is looked for before it is read, and what was read is told afterwards, as another thread does it.
-          const restsOn = ground;
+          // The validity is looked for before it is read, and what was read is told afterwards, as another thread does it.
+          const restsOn = validity;
           await scheduler.schedule(Promise.resolve(), `begin to read ${key}`);
           const value = { number: current(key) };
           await scheduler.schedule(Promise.resolve(), `end to read ${key}`);
-          return { value, ground: restsOn };
+          return { value, validity: restsOn };
         };
         const results = steps.map(async ({ kind, key }, index) => {
           await scheduler.schedule(Promise.resolve(), `step ${index}: ${kind} ${key}`);
@@ -38,19 +38,19 @@ describe('what is being read while a change is told', () => {
             const got = cache.get(key);
             if (got !== undefined && got.number < known)
               wrong.push(`${key} is remembered as ${got.number} after ${known}`);
-            const { number } = await cache.recall(key, () => read(key));
+            const { number } = await cache.getOrLoad(key, () => read(key));
             if (number < known) wrong.push(`${key} is read as ${number} after ${known}`);
           } else if (kind === 'change') {
             change(key);
             await scheduler.schedule(Promise.resolve(), `tell of ${key}`);
             told.set(key, current(key));
-            cache.forget(key);
+            cache.invalidate(key);
           } else {
             for (const each of ['a', 'b']) change(each);
             await scheduler.schedule(Promise.resolve(), 'tell that the directory was moved away');
-            ground.trusted = false;
-            ground = { trusted: true, believedMs: 60_000 };
-            cache.doubt();
+            validity.valid = false;
+            validity = { valid: true, ttlMs: 60_000 };
+            cache.abandonLoads();
             for (const each of ['a', 'b']) told.set(each, current(each));
           }
         });
@@ -60,26 +60,26 @@ describe('what is being read while a change is told', () => {
     );
   });
 
-  const GROUND = { trusted: true, believedMs: 1000 };
+  const GROUND = { valid: true, ttlMs: 1000 };
 
   /** A read that ends by hand. */
-  function reading(number: number, ground: { trusted: boolean; believedMs: number } | undefined = GROUND) {
+  function reading(number: number, validity: { valid: boolean; ttlMs: number } | undefined = GROUND) {
     let end: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const read = jest.fn(() => ended.then(() => ({ value: { number }, ground })));
+    const read = jest.fn(() => ended.then(() => ({ value: { number }, validity })));
     return { read, end };
   }
 
   test('is read once for all who ask at the same time', async () => {
     const cache = new ReadCache<Version>(10);
     const [first, second] = [reading(1), reading(2)];
-    const answers = [cache.recall('a', first.read), cache.recall('a', second.read)];
+    const answers = [cache.getOrLoad('a', first.read), cache.getOrLoad('a', second.read)];
     first.end();
     expect(await Promise.all(answers)).toEqual([{ number: 1 }, { number: 1 }]);
     expect(second.read).not.toHaveBeenCalled();
-    expect(await cache.recall('a', second.read)).toEqual({ number: 1 });
+    expect(await cache.getOrLoad('a', second.read)).toEqual({ number: 1 });
     expect([cache.hits, cache.misses, cache.size]).toEqual([1, 1, 1]);
   });
 
@@ -87,26 +87,26 @@ describe('what is being read while a change is told', () => {
     [
       'its change',
       (cache: ReadCache<Version>) => {
-        cache.forget('a');
+        cache.invalidate('a');
       },
     ],
     [
       'a doubt of everything',
       (cache: ReadCache<Version>) => {
-        cache.doubt();
+        cache.abandonLoads();
       },
     ],
   ])('is given to who asked before, and not kept: %s is told', async (_, tell) => {
     const cache = new ReadCache<Version>(10);
     const [first, second, third] = [reading(1), reading(2), reading(3)];
-    const before = cache.recall('a', first.read);
+    const before = cache.getOrLoad('a', first.read);
     tell(cache);
-    const after = cache.recall('a', second.read);
+    const after = cache.getOrLoad('a', second.read);
     first.end();
     expect(await before).toEqual({ number: 1 });
     expect(cache.get('a')).toBeUndefined();
     // The end of the first read is not the end of the second, which others may still join.
-    const joined = cache.recall('a', third.read);
+    const joined = cache.getOrLoad('a', third.read);
     second.end();
     expect(await Promise.all([after, joined])).toEqual([{ number: 2 }, { number: 2 }]);
     expect(third.read).not.toHaveBeenCalled();
@@ -118,9 +118,9 @@ describe('what is being read while a change is told', () => {
     for (const [number, key] of ['a', 'b'].entries()) {
       const { read, end } = reading(number);
       end();
-      await cache.recall(key, read);
+      await cache.getOrLoad(key, read);
     }
-    cache.forget('a');
+    cache.invalidate('a');
     expect([cache.get('a'), cache.get('b'), cache.peek('b'), cache.peek('a')]).toEqual([
       undefined,
       { number: 1 },
@@ -131,37 +131,37 @@ describe('what is being read while a change is told', () => {
   });
 
   test.each([
-    ['without a ground', undefined],
-    ['on a ground that has lost its trust', { trusted: false, believedMs: 1000 }],
-  ])('is not remembered %s', async (_, ground) => {
+    ['without a validity', undefined],
+    ['on a validity that has lost its trust', { valid: false, ttlMs: 1000 }],
+  ])('is not remembered %s', async (_, validity) => {
     const cache = new ReadCache<Version>(10);
-    const read = jest.fn(() => Promise.resolve({ value: { number: 1 }, ground }));
-    expect(await cache.recall('a', read)).toEqual({ number: 1 });
+    const read = jest.fn(() => Promise.resolve({ value: { number: 1 }, validity }));
+    expect(await cache.getOrLoad('a', read)).toEqual({ number: 1 });
     expect([cache.get('a'), cache.size]).toEqual([undefined, 0]);
-    await cache.recall('a', read);
+    await cache.getOrLoad('a', read);
     expect(read).toHaveBeenCalledTimes(2);
   });
 
   test('is asked for again after it failed', async () => {
     const cache = new ReadCache<Version>(10);
     const failing = () => Promise.reject(new Error('EIO'));
-    await expect(cache.recall('a', failing)).rejects.toEqual(new Error('EIO'));
+    await expect(cache.getOrLoad('a', failing)).rejects.toEqual(new Error('EIO'));
     const { read, end } = reading(1);
     end();
-    expect(await cache.recall('a', read)).toEqual({ number: 1 });
+    expect(await cache.getOrLoad('a', read)).toEqual({ number: 1 });
   });
 
   test.each([
-    ['as long as its ground says', 1000, 0, 1000],
+    ['as long as its validity says', 1000, 0, 1000],
     ['longer, where it took longer to be read', 1000, 3000, 3000],
-    ['as long as its ground says, where it was read faster', 1000, 500, 1000],
-  ])('is believed %s, from the begin of the read', async (_, groundMs, believedMs, untilMs) => {
+    ['as long as its validity says, where it was read faster', 1000, 500, 1000],
+  ])('is believed %s, from the begin of the read', async (_, ttlMs, minTtlMs, untilMs) => {
     const clock = jest.spyOn(performance, 'now').mockReturnValue(5000.5);
     try {
       const cache = new ReadCache<Version>(10);
-      await cache.recall('a', () => {
+      await cache.getOrLoad('a', () => {
         clock.mockReturnValue(5100);
-        return Promise.resolve({ value: { number: 1 }, ground: { trusted: true, believedMs: groundMs }, believedMs });
+        return Promise.resolve({ value: { number: 1 }, validity: { valid: true, ttlMs }, minTtlMs });
       });
       clock.mockReturnValue(5000 + untilMs - 0.1);
       expect([cache.get('a'), cache.peek('a')]).toEqual([{ number: 1 }, { number: 1 }]);

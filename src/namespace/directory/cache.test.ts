@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { Name, PyroURI } from '../../names/index.js';
 import { Cache } from './cache.js';
 
-const GROUND = { trusted: true, believedMs: 60_000 };
+const GROUND = { valid: true, ttlMs: 60_000 };
 const uriOf = (id: number) => PyroURI.parse(`PYRO://127.0.0.1:7766/${id}`);
 const nameOf = (number: number) => Name.parse(`:n${number}`);
 
@@ -19,12 +19,12 @@ describe('URIs that are remembered', () => {
           const key = nameOf(number).toString();
           if (kind === 'change') {
             disk[number] = (disk[number] ?? 0) + 1;
-            uris.forget(key);
-          } else if (kind === 'doubt') uris.doubt();
+            uris.invalidate(key);
+          } else if (kind === 'doubt') uris.abandonLoads();
           else {
             const current = disk[number] ?? 0;
-            const read = () => Promise.resolve({ value: uriOf(current), ground: GROUND });
-            const answers = [await uris.recall(key, read), uris.get(key), uris.get(key)].map((uri) => uri?.objectID);
+            const read = () => Promise.resolve({ value: uriOf(current), validity: GROUND });
+            const answers = [await uris.getOrLoad(key, read), uris.get(key), uris.get(key)].map((uri) => uri?.objectID);
             if (answers.some((answer) => answer !== String(current))) wrong.push(`${String(answers)}: not ${current}`);
           }
           if (uris.size > capacity) wrong.push(`${uris.size} are kept`);
@@ -36,36 +36,36 @@ describe('URIs that are remembered', () => {
 
   test('are the same object each time, so that what was made of one is found again', async () => {
     const { uris } = new Cache(10);
-    await uris.recall(':n', () => Promise.resolve({ value: uriOf(1), ground: GROUND }));
+    await uris.getOrLoad(':n', () => Promise.resolve({ value: uriOf(1), validity: GROUND }));
     const first = uris.get(':n');
     expect(first).toBeDefined();
     expect(uris.get(':n')).toBe(first);
   });
 
-  test('count for nothing once their ground is not trusted any more, and are read again', async () => {
+  test('count for nothing once their validity is not valid any more, and are read again', async () => {
     const { uris } = new Cache(10);
-    const ground = { trusted: true, believedMs: 60_000 };
-    await uris.recall(':n', () => Promise.resolve({ value: uriOf(1), ground }));
+    const validity = { valid: true, ttlMs: 60_000 };
+    await uris.getOrLoad(':n', () => Promise.resolve({ value: uriOf(1), validity }));
     expect(uris.get(':n')?.objectID).toBe('1');
-    ground.trusted = false;
+    validity.valid = false;
     expect(uris.get(':n')).toBeUndefined();
-    const read = () => Promise.resolve({ value: uriOf(2), ground: GROUND });
-    expect((await uris.recall(':n', read)).objectID).toBe('2');
+    const read = () => Promise.resolve({ value: uriOf(2), validity: GROUND });
+    expect((await uris.getOrLoad(':n', read)).objectID).toBe('2');
     expect(uris.get(':n')?.objectID).toBe('2');
   });
 
   test('are read again when they have been believed long enough, and then believed again', async () => {
     const { uris } = new Cache(10);
-    await uris.recall(':n', () => Promise.resolve({ value: uriOf(1), ground: { trusted: true, believedMs: 0 } }));
+    await uris.getOrLoad(':n', () => Promise.resolve({ value: uriOf(1), validity: { valid: true, ttlMs: 0 } }));
     expect(uris.get(':n')).toBeUndefined();
-    await uris.recall(':n', () => Promise.resolve({ value: uriOf(2), ground: GROUND }));
+    await uris.getOrLoad(':n', () => Promise.resolve({ value: uriOf(2), validity: GROUND }));
     expect(uris.get(':n')?.objectID).toBe('2');
   });
 });
 
 describe('URIs that are asked for again', () => {
   const remember = (uris: Cache['uris'], key: string, id = 1) =>
-    uris.recall(key, () => Promise.resolve({ value: uriOf(id), ground: GROUND }));
+    uris.getOrLoad(key, () => Promise.resolve({ value: uriOf(id), validity: GROUND }));
 
   test('are copied close together once, equal to what was read', async () => {
     const { uris } = new Cache(10);
@@ -109,20 +109,21 @@ describe('what is remembered of a database', () => {
   /** All that can be remembered of these names and groups. */
   async function filled(hasMetadata = false): Promise<Cache> {
     const cache = new Cache(100);
-    for (const name of NAMES) await cache.uris.recall(name, () => Promise.resolve({ value: uriOf(1), ground: GROUND }));
+    for (const name of NAMES)
+      await cache.uris.getOrLoad(name, () => Promise.resolve({ value: uriOf(1), validity: GROUND }));
     for (const group of GROUPS) {
-      await cache.listings.recall(group, () => Promise.resolve({ value: LISTING, ground: GROUND }));
+      await cache.listings.getOrLoad(group, () => Promise.resolve({ value: LISTING, validity: GROUND }));
       const value = { unusual: new Map<string, string>(), hasMetadata };
-      await cache.surveys.recall(group, () => Promise.resolve({ value, ground: GROUND }));
+      await cache.scans.getOrLoad(group, () => Promise.resolve({ value, validity: GROUND }));
     }
     return cache;
   }
 
   /** What is not known any more. */
-  const forgotten = ({ uris, listings, surveys }: Cache) => ({
+  const forgotten = ({ uris, listings, scans }: Cache) => ({
     uris: NAMES.filter((name) => uris.get(name) === undefined),
     listings: GROUPS.filter((group) => listings.get(group) === undefined),
-    surveys: GROUPS.filter((group) => surveys.get(group) === undefined),
+    surveys: GROUPS.filter((group) => scans.get(group) === undefined),
   });
 
   const root = Name.root;
@@ -140,37 +141,37 @@ describe('what is remembered of a database', () => {
     ['metadata of an unusual spelling', group, '\\78.ns_meta', true, { surveys: [':G'] }],
     ['the metadata of the root', root, '.ns_meta', true, {}],
     ['what is no name', group, '.hidden', true, {}],
-  ])('is forgotten as far as a change tells: %s', async (_, name, fileName, cameOrWent, expected) => {
+  ])('is forgotten as far as a change tells: %s', async (_, name, fileName, membershipChanged, expected) => {
     const cache = await filled();
-    cache.changed({ name }, fileName, cameOrWent);
+    cache.changed({ name }, fileName, membershipChanged);
     expect(forgotten(cache)).toEqual({ uris: [], listings: [], surveys: [], ...expected });
   });
 
   test('of metadata stays, where there is some already', async () => {
     const cache = await filled(true);
     cache.changed({ name: group }, 'x.ns_meta', true);
-    cache.gainedMetadata(':H');
+    cache.metadataAdded(':H');
     expect(forgotten(cache).surveys).toEqual([]);
     const without = await filled(false);
-    without.gainedMetadata(':H');
+    without.metadataAdded(':H');
     expect(forgotten(without)).toEqual({ uris: [], listings: [], surveys: [':H'] });
   });
 
   test('of metadata is read again, where it is being read while some comes', async () => {
     const cache = new Cache(10);
     const read = (hasMetadata: boolean) =>
-      jest.fn(() => Promise.resolve({ value: { unusual: new Map<string, string>(), hasMetadata }, ground: GROUND }));
-    const before = cache.surveys.recall(':G', read(false));
-    cache.gainedMetadata(':G');
+      jest.fn(() => Promise.resolve({ value: { unusual: new Map<string, string>(), hasMetadata }, validity: GROUND }));
+    const before = cache.scans.getOrLoad(':G', read(false));
+    cache.metadataAdded(':G');
     await before;
-    expect((await cache.surveys.recall(':G', read(true))).hasMetadata).toBe(true);
+    expect((await cache.scans.getOrLoad(':G', read(true))).hasMetadata).toBe(true);
   });
 
   test('of a name that this server changes is forgotten, with what lists it and what it lists', async () => {
     const cache = await filled();
-    cache.forget(group);
+    cache.invalidate(group);
     expect(forgotten(cache)).toEqual({ uris: [':G'], listings: [':', ':G'], surveys: [] });
-    cache.forget(Name.parse(':H.x'));
+    cache.invalidate(Name.parse(':H.x'));
     expect(forgotten(cache)).toEqual({ uris: [':G', ':H.x'], listings: GROUPS, surveys: [] });
   });
 
@@ -180,15 +181,15 @@ describe('what is remembered of a database', () => {
     const ask = () => {
       const read = <Value>(value: Value) => {
         reads += 1;
-        return Promise.resolve({ value, ground: GROUND });
+        return Promise.resolve({ value, validity: GROUND });
       };
-      if (which === 'uris') return cache.uris.recall(':G', () => read(uriOf(1)));
-      if (which === 'listings') return cache.listings.recall(':G', () => read(LISTING));
-      return cache.surveys.recall(':G', () => read({ unusual: new Map<string, string>(), hasMetadata: false }));
+      if (which === 'uris') return cache.uris.getOrLoad(':G', () => read(uriOf(1)));
+      if (which === 'listings') return cache.listings.getOrLoad(':G', () => read(LISTING));
+      return cache.scans.getOrLoad(':G', () => read({ unusual: new Map<string, string>(), hasMetadata: false }));
     };
     const asked = [ask(), ask()];
     expect(reads).toBe(1);
-    cache.doubted();
+    cache.invalidatedAll();
     asked.push(ask());
     expect(reads).toBe(2);
     await Promise.all(asked);
@@ -197,7 +198,9 @@ describe('what is remembered of a database', () => {
   test('is of as many names as said, of which those in groups count by their number', async () => {
     const cache = new Cache(10);
     const list = (name: string, length: number) =>
-      cache.listings.recall(name, () => Promise.resolve({ value: Array(length).fill(LISTING[0]), ground: GROUND }));
+      cache.listings.getOrLoad(name, () =>
+        Promise.resolve({ value: Array(length).fill(LISTING[0]), validity: GROUND }),
+      );
     await list(':a', 4);
     await list(':b', 4);
     expect(cache.listings.size).toBe(2);
@@ -211,17 +214,18 @@ describe('what is remembered of a database', () => {
   });
 
   test('is of no more than 10,000 groups, whether they have unusual spellings', async () => {
-    const { surveys } = new Cache(1);
+    const { scans } = new Cache(1);
     const value = { unusual: new Map<string, string>(), hasMetadata: false };
     for (let index = 0; index <= 10_000; index += 1) {
-      await surveys.recall(`:n${index}`, () => Promise.resolve({ value, ground: GROUND }));
+      await scans.getOrLoad(`:n${index}`, () => Promise.resolve({ value, validity: GROUND }));
     }
-    expect([surveys.size, surveys.get(':n0'), surveys.get(':n1')]).toEqual([10_000, undefined, value]);
+    expect([scans.size, scans.get(':n0'), scans.get(':n1')]).toEqual([10_000, undefined, value]);
   });
 
   test('is forgotten in the order of its use, by which peek() is none', async () => {
     const { listings } = new Cache(6);
-    const list = (name: string) => listings.recall(name, () => Promise.resolve({ value: LISTING, ground: GROUND }));
+    const list = (name: string) =>
+      listings.getOrLoad(name, () => Promise.resolve({ value: LISTING, validity: GROUND }));
     for (const name of [':a', ':b', ':c']) await list(name);
     listings.peek(':a');
     listings.get(':b');

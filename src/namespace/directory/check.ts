@@ -9,13 +9,13 @@ import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { MAX_NAME_LENGTH } from '../../names/index.js';
 import { DirectorySync } from './directory-sync.js';
-import { Faults } from './faults.js';
+import { FsErrors } from './fs-errors.js';
 import { codeOf, readFileAt, type Reading } from './files.js';
 import { isUsualSpelling, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, partOf, readURIFile } from './layout.js';
-import { Haste, WARY_OF_CHANGES } from './haste.js';
+import { InlineIOPolicy, WRITE_BACKOFF } from './inline-io-policy.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, readMetaFile } from './metadata.js';
-import { Replacement, REPLACEMENT_STATES } from './replacement.js';
+import { TreeReplacement, REPLACEMENT_STATES } from './replace.js';
 import { Staging } from './staging.js';
 
 /** What can be wrong. */
@@ -170,9 +170,9 @@ class Check {
   private async finishReplacement(): Promise<void> {
     const { log, repair, onFinding } = this.options;
     if (repair === true) {
-      const haste = new Haste(false, WARY_OF_CHANGES);
-      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, haste, new Faults(log, this.root));
-      await new Replacement(this.root, staging, this.directories, log).finish();
+      const inlineIO = new InlineIOPolicy(false, WRITE_BACKOFF);
+      const staging = new Staging(`${this.root}/${OWN_DIRECTORY}`, true, inlineIO, new FsErrors(log, this.root));
+      await new TreeReplacement(this.root, staging, this.directories, log).finish();
       await staging.close();
     }
     onFinding({

@@ -452,7 +452,7 @@ describe('DirectoryNamespace', () => {
     await namespace.resolve(named(':counted'));
     await namespace.resolve(named(':counted'));
     const status = namespace.status();
-    expect(status).toMatchObject({ kind: 'directory', isDurable: true, changes: 2, directorySyncs: 1, faults: 0 });
+    expect(status).toMatchObject({ kind: 'directory', isDurable: true, changes: 2, directorySyncs: 1, fsErrors: 0 });
     expect(status).toMatchObject({ cachedNames: 1, cacheHits: 1, cacheMisses: 1 });
   });
 

@@ -9,25 +9,25 @@ import type { PythonValue } from '../../pickle/index.js';
 import { KeyedMutex, RWLock } from '../../sync/index.js';
 import type { DirectoryStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
-import * as refusals from '../refusals.js';
-import type { Read } from './cache.js';
+import * as refusals from '../errors.js';
+import type { LoadResult } from './cache.js';
 import { Cache } from './cache.js';
-import { Changes } from './changes.js';
+import { TreeWriter } from './tree-writer.js';
 import { DirectorySync } from './directory-sync.js';
-import { Faults } from './faults.js';
+import { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
-import { Haste, WARY_OF_CHANGES, WARY_OF_READING } from './haste.js';
+import { InlineIOPolicy, WRITE_BACKOFF, READ_BACKOFF } from './inline-io-policy.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
 import { requireNoMountAbove, requireNoMountIn } from './mounts.js';
 import { Reader } from './reader.js';
-import { Replacement } from './replacement.js';
+import { TreeReplacement } from './replace.js';
 import { Staging } from './staging.js';
 import type { Directory, Found, Member } from './tree.js';
 import { Tree } from './tree.js';
-import type { WatchMode } from './watch.js';
-import { suitableWatchMode, Watches } from './watch.js';
+import type { WatchMode } from './watcher.js';
+import { suitableWatchMode, Watcher } from './watcher.js';
 
 /** How a database is opened and kept. */
 export interface DirectoryOptions {
@@ -62,17 +62,17 @@ const READ_AHEAD = 64;
  * tree is the truth: ordinary tools may look at it and change it at any time.
  */
 export class DirectoryNamespace implements Namespace {
-  private readonly turns = new KeyedMutex();
-  private readonly gate = new RWLock();
-  private readonly faults: Faults;
+  private readonly nameMutex = new KeyedMutex();
+  private readonly treeLock = new RWLock();
+  private readonly fsErrors: FsErrors;
   private readonly cache: Cache;
-  private readonly watches: Watches;
+  private readonly watches: Watcher;
   private readonly reader: Reader;
   private readonly tree: Tree;
   private readonly staging: Staging;
   private readonly directories: DirectorySync;
-  private readonly changes: Changes;
-  private readonly replacement: Replacement;
+  private readonly changes: TreeWriter;
+  private readonly replacement: TreeReplacement;
   /** Changes so far, and how long they took together. */
   private readonly changed = { changes: 0, changeSeconds: 0 };
 
@@ -84,16 +84,21 @@ export class DirectoryNamespace implements Namespace {
   ) {
     const { log, sync = true, cacheNames = DEFAULT_CACHE_NAMES } = options;
     const { root } = lock;
-    this.faults = new Faults(log, root);
+    this.fsErrors = new FsErrors(log, root);
     this.cache = new Cache(cacheNames);
-    this.watches = new Watches(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
+    this.watches = new Watcher(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
     const mayBlock = watchMode === 'native';
-    this.reader = new Reader(new Haste(mayBlock, WARY_OF_READING));
+    this.reader = new Reader(new InlineIOPolicy(mayBlock, READ_BACKOFF));
     this.tree = new Tree(root, this.reader, this.watches, this.cache);
-    this.staging = new Staging(`${root}/${OWN_DIRECTORY}`, sync, new Haste(mayBlock, WARY_OF_CHANGES), this.faults);
+    this.staging = new Staging(
+      `${root}/${OWN_DIRECTORY}`,
+      sync,
+      new InlineIOPolicy(mayBlock, WRITE_BACKOFF),
+      this.fsErrors,
+    );
     this.directories = new DirectorySync(sync);
-    this.changes = new Changes(this.reader, this.staging, this.directories, this.faults);
-    this.replacement = new Replacement(root, this.staging, this.directories, log);
+    this.changes = new TreeWriter(this.reader, this.staging, this.directories, this.fsErrors);
+    this.replacement = new TreeReplacement(root, this.staging, this.directories, log);
   }
 
   /**
@@ -134,7 +139,7 @@ export class DirectoryNamespace implements Namespace {
     const known = this.resolveNow(name);
     if (known !== undefined) return Promise.resolve(known);
     return this.attempt(name, refusals.nameNotFound, () =>
-      this.cache.uris.recall(name.toString(), () => this.readObject(name)),
+      this.cache.uris.getOrLoad(name.toString(), () => this.readObject(name)),
     );
   }
 
@@ -168,7 +173,7 @@ export class DirectoryNamespace implements Namespace {
 
   list(group: Name): Promise<ListEntry[]> {
     return this.attempt(group, refusals.groupNotFound, async () => {
-      const listing = await this.cache.listings.recall(group.toString(), () => this.readListing(group));
+      const listing = await this.cache.listings.getOrLoad(group.toString(), () => this.readListing(group));
       return [...listing];
     });
   }
@@ -206,7 +211,7 @@ export class DirectoryNamespace implements Namespace {
       try {
         await this.changes.remove(found.path, metaPathOf(found.path, group));
       } finally {
-        this.watches.drop(group);
+        this.watches.invalidate(group);
       }
     });
   }
@@ -237,16 +242,16 @@ export class DirectoryNamespace implements Namespace {
   }
 
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
-    await this.turns.run('replace', async () => {
+    await this.nameMutex.run('replace', async () => {
       this.lock.requireHeld();
       const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
-      await this.gate.exclusive(async () => {
+      await this.treeLock.exclusive(async () => {
         this.requireHeldFor(tree);
-        this.watches.drop(Name.root);
+        this.watches.invalidate(Name.root);
         try {
           await this.replacement.swap(tree);
         } finally {
-          this.watches.drop(Name.root);
+          this.watches.invalidate(Name.root);
         }
       });
     });
@@ -257,7 +262,7 @@ export class DirectoryNamespace implements Namespace {
     try {
       this.lock.requireHeld();
     } catch (error) {
-      this.staging.discard(tree);
+      this.staging.deleteLater(tree);
       throw error;
     }
   }
@@ -280,7 +285,7 @@ export class DirectoryNamespace implements Namespace {
       isDurable: this.directories.enabled,
       ...this.changed,
       directorySyncs: this.directories.count,
-      faults: this.faults.count,
+      fsErrors: this.fsErrors.count,
       cachedNames: uris.size,
       cacheHits: uris.hits,
       cacheMisses: uris.misses,
@@ -289,30 +294,30 @@ export class DirectoryNamespace implements Namespace {
 
   async close(): Promise<void> {
     this.watches.close();
-    await this.gate.exclusive(() => this.staging.close());
+    await this.treeLock.exclusive(() => this.staging.close());
     await this.lock.release();
   }
 
-  private async readObject(name: Name): Promise<Read<PyroURI>> {
-    const { reading, ground } = (await this.tree.read(name, MAX_URI_FILE_SIZE)) ?? {};
+  private async readObject(name: Name): Promise<LoadResult<PyroURI>> {
+    const { reading, validity } = (await this.tree.read(name, MAX_URI_FILE_SIZE)) ?? {};
     if (reading === undefined || reading.kind === 'other') throw refusals.nameNotFound(name);
     if (reading.kind === 'directory') throw refusals.resolvedGroup(name);
     const value = reading.kind === 'file' ? readURIFile(reading.content) : undefined;
     if (value === undefined) throw refusals.uriInvalid(name);
     // Nobody tells if a file is changed by another of its names.
     const isOnlyName = reading.kind === 'file' && reading.stats.nlink === 1;
-    return { value, ground: isOnlyName ? ground : undefined };
+    return { value, validity: isOnlyName ? validity : undefined };
   }
 
-  private async readListing(group: Name): Promise<Read<readonly ListEntry[]>> {
+  private async readListing(group: Name): Promise<LoadResult<readonly ListEntry[]>> {
     const directory = await this.tree.directoryOf(group);
     if (directory === undefined)
       throw (await this.tree.find(group)) ? refusals.isNoGroup(group) : refusals.groupNotFound(group);
     const value: ListEntry[] = [];
     for await (const members of this.tree.members(directory.path)) {
-      for (const { part, type } of this.askable(group, members)) value.push({ part, type });
+      for (const { part, type } of this.isAddressable(group, members)) value.push({ part, type });
     }
-    return { value, ground: directory.ground };
+    return { value, validity: directory.validity };
   }
 
   /**
@@ -329,7 +334,7 @@ export class DirectoryNamespace implements Namespace {
 
   /** Runs a change of a name: after those of the same name that came before. */
   private change(name: Name, ifVanished: Refusal, action: () => Promise<void>): Promise<void> {
-    return this.turns.run(name.toString(), async () => {
+    return this.nameMutex.run(name.toString(), async () => {
       const begun = performance.now();
       try {
         await this.attempt(name, ifVanished, () => {
@@ -337,7 +342,7 @@ export class DirectoryNamespace implements Namespace {
           return action();
         });
       } finally {
-        this.cache.forget(name);
+        this.cache.invalidate(name);
         this.changed.changes += 1;
         this.changed.changeSeconds += (performance.now() - begun) / 1000;
       }
@@ -349,12 +354,12 @@ export class DirectoryNamespace implements Namespace {
    * @param ifVanished what to say if a file or directory isn't there any more that was there a moment ago
    */
   private attempt<Result>(name: Name, ifVanished: Refusal, action: () => Promise<Result>): Promise<Result> {
-    return this.gate.shared(async () => {
+    return this.treeLock.shared(async () => {
       try {
         return await action();
       } catch (error) {
         const isVanished = saysAbsent(error) && codeOf(error) !== 'ENAMETOOLONG' && (await inspect(this.tree.root));
-        throw isVanished ? ifVanished(name) : this.faults.refusalOf(error, name);
+        throw isVanished ? ifVanished(name) : this.fsErrors.toNamingError(error, name);
       }
     });
   }
@@ -369,7 +374,7 @@ export class DirectoryNamespace implements Namespace {
       try {
         await this.changes.writeFile(metaPath, metaFileContent(system, user), before.content);
       } finally {
-        this.cache.gainedMetadata(name.parent.toString());
+        this.cache.metadataAdded(name.parent.toString());
       }
     });
   }
@@ -393,7 +398,7 @@ export class DirectoryNamespace implements Namespace {
       return await this.readMetadata(metaPath, stats);
     } catch (error) {
       if (codeOf(error) !== 'EACCES') throw error;
-      this.faults.report(`ignored ${metaPath}:`, error, 'Let the user that this server runs as read it.');
+      this.fsErrors.report(`ignored ${metaPath}:`, error, 'Let the user that this server runs as read it.');
       return { system: systemMetaOf(stats), user: null, content: undefined };
     }
   }
@@ -410,7 +415,7 @@ export class DirectoryNamespace implements Namespace {
       const { system = told, user } = readMetaFile(content);
       return { system, user, content };
     } catch (error) {
-      this.faults.report(`ignored ${metaPath}:`, error, 'It is no metadata. Remove it, or put back what it was.');
+      this.fsErrors.report(`ignored ${metaPath}:`, error, 'It is no metadata. Remove it, or put back what it was.');
       return { system: told, user: null, content };
     }
   }
@@ -421,7 +426,7 @@ export class DirectoryNamespace implements Namespace {
     for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
       const { name, path } = group;
       for await (const batch of this.readableMembers(path)) {
-        const members = this.askable(name, batch).map((member) => ({ ...member, name: name.child(member.part) }));
+        const members = this.isAddressable(name, batch).map((member) => ({ ...member, name: name.child(member.part) }));
         groups.push(...members.filter(({ type }) => type === GROUP));
         for (let start = 0; start < members.length; start += READ_AHEAD) {
           yield members.slice(start, start + READ_AHEAD);
@@ -431,12 +436,12 @@ export class DirectoryNamespace implements Namespace {
   }
 
   /** Those members of a group that have names: nobody can ask for what is so deep that its name would be too long. */
-  private askable(group: Name, members: readonly Member[]): readonly Member[] {
+  private isAddressable(group: Name, members: readonly Member[]): readonly Member[] {
     const room = MAX_NAME_LENGTH - group.toString().length - (group.isRoot ? 0 : 1);
     const tooDeep = members.find(({ part }) => part.length > room);
     if (tooDeep === undefined) return members;
     const what = `left out of listings what has no name, as that would be longer than ${MAX_NAME_LENGTH} characters:`;
-    this.faults.report(what, tooDeep.path, 'Move it up, or remove it.');
+    this.fsErrors.report(what, tooDeep.path, 'Move it up, or remove it.');
     return members.filter(({ part }) => part.length <= room);
   }
 
@@ -477,16 +482,16 @@ export class DirectoryNamespace implements Namespace {
   /** A listing leaves out what is gone by now or may not be read; any other error ends it, as it would be incomplete. */
   private async skip(path: string, error: unknown): Promise<void> {
     const isAbsent = saysAbsent(error);
-    if (!isAbsent && codeOf(error) !== 'EACCES') throw this.faults.refusalOf(error, Name.root);
+    if (!isAbsent && codeOf(error) !== 'EACCES') throw this.fsErrors.toNamingError(error, Name.root);
     await this.requireDatabase();
     if (isAbsent) return;
-    this.faults.report(`left ${path} out of a listing:`, error, 'Let the user that this server runs as read it.');
+    this.fsErrors.report(`left ${path} out of a listing:`, error, 'Let the user that this server runs as read it.');
   }
 
   /** Where something in it is out of reach: it may be all of the database, and a listing would end early, as if it were whole. */
   private async requireDatabase(): Promise<void> {
     await access(`${this.tree.root}/.`, constants.R_OK | constants.X_OK).catch((error: unknown) => {
-      throw this.faults.refusalOf(error, Name.root);
+      throw this.fsErrors.toNamingError(error, Name.root);
     });
   }
 }

@@ -3,7 +3,7 @@ import type { Stats } from 'node:fs';
 import { close, closeSync, constants, fstatSync, fsync, futimes, lstat, lstatSync, open, openSync } from 'node:fs';
 import { read, readSync, unlink, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import type { Haste } from './haste.js';
+import type { InlineIOPolicy } from './inline-io-policy.js';
 
 // Plain descriptors, because each step of a FileHandle costs twice the time of ours, and names are many.
 const openFile = promisify(open);
@@ -137,18 +137,18 @@ export interface WriteOptions {
   /** When it shall seem to have been made, in seconds. */
   readonly timestamp?: number | undefined;
   /** Whether a little may be written at once. */
-  readonly haste: Haste;
+  readonly inlineIO: InlineIOPolicy;
 }
 
 /** Writes a file that isn't there yet. @throws the system's error, with nothing left behind */
 export async function writeNewFile(
   path: string,
   content: Uint8Array,
-  { sync, timestamp, haste }: WriteOptions,
+  { sync, timestamp, inlineIO }: WriteOptions,
 ): Promise<void> {
   const file = await openFile(path, 'wx');
   try {
-    for (let rest = content; rest.length > 0;) rest = rest.subarray(await writeSome(file, rest, haste));
+    for (let rest = content; rest.length > 0;) rest = rest.subarray(await writeSome(file, rest, inlineIO));
     if (timestamp !== undefined) await touchFile(file, timestamp, timestamp);
     if (sync) await syncFile(file);
   } catch (error) {
@@ -166,9 +166,9 @@ async function closeWritten(file: number, isSynced: boolean): Promise<void> {
 }
 
 /** Writes into the system's memory, which it seldom lets wait for the disk: so it may be done at once. */
-function writeSome(file: number, content: Uint8Array, haste: Haste): Promise<number> {
+function writeSome(file: number, content: Uint8Array, inlineIO: InlineIOPolicy): Promise<number> {
   const later = () => writeFrom(file, content);
-  return content.length <= SMALL_WRITE_SIZE ? haste.run(() => writeSync(file, content), later) : later();
+  return content.length <= SMALL_WRITE_SIZE ? inlineIO.run(() => writeSync(file, content), later) : later();
 }
 
 function writeFrom(file: number, content: Uint8Array): Promise<number> {

@@ -47,8 +47,8 @@ const lockFile = (file: string, options: LockOptions) => {
 jest.unstable_mockModule('proper-lockfile', () => ({ lock: lockFile }));
 
 let watchMode: 'native' | 'polling' = 'native';
-const watch = await import('./watch.js');
-jest.unstable_mockModule('./watch.js', () => ({ ...watch, suitableWatchMode: () => Promise.resolve(watchMode) }));
+const watch = await import('./watcher.js');
+jest.unstable_mockModule('./watcher.js', () => ({ ...watch, suitableWatchMode: () => Promise.resolve(watchMode) }));
 const { DatabaseInUseError, DatabaseLock } = await import('./lock.js');
 
 const HOLDER_PID = 4242;

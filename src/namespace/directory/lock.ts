@@ -11,13 +11,13 @@ import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { codeOf, inspect } from './files.js';
 import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
-import { suitableWatchMode } from './watch.js';
+import { suitableWatchMode } from './watcher.js';
 
 /** Without a sign of life for so long, a holder on another machine is taken for dead. */
 export const LOCK_STALE_MS = 30_000;
 
 /** How often a holder gives a sign of life, and tries to get back a lock that it lost. */
-const SIGN_OF_LIFE_MS = 5000;
+const HEARTBEAT_MS = 5000;
 
 /** How long a lock takes to be taken, at the very most: then who began it has died. */
 const GUARD_STALE_MS = 2000;
@@ -139,13 +139,13 @@ export class DatabaseLock {
       onCompromised: () => undefined,
     });
     try {
-      await this.clearAway();
+      await this.breakStaleLock();
       const lockPath = this.path(LOCK);
       this.unlock = await lock(lockPath, {
         realpath: false,
         lockfilePath: lockPath,
         stale: LOCK_STALE_MS,
-        update: SIGN_OF_LIFE_MS,
+        update: HEARTBEAT_MS,
         onCompromised: (error) => {
           this.lost(error);
         },
@@ -172,7 +172,7 @@ export class DatabaseLock {
    * Removes a lock that nobody holds any more. Behind the guard, so a lock without a holder's name isn't being taken: who
    * took it has died before it could say so, or is letting go.
    */
-  private async clearAway(): Promise<void> {
+  private async breakStaleLock(): Promise<void> {
     const stats = await inspect(this.path(LOCK));
     if (stats === undefined) return;
     const holder = await this.readHolder();
@@ -229,7 +229,7 @@ export class DatabaseLock {
       }
       this.retry = setTimeout(() => {
         this.takingAgain = this.takeAgain();
-      }, SIGN_OF_LIFE_MS).unref();
+      }, HEARTBEAT_MS).unref();
     }
   }
 }

@@ -29,7 +29,7 @@ const { silentLog } = await import('../../config/index.js');
 const { DirectoryNamespace } = await import('./directory-namespace.js');
 const { OWN_DIRECTORY } = await import('./layout.js');
 const { DatabaseLock, LOCK_FILES } = await import('./lock.js');
-const { REPLACEMENT_STATES } = await import('./replacement.js');
+const { REPLACEMENT_STATES } = await import('./replace.js');
 
 const named = (text: string) => Name.parse(text);
 const uri = (id: string) => PyroURI.parse(`PYRO://127.0.0.1:7766/7f00000100${id}`);

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as promises from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import * as files from './files.js';
-import { Haste } from './haste.js';
+import { InlineIOPolicy } from './inline-io-policy.js';
 
 /** What was opened, and how: the directories are the real ones unless a test says otherwise. */
 const opendir = jest.fn<(path: string, options: fs.OpenDirOptions) => Promise<unknown>>();
@@ -29,9 +29,9 @@ jest.unstable_mockModule('./files.js', () => ({
 }));
 const { Reader } = await import('./reader.js');
 
-const HASTE = { slowMs: Infinity, waryMs: 0 };
-const inliner = () => new Reader(new Haste(true, HASTE));
-const offloader = () => new Reader(new Haste(false, HASTE));
+const HASTE = { slowMs: Infinity, backoffMs: 0 };
+const inliner = () => new Reader(new InlineIOPolicy(true, HASTE));
+const offloader = () => new Reader(new InlineIOPolicy(false, HASTE));
 
 beforeEach(() => {
   calls = [];

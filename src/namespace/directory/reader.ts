@@ -2,7 +2,7 @@ import type { Dir, Dirent, Stats } from 'node:fs';
 import { opendir } from 'node:fs/promises';
 import type { Reading } from './files.js';
 import { inspect, inspectNow, readFileAt, readFileNow } from './files.js';
-import type { Haste } from './haste.js';
+import type { InlineIOPolicy } from './inline-io-policy.js';
 
 /** Up to this size a file is read at once. */
 const SMALL_FILE_SIZE = 64 * 1024;
@@ -12,11 +12,11 @@ const ENTRIES = 1000;
 
 /** Looks at files at once where it may, and else has another thread do it. */
 export class Reader {
-  constructor(private readonly haste: Haste) {}
+  constructor(private readonly inlineIO: InlineIOPolicy) {}
 
   /** As `inspect` of files.ts. */
   inspect(path: string): Promise<Stats | undefined> {
-    return this.haste.run(
+    return this.inlineIO.run(
       () => inspectNow(path),
       () => inspect(path),
     );
@@ -25,7 +25,7 @@ export class Reader {
   /** As `readFileAt` of files.ts. */
   read(path: string, limit: number): Promise<Reading | undefined> {
     const later = () => readFileAt(path, limit);
-    return limit <= SMALL_FILE_SIZE ? this.haste.run(() => readFileNow(path, limit), later) : later();
+    return limit <= SMALL_FILE_SIZE ? this.inlineIO.run(() => readFileNow(path, limit), later) : later();
   }
 
   /** The entries of a directory, some at a time. @throws the system's error */

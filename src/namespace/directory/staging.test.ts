@@ -24,8 +24,8 @@ jest.unstable_mockModule('node:fs', () => ({
 jest.unstable_mockModule('node:fs/promises', () => disk.promises);
 const { silentLog } = await import('../../config/index.js');
 const { NamingError } = await import('../../errors.js');
-const { Faults } = await import('./faults.js');
-const { Haste } = await import('./haste.js');
+const { FsErrors } = await import('./fs-errors.js');
+const { InlineIOPolicy } = await import('./inline-io-policy.js');
 const { OWN_DIRECTORY } = await import('./layout.js');
 const { Staging } = await import('./staging.js');
 
@@ -35,12 +35,12 @@ const own = `${root}/${OWN_DIRECTORY}`;
 const bytes = (text: string) => new TextEncoder().encode(text);
 const files = (directory: string) => (fs.existsSync(directory) ? fs.readdirSync(directory).sort() : []);
 
-const IN_ANOTHER_THREAD = new Haste(false, { slowMs: 0, waryMs: 0 });
-const AT_ONCE = new Haste(true, { slowMs: Infinity, waryMs: 0 });
+const IN_ANOTHER_THREAD = new InlineIOPolicy(false, { slowMs: 0, backoffMs: 0 });
+const AT_ONCE = new InlineIOPolicy(true, { slowMs: Infinity, backoffMs: 0 });
 
 let reported: unknown[][];
-const stagingWith = (sync = true, haste = IN_ANOTHER_THREAD) =>
-  new Staging(own, sync, haste, new Faults({ ...silentLog, error: (...words) => reported.push(words) }, root));
+const stagingWith = (sync = true, inlineIO = IN_ANOTHER_THREAD) =>
+  new Staging(own, sync, inlineIO, new FsErrors({ ...silentLog, error: (...words) => reported.push(words) }, root));
 let staging: StagingType;
 
 beforeEach(() => {
@@ -101,15 +101,15 @@ describe('a staged file', () => {
 describe.each([
   ['in another thread', IN_ANOTHER_THREAD],
   ['at once', AT_ONCE],
-])('what is staged gets its name %s', (_, haste) => {
+])('what is staged gets its name %s', (_, inlineIO) => {
   beforeEach(() => {
-    staging = stagingWith(true, haste);
+    staging = stagingWith(true, inlineIO);
   });
 
   const withoutLinks = (code: string) => (call: string) => (call === 'link' ? code : undefined);
 
   it('by a link, and has no other then', async () => {
-    await staging.place(await staging.write(bytes('new')), `${root}/x`);
+    await staging.publish(await staging.write(bytes('new')), `${root}/x`);
     await staging.close();
     expect(fileTree(root)).toEqual({ [OWN_DIRECTORY]: null, x: 'new' });
     expect(disk.calls.filter((call) => call.startsWith('link'))).toHaveLength(1);
@@ -120,7 +120,7 @@ describe.each([
     'without a link where the file system has none (%s)',
     async (code) => {
       disk.fault = withoutLinks(code);
-      await staging.place(await staging.write(bytes('new')), `${root}/x`);
+      await staging.publish(await staging.write(bytes('new')), `${root}/x`);
       expect(fileTree(root)).toEqual({ [OWN_DIRECTORY]: null, x: 'new' });
     },
   );
@@ -129,14 +129,16 @@ describe.each([
     if (code !== undefined) disk.fault = withoutLinks(code);
     fs.writeFileSync(`${root}/x`, 'theirs');
     const staged = await staging.write(bytes('new'));
-    await expect(staging.place(staged, `${root}/x`)).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(staging.publish(staged, `${root}/x`)).rejects.toMatchObject({ code: 'EEXIST' });
     expect(fs.readFileSync(`${root}/x`, 'latin1')).toBe('theirs');
     expect(fs.existsSync(staged)).toBe(true);
   });
 
   it('or fails as the link does', async () => {
     disk.fault = withoutLinks('EIO');
-    await expect(staging.place(await staging.write(bytes('new')), `${root}/x`)).rejects.toMatchObject({ code: 'EIO' });
+    await expect(staging.publish(await staging.write(bytes('new')), `${root}/x`)).rejects.toMatchObject({
+      code: 'EIO',
+    });
     expect(fs.existsSync(`${root}/x`)).toBe(false);
   });
 
@@ -164,7 +166,7 @@ describe.each([
       meanwhile();
       return 'EIO';
     };
-    await expect(staging.place(staged, `${root}/x`)).rejects.toMatchObject({ code: 'EIO' });
+    await expect(staging.publish(staged, `${root}/x`)).rejects.toMatchObject({ code: 'EIO' });
     expect(fileTree(root)['x']).toBe(left);
     expect(fs.existsSync(staged)).toBe(true);
   });
@@ -174,10 +176,10 @@ describe('what loses its name', () => {
   it('has none at once, and is whole until it is discarded', async () => {
     fs.mkdirSync(`${root}/G/H`, { recursive: true });
     fs.writeFileSync(`${root}/G/H/x`, 'content');
-    const taken = await staging.take(`${root}/G`);
+    const taken = await staging.detach(`${root}/G`);
     expect(fs.existsSync(`${root}/G`)).toBe(false);
     expect(fileTree(taken)).toEqual({ H: null, 'H/x': 'content' });
-    staging.discard(taken);
+    staging.deleteLater(taken);
     await staging.close();
     expect(files(own)).toEqual([]);
     expect(reported).toEqual([]);
@@ -185,15 +187,15 @@ describe('what loses its name', () => {
 
   it.each([AT_ONCE, IN_ANOTHER_THREAD])(
     'vanishes: a file, a link, but not what it leads to, and a group',
-    async (haste) => {
-      staging = stagingWith(true, haste);
+    async (inlineIO) => {
+      staging = stagingWith(true, inlineIO);
       fs.mkdirSync(`${root}/G`);
       fs.writeFileSync(`${root}/G/x`, '');
       fs.writeFileSync(`${own}/file`, '');
       fs.symlinkSync('../G', `${own}/link`);
       fs.mkdirSync(`${own}/group/sub`, { recursive: true });
       fs.symlinkSync('../../G', `${own}/group/link`);
-      for (const file of ['file', 'link', 'group']) staging.discard(`${own}/${file}`);
+      for (const file of ['file', 'link', 'group']) staging.deleteLater(`${own}/${file}`);
       await staging.close();
       expect(fileTree(root)).toEqual({ [OWN_DIRECTORY]: null, G: null, 'G/x': '' });
       expect(reported).toEqual([]);
@@ -203,7 +205,7 @@ describe('what loses its name', () => {
   it('vanishes where the system says EPERM of a directory', async () => {
     fs.mkdirSync(`${own}/group`);
     disk.fault = (call, path) => (call === 'unlink' && path === `${own}/group` ? 'EPERM' : undefined);
-    staging.discard(`${own}/group`);
+    staging.deleteLater(`${own}/group`);
     await staging.close();
     expect([files(own), reported]).toEqual([[], []]);
   });
@@ -215,7 +217,7 @@ describe('what loses its name', () => {
       if (call === 'unlink' && path.endsWith('/x')) fs.rmSync(`${own}/group/a`, { recursive: true });
       return call === 'unlink' && path.endsWith('/x') ? 'ENOENT' : undefined;
     };
-    staging.discard(`${own}/group`);
+    staging.deleteLater(`${own}/group`);
     await staging.close();
     expect([files(own), reported]).toEqual([[], []]);
   });
@@ -229,7 +231,7 @@ describe('what loses its name', () => {
       fs.renameSync(`${root}/deep`, `${root}/next/${part}`);
       fs.renameSync(`${root}/next`, `${root}/deep`);
     }
-    staging.discard(await staging.take(`${root}/deep`));
+    staging.deleteLater(await staging.detach(`${root}/deep`));
     await staging.close();
     expect([files(own), reported]).toEqual([[], []]);
   });
@@ -241,7 +243,7 @@ describe('what loses its name', () => {
       if (call === 'rename') renamed.push(path);
       return undefined;
     };
-    staging.discard(`${own}/group`);
+    staging.deleteLater(`${own}/group`);
     await staging.close();
     expect([files(own), renamed]).toEqual([[], []]);
   });
@@ -283,7 +285,7 @@ describe('what loses its name', () => {
     fs.mkdirSync(`${own}/group/sub`, { recursive: true });
     fs.writeFileSync(`${own}/group/sub/x`, 'content');
     prepare();
-    staging.discard(`${own}/group`);
+    staging.deleteLater(`${own}/group`);
     await staging.close();
     expect(fileTree(own)).toMatchObject({ 'group/sub/x': 'content' });
     expect(reported).toEqual([
@@ -301,7 +303,7 @@ describe('the directory of the server', () => {
   it.each<[string, () => Promise<unknown>]>([
     ['a file', () => staging.write(bytes('a'))],
     ['a directory', () => staging.makeDirectory()],
-    ['what loses its name', () => staging.take(`${root}/x`)],
+    ['what loses its name', () => staging.detach(`${root}/x`)],
     ['the start', () => staging.open(new Set())],
   ])('is made where it is missing, for %s', async (_, run) => {
     fs.writeFileSync(`${root}/x`, '');
@@ -337,7 +339,7 @@ describe('the directory of the server', () => {
 
   it.each<[string, () => Promise<unknown>]>([
     ['a file', () => staging.write(bytes('a'))],
-    ['what loses its name', () => staging.take(`${root}/x`)],
+    ['what loses its name', () => staging.detach(`${root}/x`)],
   ])('has to be one, else no change can be made, and the log is told: %s', async (_, run) => {
     fs.writeFileSync(`${root}/x`, '');
     fs.rmdirSync(own);
@@ -349,16 +351,16 @@ describe('the directory of the server', () => {
 
   it('is not at fault where something else is no directory', async () => {
     fs.writeFileSync(`${root}/x`, '');
-    await expect(staging.take(`${root}/x/y`)).rejects.toMatchObject({ code: 'ENOTDIR' });
+    await expect(staging.detach(`${root}/x/y`)).rejects.toMatchObject({ code: 'ENOTDIR' });
     fs.rmSync(root, { recursive: true });
     fs.writeFileSync(root, '');
-    await expect(staging.take(`${root}/x`)).rejects.toMatchObject({ code: 'ENOTDIR' });
+    await expect(staging.detach(`${root}/x`)).rejects.toMatchObject({ code: 'ENOTDIR' });
     expect(reported).toEqual([]);
   });
 
   it('is asked for nothing else where a change fails', async () => {
     disk.fault = (call) => (call === 'rename' ? 'EIO' : undefined);
-    await expect(staging.take(`${root}/x`)).rejects.toMatchObject({ code: 'EIO' });
+    await expect(staging.detach(`${root}/x`)).rejects.toMatchObject({ code: 'EIO' });
     expect([disk.calls, reported]).toEqual([[], []]);
   });
 });
@@ -370,7 +372,7 @@ describe('the end', () => {
       fs.mkdirSync(`${own}/big/${group}`, { recursive: true });
       fs.writeFileSync(`${own}/big/${group}/x`, '');
     }
-    staging.discard(`${own}/big`);
+    staging.deleteLater(`${own}/big`);
   });
   afterEach(() => {
     jest.useRealTimers();

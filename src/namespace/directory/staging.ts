@@ -3,9 +3,9 @@ import { linkSync, unlinkSync } from 'node:fs';
 import { link, lstat, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import { NamingError } from '../../errors.js';
-import type { Faults } from './faults.js';
+import type { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
-import type { Haste } from './haste.js';
+import type { InlineIOPolicy } from './inline-io-policy.js';
 import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
 import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 
@@ -13,10 +13,10 @@ import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 const MAX_WRITES = 64;
 
 /** How long a server that closes goes on removing a large group: what is left of it Pyro 3's `flatlist` trips over. */
-const CLOSE_PATIENCE_MS = 5000;
+const CLOSE_TIMEOUT_MS = 5000;
 
 /** Up to how many bytes of a path what is removed is looked for there: a group may be too deep for the longest path of a system. */
-const MAX_PATH_SIZE = 2048;
+const MAX_PATH_BYTES = 2048;
 
 /** A file system without hard links says one of these. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
@@ -29,27 +29,27 @@ export class Staging {
   // Differs each time, so that nothing of the last time is in the way.
   private readonly prefix = randomBytes(4).toString('hex');
   private count = 0;
-  private readonly limit = pLimit(MAX_WRITES);
-  private readonly vanishing = new Set<Promise<void>>();
+  private readonly writeLimit = pLimit(MAX_WRITES);
+  private readonly pendingDeletes = new Set<Promise<void>>();
   private closed = false;
 
   /**
    * @param directory on the database's file system; made where it is missing
    * @param sync whether files are to be on the disk before they get their names
-   * @param haste whether they may be written at once
-   * @param faults is told of what can't be removed
+   * @param inlineIO whether they may be written at once
+   * @param fsErrors is told of what can't be removed
    */
   constructor(
     readonly directory: string,
     private readonly sync: boolean,
-    private readonly haste: Haste,
-    private readonly faults: Faults,
+    private readonly inlineIO: InlineIOPolicy,
+    private readonly fsErrors: FsErrors,
   ) {}
 
   /** Writes a file, whole and on the disk, and gives its path. @throws the system's error, with nothing left behind */
   write(content: Uint8Array): Promise<string> {
     const path = this.newPath();
-    return this.limit(async () => {
+    return this.writeLimit(async () => {
       await this.inDirectory(() => this.writeAt(path, content));
       return path;
     });
@@ -61,7 +61,7 @@ export class Staging {
    * @throws the system's error, with nothing left behind
    */
   writeAt(path: string, content: Uint8Array, timestamp?: number): Promise<void> {
-    return writeNewFile(path, content, { sync: this.sync, timestamp, haste: this.haste });
+    return writeNewFile(path, content, { sync: this.sync, timestamp, inlineIO: this.inlineIO });
   }
 
   /** Makes a directory that holds nothing. @throws the system's error */
@@ -75,19 +75,19 @@ export class Staging {
    * Gives a staged file its name, if the name is free: what anyone put there in the meantime is left alone.
    * @throws the system's error, EEXIST where the name is taken
    */
-  async place(staged: string, path: string): Promise<void> {
+  async publish(staged: string, path: string): Promise<void> {
     try {
-      await this.haste.run(
+      await this.inlineIO.run(
         () => {
           linkSync(staged, path);
         },
         () => link(staged, path),
       );
-      this.discard(staged);
+      this.deleteLater(staged);
     } catch (error) {
       if (!NO_LINKS.has(codeOf(error) ?? '')) throw error;
       // For a moment there is an empty file: where there are no hard links, nothing else keeps a name from others.
-      await writeNewFile(path, new Uint8Array(), { sync: false, haste: this.haste });
+      await writeNewFile(path, new Uint8Array(), { sync: false, inlineIO: this.inlineIO });
       await rename(staged, path).catch(async (reason: unknown) => {
         // Unless somebody has put something else there meanwhile.
         if ((await inspect(path))?.size === 0) await unlink(path);
@@ -97,39 +97,39 @@ export class Staging {
   }
 
   /** Takes its name away from what has it, at once, and gives the path where it is now. @throws the system's error */
-  async take(path: string): Promise<string> {
+  async detach(path: string): Promise<string> {
     const taken = this.newPath();
     await this.inDirectory(() => rename(path, taken));
     return taken;
   }
 
   /** Removes a file, or a directory with all its contents, in its own time. */
-  discard(path: string): void {
+  deleteLater(path: string): void {
     const vanishing = this.remove(path)
       .catch((error: unknown) => {
         const advice = 'It is tried again at the next start.';
-        this.faults.report(`what was removed from the database is still in ${this.directory}:`, error, advice);
+        this.fsErrors.report(`what was removed from the database is still in ${this.directory}:`, error, advice);
       })
-      .finally(() => this.vanishing.delete(vanishing));
-    this.vanishing.add(vanishing);
+      .finally(() => this.pendingDeletes.delete(vanishing));
+    this.pendingDeletes.add(vanishing);
   }
 
   /** Makes the directory where it is missing, and removes, in its own time, what an earlier server left in it. */
   async open(keep: ReadonlySet<string>): Promise<void> {
     await this.inDirectory(async () => {
       for (const leftover of await readdir(this.directory)) {
-        if (!keep.has(leftover)) this.discard(`${this.directory}/${leftover}`);
+        if (!keep.has(leftover)) this.deleteLater(`${this.directory}/${leftover}`);
       }
     });
   }
 
   /** Waits for what is being removed, but not long: the next start goes on with it. */
   async close(): Promise<void> {
-    const impatience = setTimeout(() => {
+    const closeTimer = setTimeout(() => {
       this.closed = true;
-    }, CLOSE_PATIENCE_MS);
-    while (this.vanishing.size > 0) await Promise.all(this.vanishing);
-    clearTimeout(impatience);
+    }, CLOSE_TIMEOUT_MS);
+    while (this.pendingDeletes.size > 0) await Promise.all(this.pendingDeletes);
+    clearTimeout(closeTimer);
   }
 
   private newPath(): string {
@@ -155,14 +155,14 @@ export class Staging {
     const stats = await inspect(this.directory);
     if (stats === undefined || stats.isDirectory()) return;
     const refusal = new NamingError(`the database is damaged: ${OWN_DIRECTORY} is no directory`);
-    this.faults.report('no changes can be made:', refusal, `Remove ${this.directory}`);
+    this.fsErrors.report('no changes can be made:', refusal, `Remove ${this.directory}`);
     throw refusal;
   }
 
   /** One file after the other, so that the removal of a large group doesn't hold up those who read and write. */
   private async remove(path: string): Promise<void> {
     try {
-      await this.haste.run(
+      await this.inlineIO.run(
         () => {
           unlinkSync(path);
         },
@@ -184,8 +184,8 @@ export class Staging {
         if (this.closed) return;
         const member = `${directory}/${entry.name}`;
         if (!entry.isDirectory()) await unlink(member).catch(unlessAbsent);
-        else if (Buffer.byteLength(member) <= MAX_PATH_SIZE) directories.push(member);
-        else this.discard(await this.take(member));
+        else if (Buffer.byteLength(member) <= MAX_PATH_BYTES) directories.push(member);
+        else this.deleteLater(await this.detach(member));
       }
     }
     // The rest: directories, and what has a name that is no text and so was not found above.

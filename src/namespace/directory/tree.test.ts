@@ -18,11 +18,11 @@ import { NamingError } from '../../errors.js';
 import { Name } from '../../names/index.js';
 import { Cache } from './cache.js';
 import { codeOf } from './files.js';
-import { Haste, WARY_OF_READING } from './haste.js';
+import { InlineIOPolicy, READ_BACKOFF } from './inline-io-policy.js';
 import { fileNameOf, OWN_DIRECTORY } from './layout.js';
 import { Reader } from './reader.js';
 import type { Tree as TreeType } from './tree.js';
-import { WatchedGroup, Watches } from './watch.js';
+import { WatchedGroup, Watcher } from './watcher.js';
 
 const realpath = jest.fn<(path: string) => Promise<string>>();
 jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, realpath }));
@@ -35,7 +35,7 @@ const MEMORIES = ['watch', 'time', 'nothing'] as const;
 
 describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
   let root: string;
-  let watches: Watches;
+  let watches: Watcher;
   let tree: TreeType;
 
   beforeEach(() => {
@@ -56,8 +56,8 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
   function begin(): void {
     const cache = new Cache(100);
     const mode = memory === 'time' ? 'polling' : 'native';
-    watches = new Watches(root, { mode, ignoresCase: false, listener: cache, log: silentLog });
-    tree = new Tree(root, new Reader(new Haste(false, WARY_OF_READING)), watches, cache);
+    watches = new Watcher(root, { mode, ignoresCase: false, listener: cache, log: silentLog });
+    tree = new Tree(root, new Reader(new InlineIOPolicy(false, READ_BACKOFF)), watches, cache);
   }
 
   /** Puts something there: a directory where the path ends with a slash. */
@@ -142,7 +142,10 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     expect(await whereIs(':G.x.w')).toEqual(['/\\47/\\78/w', 1]);
     expect(await readContent(':G.x.z')).toBe('\\47/\\78/\\7a');
     expect(await readContent(':G.x.w')).toBe('\\47/\\78/w');
-    expect(await tree.directoryOf(named(':G.x'))).toEqual({ path: `${root}/\\47/\\78`, ground: watches.unwatched });
+    expect(await tree.directoryOf(named(':G.x'))).toEqual({
+      path: `${root}/\\47/\\78`,
+      validity: watches.unwatchedValidity,
+    });
   });
 
   test('prefers its own spelling, also where that is a link, and so no name', async () => {
@@ -191,12 +194,12 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
   test('says what a memory of a directory may rest on', async () => {
     put('G/', 'G/x');
     const directory = await tree.directoryOf(named(':G'));
-    const { ground } = directory ?? {};
-    expect(directory).toEqual({ path: `${root}/G`, ground });
-    expect(ground instanceof WatchedGroup).toBe(memory === 'watch');
-    expect(ground?.believedMs).toBe({ watch: 60_000, time: 50, nothing: undefined }[memory]);
-    expect((await tree.read(named(':G.x'), 100))?.ground).toBe(ground);
-    expect((await tree.read(named(':'), 100))?.ground).toBeUndefined();
+    const { validity } = directory ?? {};
+    expect(directory).toEqual({ path: `${root}/G`, validity });
+    expect(validity instanceof WatchedGroup).toBe(memory === 'watch');
+    expect(validity?.ttlMs).toBe({ watch: 60_000, time: 50, nothing: undefined }[memory]);
+    expect((await tree.read(named(':G.x'), 100))?.validity).toBe(validity);
+    expect((await tree.read(named(':'), 100))?.validity).toBeUndefined();
     expect(await tree.directoryOf(Name.root)).toMatchObject({ path: root });
   });
 
@@ -299,8 +302,8 @@ test('what was seen of a whole directory is believed twenty times as long as it 
   const root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
   realpath.mockImplementation((path) => promises.realpath(path));
   const cache = new Cache(100);
-  const watches = new Watches(root, { mode: 'polling', ignoresCase: false, listener: cache, log: silentLog });
-  const reader = new Reader(new Haste(false, WARY_OF_READING));
+  const watches = new Watcher(root, { mode: 'polling', ignoresCase: false, listener: cache, log: silentLog });
+  const reader = new Reader(new InlineIOPolicy(false, READ_BACKOFF));
   let now = 1000;
   jest.spyOn(performance, 'now').mockImplementation(() => now);
   const reading = jest.spyOn(reader, 'entries').mockImplementation(async function* () {
@@ -328,13 +331,13 @@ test('a missing database is told as missing, even before its watch tells of that
   const root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
   mkdirSync(`${root}/${OWN_DIRECTORY}`);
   const cache = new Cache(100);
-  const watches = new Watches(root, { mode: 'native', ignoresCase: false, listener: cache, log: silentLog });
+  const watches = new Watcher(root, { mode: 'native', ignoresCase: false, listener: cache, log: silentLog });
   try {
-    const tree = new Tree(root, new Reader(new Haste(false, WARY_OF_READING)), watches, cache);
+    const tree = new Tree(root, new Reader(new InlineIOPolicy(false, READ_BACKOFF)), watches, cache);
     const watched = await watches.get(Name.root);
     watches.close();
     // From here on, the kernel is silent.
-    if (watched !== undefined) watched.trusted = true;
+    if (watched !== undefined) watched.valid = true;
     jest.spyOn(watches, 'get').mockImplementation((group) => Promise.resolve(group.isRoot ? watched : undefined));
     expect(await tree.find(named(':missing'))).toBeUndefined();
     rmSync(root, { recursive: true });

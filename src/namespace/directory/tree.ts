@@ -3,13 +3,13 @@ import { lstat, realpath } from 'node:fs/promises';
 import { Name } from '../../names/index.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import type { NodeType } from '../namespace.js';
-import { parentIsNoGroup, parentNotFound } from '../refusals.js';
-import type { Cache, Ground, Survey } from './cache.js';
+import { parentIsNoGroup, parentNotFound } from '../errors.js';
+import type { Cache, Validity, DirectoryScan } from './cache.js';
 import type { Reading } from './files.js';
 import { codeOf, saysAbsent } from './files.js';
 import { fileNameOf, isMetadataOfMember, isUsualSpelling, partOf, pathOf } from './layout.js';
 import type { Reader } from './reader.js';
-import type { Watches } from './watch.js';
+import type { Watcher } from './watcher.js';
 
 /** A name that is there. */
 export interface Found {
@@ -29,14 +29,14 @@ export interface Member {
 export interface Directory {
   readonly path: string;
   /** What a memory of its contents may rest on; undefined if they are not to be remembered. */
-  readonly ground: Ground | undefined;
+  readonly validity: Validity | undefined;
 }
 
 /**
  * How many times longer than it took is believed what was seen of a whole directory: where nobody tells of changes, a large
  * one would else be read again for each name that is looked for.
  */
-const BELIEVED_PER_SURVEYING = 20;
+const TTL_PER_SCAN_TIME = 20;
 
 /** Finds names on the disk, in whatever state the tree is: links are no names, and nothing is found behind them. */
 export class Tree {
@@ -44,7 +44,7 @@ export class Tree {
   constructor(
     readonly root: string,
     private readonly reader: Reader,
-    private readonly watches: Watches,
+    private readonly watches: Watcher,
     private readonly cache: Cache,
   ) {}
 
@@ -66,8 +66,8 @@ export class Tree {
   }
 
   /** Reads the file of an object; undefined where nothing has that name. @throws the system's error */
-  async read(name: Name, limit: number): Promise<{ reading: Reading; ground: Ground | undefined } | undefined> {
-    if (name.isRoot) return { reading: { kind: 'directory' }, ground: undefined };
+  async read(name: Name, limit: number): Promise<{ reading: Reading; validity: Validity | undefined } | undefined> {
+    if (name.isRoot) return { reading: { kind: 'directory' }, validity: undefined };
     const directory = await this.directoryOf(name.parent);
     if (directory === undefined) return undefined;
     let reading = await this.reader.read(`${directory.path}/${fileNameOf(name.part)}`, limit);
@@ -75,27 +75,27 @@ export class Tree {
       const unusual = await this.unusualPath(directory, name);
       if (unusual !== undefined) reading = await this.reader.read(unusual, limit);
     }
-    return reading && { reading, ground: directory.ground };
+    return reading && { reading, validity: directory.validity };
   }
 
   /** The directory of a group; undefined where there is none. @throws the system's error where it can't be told, or the database is gone */
   async directoryOf(group: Name): Promise<Directory | undefined> {
     const watched = await this.watches.get(group);
-    if (watched !== undefined) return { path: watched.path, ground: watched };
-    const ground = this.watches.unwatched;
+    if (watched !== undefined) return { path: watched.path, validity: watched };
+    const validity = this.watches.unwatchedValidity;
     const usual = pathOf(this.root, group);
     // In this order: behind a link that leads to itself, nothing can be inspected.
     if ((await isRealPath(usual)) && (await this.reader.inspect(usual))?.isDirectory() === true)
-      return { path: usual, ground };
+      return { path: usual, validity };
     // Without its directory, a database isn't empty but missing.
     if (group.isRoot) await lstat(this.root);
     let path = this.root;
     for (const name of ancestry(group)) {
-      const found = await this.findMember({ path, ground }, name);
+      const found = await this.findMember({ path, validity }, name);
       if (found?.type !== GROUP) return undefined;
       path = found.path;
     }
-    return { path, ground };
+    return { path, validity };
   }
 
   /**
@@ -141,32 +141,32 @@ export class Tree {
    * directory, which for each new name would take too long where it isn't remembered.
    */
   async isSpelledUnusually(directory: Directory, name: Name): Promise<boolean> {
-    if (directory.ground === undefined) return false;
+    if (directory.validity === undefined) return false;
     const path = await this.unusualPath(directory, name);
     return path !== undefined && (await this.reader.inspect(path)) !== undefined;
   }
 
   /** False if it is known that nothing in a directory has metadata. @throws the system's error */
   async mayHoldMetadata(directory: Directory, group: Name): Promise<boolean> {
-    return directory.ground === undefined || (await this.survey(directory, group)).hasMetadata;
+    return directory.validity === undefined || (await this.scan(directory, group)).hasMetadata;
   }
 
   /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
   private async unusualPath(directory: Directory, name: Name): Promise<string | undefined> {
-    const fileName = (await this.survey(directory, name.parent)).unusual.get(name.part);
+    const fileName = (await this.scan(directory, name.parent)).unusual.get(name.part);
     return fileName === undefined ? undefined : `${directory.path}/${fileName}`;
   }
 
-  private survey({ path, ground }: Directory, group: Name): Promise<Survey> {
-    return this.cache.surveys.recall(group.toString(), async () => {
+  private scan({ path, validity: validity }: Directory, group: Name): Promise<DirectoryScan> {
+    return this.cache.scans.getOrLoad(group.toString(), async () => {
       const begun = performance.now();
-      const value = await this.readSurvey(path);
-      return { value, ground, believedMs: (performance.now() - begun) * BELIEVED_PER_SURVEYING };
+      const value = await this.readScan(path);
+      return { value, validity, minTtlMs: (performance.now() - begun) * TTL_PER_SCAN_TIME };
     });
   }
 
   /** Looks through the file names in a directory. @throws the system's error */
-  private async readSurvey(directory: string): Promise<Survey> {
+  private async readScan(directory: string): Promise<DirectoryScan> {
     const unusual = new Map<string, string>();
     let hasMetadata = false;
     for await (const entries of this.reader.entries(directory)) {

@@ -21,13 +21,13 @@ export interface EtcdAccess {
  * What is known of a call that failed: that it was never sent, that etcd has refused it and done nothing, or nothing at
  * all, so that it may have been done, or may yet be done.
  */
-export type Fate = 'unsent' | 'refused' | 'unknown';
+export type CallOutcome = 'unsent' | 'refused' | 'unknown';
 
 /** A call to etcd that failed. */
 export class EtcdError extends Error {
   constructor(
     message: string,
-    readonly fate: Fate,
+    readonly outcome: CallOutcome,
     readonly code = status.UNAVAILABLE,
   ) {
     super(message);
@@ -41,9 +41,9 @@ export class EtcdError extends Error {
 }
 
 /** A member that takes longer than so many milliseconds is left for another one. */
-const PATIENCE = 2000;
-const RETRY_PAUSE = 50;
-const REASON_TIMEOUT = 100;
+const ATTEMPT_TIMEOUT_MS = 2000;
+const RETRY_DELAY_MS = 50;
+const REASON_TIMEOUT_MS = 100;
 
 /** How large a message may be: a thousand of the largest values that etcd keeps by default fit in. */
 const MAX_MESSAGE_SIZE = 2 ** 31 - 1;
@@ -137,13 +137,13 @@ export class EtcdClient {
   /**
    * Calls once.
    * @param patience milliseconds, if the member needs longer for this than for most
-   * @throws EtcdError, by whose fate the caller knows whether it may call again
+   * @throws EtcdError, by whose outcome the caller knows whether it may call again
    */
   async call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
     deadline: Deadline,
-    patience = PATIENCE,
+    patience = ATTEMPT_TIMEOUT_MS,
   ): Promise<Response> {
     const { member } = this;
     const timeout = (): number => Math.min(deadline.remainingMs, patience);
@@ -153,7 +153,7 @@ export class EtcdClient {
       return await this.send(member, method, request, await this.authorized(member), timeout());
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
-      if (error.fate !== 'refused') this.leave(member);
+      if (error.outcome !== 'refused') this.leave(member);
       if (!saysTokenExpired(error) || this.access.user === undefined) throw error;
       this.metadata = undefined;
       return this.send(member, method, request, await this.authorized(member), timeout());
@@ -168,16 +168,16 @@ export class EtcdClient {
     method: Method<Request, Response>,
     request: Request,
     deadline: Deadline,
-    patience = PATIENCE,
+    patience = ATTEMPT_TIMEOUT_MS,
   ): Promise<Response> {
     for (;;) {
       try {
         return await this.call(method, request, deadline, patience);
       } catch (error) {
-        if (!(error instanceof EtcdError) || error.fate === 'refused') throw error;
-        if (this.closed || deadline.remainingMs <= RETRY_PAUSE) throw error;
+        if (!(error instanceof EtcdError) || error.outcome === 'refused') throw error;
+        if (this.closed || deadline.remainingMs <= RETRY_DELAY_MS) throw error;
       }
-      await pause(RETRY_PAUSE);
+      await pause(RETRY_DELAY_MS);
     }
   }
 
@@ -194,7 +194,7 @@ export class EtcdClient {
   ): Promise<never> {
     const { member } = this;
     try {
-      await this.connected(member, PATIENCE);
+      await this.connected(member, ATTEMPT_TIMEOUT_MS);
       const metadata = await this.authorized(member);
       return await new Promise((_, reject) => {
         if (member.left.aborted) throw new EtcdError(`${member.endpoint} was left`, 'unsent');
@@ -257,7 +257,7 @@ export class EtcdClient {
 
   /** Only a call is told why there is no connection: so this makes one that does nothing. */
   private async whyNotConnected(member: Member): Promise<string> {
-    const call = this.send(member, RANGE, { key: '\0' }, new Metadata(), REASON_TIMEOUT);
+    const call = this.send(member, RANGE, { key: '\0' }, new Metadata(), REASON_TIMEOUT_MS);
     return call.then(
       () => `${member.endpoint}: the connection took too long`,
       (error: unknown) => String(error instanceof EtcdError ? error.message : error).replace(/ Resolution note: $/, ''),
@@ -297,7 +297,7 @@ export class EtcdClient {
     metadata.set('hasleader', 'true');
     const { user } = this.access;
     if (user !== undefined) {
-      const { token } = await this.send(member, AUTHENTICATE, user, metadata, PATIENCE);
+      const { token } = await this.send(member, AUTHENTICATE, user, metadata, ATTEMPT_TIMEOUT_MS);
       metadata.set('token', token);
     }
     return metadata;

@@ -7,17 +7,17 @@ import type { PythonValue } from '../../pickle/index.js';
 import { countNames } from '../count.js';
 import type { EtcdStatus, ListEntry, Namespace, NamespaceEntry, NamespaceSize, SystemMeta } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
-import * as refusals from '../refusals.js';
+import * as refusals from '../errors.js';
 import { Deadline } from '../../sync/index.js';
-import { Changes, type Change } from './changes.js';
+import { Transactions, type TransactionChange } from './transactions.js';
 import { EtcdClient, EtcdError, type EtcdAccess } from './client.js';
-import { Contact } from './contact.js';
-import { Feed } from './feed.js';
+import { HealthMonitor } from './health.js';
+import { Mirror } from './mirror.js';
 import { Keys, type TreeKeys } from './keys.js';
 import type { Comparison } from './protocol.js';
-import { Replacement } from './replacement.js';
-import type { Node, Tree } from './tree.js';
-import { GROUP_VALUE, newMeta, writeMeta, type Metadata } from './values.js';
+import { KeyspaceReplacement } from './replace.js';
+import type { Node, MirrorTree } from './mirror-tree.js';
+import { GROUP_VALUE, newMeta, writeMeta, type Metadata } from './codec.js';
 
 export interface EtcdOptions extends EtcdAccess {
   /** What all keys begin with, such as `/pyro`. */
@@ -42,10 +42,10 @@ export interface EtcdHealth {
 }
 
 /** What keeps a change from being made in a tree. */
-type RefusalIn = (tree: Tree) => NamingError | undefined;
+type RefusalIn = (tree: MirrorTree) => NamingError | undefined;
 
 /** What a change requires and does, in a tree as it is known. */
-type Plan = (keys: TreeKeys, tree: Tree) => Omit<Change, 'name' | 'tree'>;
+type Plan = (keys: TreeKeys, tree: MirrorTree) => Omit<TransactionChange, 'name' | 'tree'>;
 
 /** How many objects `flatlist` hands out before it lets others run. */
 const BATCH_SIZE = 1000;
@@ -57,10 +57,10 @@ const BATCH_SIZE = 1000;
 export class EtcdNamespace implements Namespace {
   private constructor(
     private readonly client: EtcdClient,
-    private readonly feed: Feed,
-    private readonly changes: Changes,
-    private readonly contact: Contact,
-    private readonly replacement: Replacement,
+    private readonly feed: Mirror,
+    private readonly changes: Transactions,
+    private readonly contact: HealthMonitor,
+    private readonly replacement: KeyspaceReplacement,
     private readonly options: EtcdOptions,
   ) {}
 
@@ -69,11 +69,11 @@ export class EtcdNamespace implements Namespace {
     const { log, prefix, staleSeconds } = options;
     const client = new EtcdClient(options);
     const keys = new Keys(prefix);
-    const contact = new Contact(staleSeconds, log);
+    const contact = new HealthMonitor(staleSeconds, log);
     try {
-      const feed = await Feed.open(client, keys, contact, log);
-      const changes = new Changes(client, keys, feed);
-      const replacement = new Replacement(client, keys, feed, changes);
+      const feed = await Mirror.open(client, keys, contact, log);
+      const changes = new Transactions(client, keys, feed);
+      const replacement = new KeyspaceReplacement(client, keys, feed, changes);
       return new EtcdNamespace(client, feed, changes, contact, replacement, options);
     } catch (error) {
       client.close();
@@ -216,7 +216,7 @@ export class EtcdNamespace implements Namespace {
   }
 
   /** The tree to read from. @throws NamingError `namespace is unavailable` */
-  private async read(name: Name): Promise<Tree> {
+  private async read(name: Name): Promise<MirrorTree> {
     if (this.options.read === 'linearizable') await this.catchUp(name);
     else if (!this.contact.usable) throw refusals.unavailable(name);
     return this.feed.tree;
@@ -323,14 +323,14 @@ const isGroup = (keys: TreeKeys, name: Name): Comparison => ({
   operand: { value: GROUP_VALUE },
 });
 
-function refusalOfGroup(tree: Tree, group: Name): NamingError | undefined {
+function refusalOfGroup(tree: MirrorTree, group: Name): NamingError | undefined {
   const node = tree.find(group);
   if (node === undefined) return refusals.groupNotFound(group);
   return node.type === GROUP ? undefined : refusals.isNoGroup(group);
 }
 
 /** What keeps a name from being added to its parent: on the way there, something is missing, or is an object. */
-function refusalOfParent(tree: Tree, name: Name): NamingError | undefined {
+function refusalOfParent(tree: MirrorTree, name: Name): NamingError | undefined {
   if (tree.find(name.parent)?.type === GROUP) return undefined;
   for (let depth = 1; depth < name.parts.length; depth += 1) {
     const type = tree.find(Name.parse(`:${name.parts.slice(0, depth).join('.')}`))?.type;

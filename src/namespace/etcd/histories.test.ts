@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { FakeEtcd } from '../../../test/support/fake-etcd.mjs';
 import { silentLog } from '../../config/index.js';
 import { Deadline } from '../../sync/index.js';
-import { Changes, type Change, type Outcome } from './changes.js';
-import { Contact } from './contact.js';
+import { Transactions, type TransactionChange, type Outcome } from './transactions.js';
+import { HealthMonitor } from './health.js';
 import { EtcdError } from './client.js';
-import { Feed } from './feed.js';
+import { Mirror } from './mirror.js';
 import { Keys, type TreeKeys } from './keys.js';
 import { LEASE_GRANT } from './protocol.js';
 
@@ -16,13 +16,13 @@ const URI = 'PYRO://127.0.0.1:7766/x';
 const keys = new Keys('/pyro');
 
 let etcd: FakeEtcd;
-let feed: Feed;
-let changes: Changes;
+let feed: Mirror;
+let changes: Transactions;
 
 async function open(): Promise<void> {
   etcd = new FakeEtcd();
-  feed = await Feed.open(etcd, keys, new Contact(60, silentLog), silentLog);
-  changes = new Changes(etcd, keys, feed);
+  feed = await Mirror.open(etcd, keys, new HealthMonitor(60, silentLog), silentLog);
+  changes = new Transactions(etcd, keys, feed);
 }
 
 async function close(): Promise<void> {
@@ -37,7 +37,7 @@ beforeEach(open);
 afterEach(close);
 
 /** Puts a name that must not be there. */
-const addition = (part: string, tree: TreeKeys = feed.treeKeys): Change => {
+const addition = (part: string, tree: TreeKeys = feed.treeKeys): TransactionChange => {
   const key = `${tree.all.key}:${part}`;
   return {
     name: `:${part}`,
@@ -47,7 +47,7 @@ const addition = (part: string, tree: TreeKeys = feed.treeKeys): Change => {
     changes: key,
   };
 };
-const make = (change: Change): Promise<Outcome> => changes.make(change, Deadline.in(10_000));
+const make = (change: TransactionChange): Promise<Outcome> => changes.make(change, Deadline.in(10_000));
 
 const known = (): string[] => Array.from(feed.tree.all(), ({ name }) => name.toString()).sort();
 const stored = (): string[] =>
@@ -119,7 +119,7 @@ it('a change that another one forbids is not called "not made" before that one i
 
 describe('changes that come at the same time', () => {
   /** Makes changes at once; gives the names in each transaction, in the order of the transactions. */
-  async function batchesOf(wanted: readonly Change[]): Promise<string[][]> {
+  async function batchesOf(wanted: readonly TransactionChange[]): Promise<string[][]> {
     const transact = jest.spyOn(etcd, 'transact');
     const outcomes = await Promise.all(wanted.map(make));
     expect(new Set(outcomes.map(({ result }) => result))).toEqual(new Set(['made']));
@@ -132,13 +132,13 @@ describe('changes that come at the same time', () => {
   }
 
   /** Puts a name, whatever is there. */
-  const put = (part: string, about: Partial<Change> = {}, value = URI): Change => {
+  const put = (part: string, about: Partial<TransactionChange> = {}, value = URI): TransactionChange => {
     const change = addition(part);
     return { ...change, requires: [], does: [{ put: change.changes, value }], ...about };
   };
   // The first four go alone, each in a transaction of its own.
   const alone = [['a'], ['b'], ['c'], ['d']];
-  const four = (): Change[] => alone.flat().map((part) => put(part));
+  const four = (): TransactionChange[] => alone.flat().map((part) => put(part));
   const numbered = (count: number): string[] => Array.from({ length: count }, (_, index) => `n${index}`);
 
   it('are four transactions; what comes meanwhile waits, and goes together', async () => {
@@ -169,7 +169,7 @@ describe('changes that come at the same time', () => {
   });
 
   it('are 256 KiB in a transaction at most, unless one is larger', async () => {
-    const sized = (part: string, size: number): Change => {
+    const sized = (part: string, size: number): TransactionChange => {
       const change = put(part);
       return { ...change, does: [{ put: change.changes, value: 'x'.repeat(size - change.changes.length) }] };
     };
@@ -189,12 +189,12 @@ describe('a change whose answer is lost', () => {
   it.each([
     ['made', 'lost after', [':', ':x']],
     ['not made', 'lost before', [':']],
-  ] as const)('was %s when it was %s', async (result, fate, names) => {
-    etcd.fates.push(fate);
+  ] as const)('was %s when it was %s', async (result, outcome, names) => {
+    etcd.fates.push(outcome);
     expect(await make(addition('x'))).toEqual({ result });
     expect([known(), stored()]).toEqual([names, names]);
     // What arrives late has no effect.
-    expect(etcd.lost).toHaveLength(fate === 'lost before' ? 1 : 0);
+    expect(etcd.lost).toHaveLength(outcome === 'lost before' ? 1 : 0);
     for (const late of etcd.lost) expect(late()).toMatchObject({ succeeded: false });
     expect(stored()).toEqual(names);
   });
@@ -213,9 +213,9 @@ describe('a change whose answer is lost', () => {
 
   it.each(['lost after', 'lost before'] as const)(
     'is uncertain where all was loaded again meanwhile: %s',
-    async (fate) => {
+    async (outcome) => {
       etcd.holdEvents();
-      etcd.fates.push(fate);
+      etcd.fates.push(outcome);
       const making = make(addition('x'));
       // The fence is there: now the feed skips what it was not told.
       await until(() => etcd.keysBelow('/pyro/fence/').length === 1);

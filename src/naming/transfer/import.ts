@@ -46,7 +46,7 @@ class Import {
   private readonly report: ImportReport = { imported: 0, unchanged: 0, skipped: 0, failed: 0 };
   /** What ends the whole import. */
   private fatal: { readonly error: unknown } | undefined;
-  private readonly underway = new Set<Promise<void>>();
+  private readonly inflight = new Set<Promise<void>>();
   /** Groups that are on their way: members wait for them. */
   private readonly groups = new Map<string, Promise<void>>();
 
@@ -60,10 +60,10 @@ class Import {
     for await (const line of lines) {
       number += 1;
       if (line.trim() !== '') this.begin(line, number);
-      if (this.underway.size >= MAX_UNDERWAY) await Promise.race(this.underway);
+      if (this.inflight.size >= MAX_UNDERWAY) await Promise.race(this.inflight);
       if (this.fatal !== undefined) break;
     }
-    await Promise.all(this.underway);
+    await Promise.all(this.inflight);
     if (this.fatal !== undefined) throw this.fatal.error;
     return this.report;
   }
@@ -86,10 +86,10 @@ class Import {
         this.fail(number, error, name);
       })
       .finally(() => {
-        this.underway.delete(done);
+        this.inflight.delete(done);
         this.groups.delete(name);
       });
-    this.underway.add(done);
+    this.inflight.add(done);
     if (entry.uri === undefined) this.groups.set(name, done);
   }
 

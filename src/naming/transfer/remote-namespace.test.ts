@@ -149,12 +149,12 @@ describe('an import', () => {
   });
 
   test('has at most 64 entries on their way', async () => {
-    let [underway, most] = [0, 0];
+    let [inflight, most] = [0, 0];
     jest.spyOn(namespace, 'register').mockImplementation(async () => {
-      underway += 1;
-      most = Math.max(most, underway);
+      inflight += 1;
+      most = Math.max(most, inflight);
       await new Promise(setImmediate);
-      underway -= 1;
+      inflight -= 1;
     });
     const report = await run(Array.from({ length: 300 }, (_, index) => line(`:n${index}`, uri)));
     expect(most).toBe(64);

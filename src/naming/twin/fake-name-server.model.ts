@@ -50,7 +50,7 @@ export class FakeNameServer {
     server.on('connection', (socket) => {
       const connection = new ServerConnection(socket);
       this.connections.push(connection);
-      void connection.open(this.gatekeeper()).then((isOpen) => {
+      void connection.open(this.authenticator()).then((isOpen) => {
         if (isOpen) connection.serve((body) => this.answer(body));
       });
     });
@@ -95,7 +95,7 @@ export class FakeNameServer {
     await once(this.server, 'close');
   }
 
-  private gatekeeper(): Gatekeeper {
+  private authenticator(): Gatekeeper {
     const secret = this.passphrase === undefined ? Buffer.alloc(0) : mungeIdentification(this.passphrase);
     return {
       acceptHost: () => undefined,

@@ -5,11 +5,11 @@ import { ConnectionDeniedError, PyroError } from '../../errors.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
 import type { ServerConnection } from '../../wire/index.js';
-import { Peer, type Whereabouts } from './peer.js';
+import { PeerConnection, type PeerAddress } from './peer-link.js';
 import type { TwinRole } from './records.js';
 
 /** How often, at most, strangers can make us look up where the twin is, in milliseconds. */
-const LOOKUP_INTERVAL = 1000;
+const LOOKUP_INTERVAL_MS = 1000;
 
 /** Where the twin is, as far as it is known. */
 export interface TwinAddress {
@@ -38,9 +38,9 @@ export class TwinFinder {
   private readonly isIdentified: boolean;
   private readonly address: TwinAddress | undefined;
   /** The twin, as it was last found or as it told itself. */
-  private found: Whereabouts | undefined;
-  private own: Whereabouts | undefined;
-  private located: Peer | undefined;
+  private found: PeerAddress | undefined;
+  private own: PeerAddress | undefined;
+  private located: PeerConnection | undefined;
   private trusted: ReadonlySet<string> = new Set();
   private lastLookup = -Infinity;
   private lookingUp: Promise<void> | undefined;
@@ -67,9 +67,9 @@ export class TwinFinder {
    * Connects to the twin.
    * @throws ConnectionDeniedError where it doesn't let us in; PyroError, RemoteError where it can't be found
    */
-  async connect(): Promise<Peer> {
+  async connect(): Promise<PeerConnection> {
     const where = this.addressOfTwin() ?? (await this.locateByBroadcast());
-    return Peer.open(where, this.options);
+    return PeerConnection.open(where, this.options);
   }
 
   /**
@@ -92,7 +92,7 @@ export class TwinFinder {
   }
 
   /** Hands over the connection that `locate` made, if it is still open. */
-  takeLocated(): Peer | undefined {
+  takeLocated(): PeerConnection | undefined {
     const peer = this.located;
     this.located = undefined;
     return peer?.isOpen ? peer : undefined;
@@ -111,7 +111,7 @@ export class TwinFinder {
     const { remoteAddress } = caller;
     if (remoteAddress === undefined) return false;
     if (this.trusted.has(remoteAddress)) return true;
-    if (this.lookingUp === undefined && performance.now() - this.lastLookup < LOOKUP_INTERVAL) return false;
+    if (this.lookingUp === undefined && performance.now() - this.lastLookup < LOOKUP_INTERVAL_MS) return false;
     this.lookingUp ??= this.lookUp().finally(() => {
       this.lookingUp = undefined;
       this.lastLookup = performance.now();
@@ -120,14 +120,14 @@ export class TwinFinder {
     return this.trusted.has(remoteAddress);
   }
 
-  private addressOfTwin(): Whereabouts | undefined {
+  private addressOfTwin(): PeerAddress | undefined {
     const { config, role } = this.options;
     if (this.address === undefined) return this.found;
     const port = role === 'primary' ? config.PYRO_NS2_PORT : config.PYRO_NS_PORT;
     return { host: this.address.host, port: this.address.port ?? port };
   }
 
-  private async locateByBroadcast(): Promise<Whereabouts> {
+  private async locateByBroadcast(): Promise<PeerAddress> {
     const uri = await this.options.broadcast();
     if (uri === undefined || (uri.address === this.own?.host && uri.port === this.own.port)) {
       throw new PyroError('Name Server not responding');

@@ -6,8 +6,8 @@ import type { NameRecord } from './records.js';
 const records = (...numbers: number[]): NameRecord[] =>
   numbers.map((number) => ({
     name: Name.parse(`:n${number}`),
-    stamp: { time: number, role: 'primary' },
-    witnessed: true,
+    timestamp: { time: number, role: 'primary' },
+    observed: true,
     state: undefined,
   }));
 

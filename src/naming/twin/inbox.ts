@@ -1,6 +1,6 @@
 import { NamingError } from '../../errors.js';
 import type { NameRecord } from './records.js';
-import type { Replica } from './replica.js';
+import type { Replica } from './merge.js';
 
 /**
  * The changes that come from one run of the twin, by its numbers. They are taken at once and merged many together: nobody

@@ -5,15 +5,15 @@ import { Name, PyroURI } from '../../names/index.js';
 import { PythonTuple, type PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import { Outbox } from './outbox.js';
-import type { PeerLink } from './peer.js';
+import type { PeerLink } from './peer-link.js';
 import { sizeOf, type NameRecord } from './records.js';
 
 const CONFIG = loadConfig({ environment: {}, currentDirectory: '/' });
 
 const record = (part: string | number, metaSize = 0): NameRecord => ({
   name: Name.parse(`:n${part}`),
-  stamp: { time: 1, role: 'primary' },
-  witnessed: true,
+  timestamp: { time: 1, role: 'primary' },
+  observed: true,
   state: {
     uri: undefined,
     userMeta: metaSize === 0 ? null : 'm'.repeat(metaSize),

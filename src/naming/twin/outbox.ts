@@ -1,21 +1,21 @@
 import type { Config, Log } from '../../config/index.js';
 import { RequestFlag } from '../../wire/index.js';
-import type { PeerLink } from './peer.js';
+import type { PeerLink } from './peer-link.js';
 import { recordToPython, sizeOf, type NameRecord } from './records.js';
-import type { Replica } from './replica.js';
+import type { Replica } from './merge.js';
 
 /** How many bytes may wait for the twin's confirmation: beyond, as beyond PYRO_NS_TWIN_QUEUE, all is merged. */
-const MAX_UNCONFIRMED_SIZE = 64 * 1024 * 1024;
+const MAX_UNCONFIRMED_BYTES = 64 * 1024 * 1024;
 
 /** How long the twin may take to confirm anything, in milliseconds. */
-const CONFIRMATION_TIMEOUT = 60_000;
+const CONFIRMATION_TIMEOUT_MS = 60_000;
 
 /** How many changes go in one call, and about how many bytes; a change may be larger than that. */
-const BATCH_LENGTH = 500;
-const BATCH_SIZE = 1024 * 1024;
+const MAX_BATCH_LENGTH = 500;
+const MAX_BATCH_BYTES = 1024 * 1024;
 
 /** What a call has beside its records' metadata, in bytes: more than enough. */
-const OVERHEAD = 64 * 1024;
+const RECORD_OVERHEAD_BYTES = 64 * 1024;
 
 export interface OutboxOptions {
   /** Names this server's run: the numbers of its changes are its own. */
@@ -60,14 +60,14 @@ export class Outbox {
 
   /** True where the twin has been sent changes, and has confirmed none for long. */
   get isStalled(): boolean {
-    return this.sent > 0 && performance.now() - this.waitingSince > CONFIRMATION_TIMEOUT;
+    return this.sent > 0 && performance.now() - this.waitingSince > CONFIRMATION_TIMEOUT_MS;
   }
 
   /** Takes a change, and sends it if the twin is there. */
   add(record: NameRecord): void {
     if (this.mergeIsDue || !this.fits(record)) return;
     const { PYRO_NS_TWIN_QUEUE } = this.options.config;
-    if (this.queue.length >= PYRO_NS_TWIN_QUEUE || this.size > MAX_UNCONFIRMED_SIZE) {
+    if (this.queue.length >= PYRO_NS_TWIN_QUEUE || this.size > MAX_UNCONFIRMED_BYTES) {
       this.options.log.warn('NameServer', `twin: ${this.queue.length} changes wait for it: all names will be merged`);
       this.requireMerge();
       return;
@@ -137,14 +137,14 @@ export class Outbox {
   /** One name whose metadata is too large for the twin to take is no reason to break with it. */
   private fits(record: NameRecord): boolean {
     const { config, log } = this.options;
-    if (sizeOf(record) + OVERHEAD <= config.PYRO_NS_MAX_MESSAGE_SIZE) return true;
+    if (sizeOf(record) + RECORD_OVERHEAD_BYTES <= config.PYRO_NS_MAX_MESSAGE_SIZE) return true;
     log.error('NameServer', `twin: ${record.name.toString()} is not the same on both sides: its metadata is too large`);
     return false;
   }
 
   private flush(): void {
     while (this.peer?.isOpen && this.sent < this.queue.length) {
-      const [batch = []] = batches(this.queue.slice(this.sent, this.sent + BATCH_LENGTH));
+      const [batch = []] = batches(this.queue.slice(this.sent, this.sent + MAX_BATCH_LENGTH));
       this.send(this.peer, batch);
     }
   }
@@ -179,7 +179,7 @@ function* batches(records: readonly NameRecord[]): Generator<NameRecord[]> {
   let batch: NameRecord[] = [];
   let size = 0;
   for (const record of records) {
-    if (batch.length > 0 && size + sizeOf(record) > BATCH_SIZE) {
+    if (batch.length > 0 && size + sizeOf(record) > MAX_BATCH_BYTES) {
       yield batch;
       batch = [];
       size = 0;

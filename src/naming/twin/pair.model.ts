@@ -13,10 +13,10 @@ import { RemoteError } from '../../rpc/index.js';
 import type { Change } from '../change.js';
 import { ChangeFeed } from '../change-feed.js';
 import { SubtreeLock } from '../../sync/index.js';
-import { HELLO, Pair, type PairTiming } from './pair.js';
-import type { PeerLink } from './peer.js';
+import { HELLO, TwinSession, type SessionTiming } from './session.js';
+import type { PeerLink } from './peer-link.js';
 import { isNewer, recordFromPython, type NameRecord, type TwinRole } from './records.js';
-import { Replica } from './replica.js';
+import { Replica } from './merge.js';
 import { Versions } from './versions.js';
 
 export const ROLES: readonly TwinRole[] = ['primary', 'secondary'];
@@ -30,7 +30,8 @@ const MAX_TURNS = 2000;
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A record by what tells it from others. */
-export const keyOf = ({ name, stamp }: NameRecord): string => `${name.toString()} ${stamp.time} ${stamp.role}`;
+export const keyOf = ({ name, timestamp }: NameRecord): string =>
+  `${name.toString()} ${timestamp.time} ${timestamp.role}`;
 
 interface Call {
   readonly method: string;
@@ -117,7 +118,7 @@ class SimulatedLink implements PeerLink {
 /** One run of a server. */
 export class SimulatedServer {
   readonly uri: PyroURI;
-  readonly pair: Pair;
+  readonly pair: TwinSession;
   readonly replica: Replica;
   readonly order = new SubtreeLock<Name>();
   readonly logged: string[] = [];
@@ -146,8 +147,8 @@ export class SimulatedServer {
     });
     const finder = { connect: () => simulation.connect(this), note: () => undefined };
     const config = { ...loadConfig({ environment: {}, currentDirectory: '/' }), PYRO_NS_TWIN_QUEUE: queue };
-    const timing: PairTiming = { now, delay: (milliseconds, signal) => simulation.delay(milliseconds, signal) };
-    this.pair = new Pair({ role, replica: this.replica, finder, config, log, timing });
+    const timing: SessionTiming = { now, delay: (milliseconds, signal) => simulation.delay(milliseconds, signal) };
+    this.pair = new TwinSession({ role, replica: this.replica, finder, config, log, timing });
   }
 
   start(): void {
@@ -338,9 +339,9 @@ export class Simulation {
   newest(name: Name, at?: TwinRole): NameRecord | undefined {
     let newest: NameRecord | undefined;
     for (const record of this.made) {
-      if (at !== undefined && record.stamp.role !== at) continue;
+      if (at !== undefined && record.timestamp.role !== at) continue;
       const concerns = record.name.equals(name) || (record.state === undefined && name.isWithin(record.name));
-      if (concerns && (newest === undefined || isNewer(record.stamp, newest.stamp))) newest = record;
+      if (concerns && (newest === undefined || isNewer(record.timestamp, newest.timestamp))) newest = record;
     }
     return newest;
   }
@@ -380,7 +381,7 @@ export class Simulation {
     for (const link of this.links) if (link.to === old) link.break();
     await old.pair.stop();
     await settle();
-    // A start takes its time: no two runs have a stamp in common.
+    // A start takes its time: no two runs have a timestamp in common.
     this.time += 10;
     this.servers[role] = this.newServer(role, keepsNames ? old.namespace : this.newNamespace(role));
     this.servers[role].start();

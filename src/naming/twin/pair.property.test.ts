@@ -93,7 +93,7 @@ function isKnown({ made, knownAt }: Simulation, last: NameRecord, newest: NameRe
   const known = knownAt.get(keyOf(newest));
   const seen = made.filter((record) => record !== newest && record.name.equals(last.name) && known?.has(keyOf(record)));
   const latest = seen.reduce<NameRecord | undefined>(
-    (one, record) => (one === undefined || isNewer(record.stamp, one.stamp) ? record : one),
+    (one, record) => (one === undefined || isNewer(record.timestamp, one.timestamp) ? record : one),
     undefined,
   );
   return known?.has(keyOf(last)) === true || isDeepStrictEqual(contentOf(latest), contentOf(last));
@@ -104,7 +104,7 @@ function expectLossIsLogged(ended: Simulation, name: Name, newest: NameRecord | 
   if (newest === undefined) return;
   for (const role of ROLES) {
     const last = ended.newest(name, role);
-    if (last?.state === undefined || role === newest.stamp.role) continue;
+    if (last?.state === undefined || role === newest.timestamp.role) continue;
     if (isKnown(ended, last, newest) || JSON.stringify(contentOf(last)) === JSON.stringify(contentOf(newest))) continue;
     const start = `${name.toString()} (${last.state.uri?.toString() ?? 'a group'}`;
     const isLogged = ended.logged.some((line) => line.includes(start) && line.includes(' is lost: '));

@@ -10,7 +10,7 @@ import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
-import { Peer } from './peer.js';
+import { PeerConnection } from './peer-link.js';
 import { readDump, writeDump } from './pyro3-dump.js';
 import { Pyro3Twin, type Pyro3TwinOptions } from './pyro3-twin.js';
 
@@ -26,7 +26,7 @@ let logged: string[];
 let options: Pyro3TwinOptions;
 let twin: Pyro3Twin;
 let server: FakeNameServer;
-let peers: Peer[];
+let peers: PeerConnection[];
 
 beforeEach(async () => {
   namespace = new MemoryNamespace();
@@ -63,8 +63,8 @@ const begin = async (answers: Record<string, FakeAnswer> = {}, passphrase?: stri
   server = await FakeNameServer.start(answers, passphrase);
 };
 
-async function open(): Promise<Peer> {
-  const peer = await Peer.open({ host: '127.0.0.1', port: server.port }, options);
+async function open(): Promise<PeerConnection> {
+  const peer = await PeerConnection.open({ host: '127.0.0.1', port: server.port }, options);
   peers.push(peer);
   return peer;
 }
@@ -318,7 +318,7 @@ describe('what is told to the twin', () => {
   test('ends where it does not take our changes', async () => {
     await join();
     const [peer] = peers;
-    const unsent = jest.spyOn(Peer.prototype, 'unsent', 'get');
+    const unsent = jest.spyOn(PeerConnection.prototype, 'unsent', 'get');
     unsent.mockReturnValue(64 * 1024 * 1024);
     twin.tell(register(':a'));
     expect(twin.twinURI).toBeDefined();
@@ -332,7 +332,7 @@ describe('what is told to the twin', () => {
 
   test('a defect of ours is not taken for a lost twin', async () => {
     await join();
-    jest.spyOn(Peer.prototype, 'send').mockImplementation(() => {
+    jest.spyOn(PeerConnection.prototype, 'send').mockImplementation(() => {
       throw new TypeError('defect');
     });
     expect(() => {

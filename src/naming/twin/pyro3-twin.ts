@@ -22,7 +22,7 @@ import { applyChange, type Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import type { SubtreeLock } from '../../sync/index.js';
 import { isExpected } from './finder.js';
-import { Peer } from './peer.js';
+import { PeerConnection } from './peer-link.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 
 /** How many changes may wait for a connection to the twin, and how many bytes for the twin to take them. */
@@ -53,7 +53,7 @@ export interface Pyro3TwinOptions {
 export class Pyro3Twin {
   private readonly defaultGroup: Name;
   private uri: PyroURI | undefined;
-  private peer: Peer | undefined;
+  private peer: PeerConnection | undefined;
   private twin: PyroURI | undefined;
   /** Changes that wait for the connection; undefined where none is being made. */
   private waiting: Change[] | undefined;
@@ -83,7 +83,7 @@ export class Pyro3Twin {
    * Copies the twin's namespace, and tells it our changes from then on. A twin that has nothing copies ours instead.
    * @throws PyroError where the twin refuses, gives no dump or is lost, or the store refuses its names
    */
-  async copyFrom(peer: Peer): Promise<void> {
+  async copyFrom(peer: PeerConnection): Promise<void> {
     const { log, print, order } = this.options;
     const where = `other NS at ${peer.uri.address} port ${peer.uri.port}`;
     print(`Initial Resync with ${where}`);
@@ -152,7 +152,7 @@ export class Pyro3Twin {
     this.peer = undefined;
   }
 
-  private async copy(peer: Peer): Promise<boolean> {
+  private async copy(peer: PeerConnection): Promise<boolean> {
     const { namespace, log, changes } = this.options;
     const dump = await this.dumpOf(peer);
     this.shape = dump.shape;
@@ -167,7 +167,7 @@ export class Pyro3Twin {
   /** Has a twin without names copy ours. It calls us back meanwhile, and the connection to it is made anew then. */
   private async offerOurs(uri: PyroURI): Promise<void> {
     this.options.log.warn('NameServer', 'twin: it has no names, and copies ours');
-    const peer = await Peer.open({ host: uri.address, port: uri.port }, this.options);
+    const peer = await PeerConnection.open({ host: uri.address, port: uri.port }, this.options);
     try {
       await peer.call('resync', []);
     } finally {
@@ -175,7 +175,7 @@ export class Pyro3Twin {
     }
   }
 
-  private async dumpOf(peer: Peer): Promise<Dump> {
+  private async dumpOf(peer: PeerConnection): Promise<Dump> {
     try {
       return readDump(await peer.call('_resync', [this.proxyOfUs()]));
     } catch (error) {
@@ -198,7 +198,7 @@ export class Pyro3Twin {
     });
   }
 
-  private use(peer: Peer): void {
+  private use(peer: PeerConnection): void {
     if (this.peer !== peer) this.peer?.close();
     this.peer = peer;
     this.twin = peer.uri;
@@ -214,7 +214,7 @@ export class Pyro3Twin {
     this.stop();
     this.waiting = waiting;
     this.twin = uri;
-    Peer.open({ host: uri.address, port: uri.port }, this.options).then(
+    PeerConnection.open({ host: uri.address, port: uri.port }, this.options).then(
       (peer) => {
         if (this.waiting !== waiting) {
           peer.close();
@@ -230,7 +230,7 @@ export class Pyro3Twin {
     );
   }
 
-  private send(peer: Peer, change: Change): void {
+  private send(peer: PeerConnection, change: Change): void {
     try {
       if (peer.unsent > MAX_UNSENT_SIZE) throw new PyroError('it does not take our changes');
       peer.send('_synccall', RequestFlag.Varargs | RequestFlag.Oneway, syncCallOf(change));

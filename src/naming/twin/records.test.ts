@@ -11,27 +11,27 @@ import {
   sizeOf,
   type NameRecord,
   type NameState,
-  type Stamp,
+  type Timestamp,
 } from './records.js';
 
 const NAME = Name.parse(':g.a');
 const URI = PyroURI.parse('PYRO://10.1.2.3:7766/a');
 const STATE: NameState = { uri: URI, userMeta: null, systemMeta: undefined, systemMetaSet: false };
 
-const record = (state: NameState | undefined, witnessed = true): NameRecord => ({
+const record = (state: NameState | undefined, observed = true): NameRecord => ({
   name: NAME,
-  stamp: { time: 12.5, role: 'primary' },
-  witnessed,
+  timestamp: { time: 12.5, role: 'primary' },
+  observed,
   state,
 });
 
 describe('of two changes of a name', () => {
-  const stamp: fc.Arbitrary<Stamp> = fc.record({
+  const timestamp: fc.Arbitrary<Timestamp> = fc.record({
     time: fc.nat(3),
     role: fc.constantFrom('primary' as const, 'secondary' as const),
   });
 
-  test.each<[string, Stamp, Stamp, boolean]>([
+  test.each<[string, Timestamp, Timestamp, boolean]>([
     ['the later one wins', { time: 2, role: 'secondary' }, { time: 1, role: 'primary' }, true],
     ['the earlier one loses', { time: 1, role: 'primary' }, { time: 2, role: 'secondary' }, false],
     ['at the same time, that of the primary wins', { time: 1, role: 'primary' }, { time: 1, role: 'secondary' }, true],
@@ -49,7 +49,7 @@ describe('of two changes of a name', () => {
 
   test('exactly one wins, unless both are the same', () => {
     fc.assert(
-      fc.property(stamp, stamp, (one, other) => {
+      fc.property(timestamp, timestamp, (one, other) => {
         const isSame = one.time === other.time && one.role === other.role;
         expect([isNewer(one, other), isNewer(other, one)].filter(Boolean)).toHaveLength(isSame ? 0 : 1);
       }),
@@ -69,8 +69,8 @@ describe('a record travels', () => {
   ];
 
   test.each(states)('%s, and arrives as it was', (_what, state) => {
-    for (const witnessed of [true, false]) {
-      const sent = record(state, witnessed);
+    for (const observed of [true, false]) {
+      const sent = record(state, observed);
       expect(recordFromPython(loads(dumps(recordToPython(sent))))).toEqual(sent);
     }
   });
@@ -83,8 +83,8 @@ describe('a record travels', () => {
   });
 
   test('with a whole number as its time', () => {
-    const { stamp } = recordFromPython(tuple(':a', new PythonFloat(3), 'secondary', true, null));
-    expect(stamp).toEqual({ time: 3, role: 'secondary' });
+    const { timestamp } = recordFromPython(tuple(':a', new PythonFloat(3), 'secondary', true, null));
+    expect(timestamp).toEqual({ time: 3, role: 'secondary' });
   });
 
   const text = URI.toString();

@@ -6,8 +6,8 @@ import { dumps, PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWr
 /** A server's place in a pair. */
 export type TwinRole = 'primary' | 'secondary';
 
-/** When a name was changed, and at which server: of two changes, the one with the later stamp wins. */
-export interface Stamp {
+/** When a name was changed, and at which server: of two changes, the one with the later timestamp wins. */
+export interface Timestamp {
   /** Seconds since the epoch. */
   readonly time: number;
   readonly role: TwinRole;
@@ -27,9 +27,9 @@ export interface NameState {
 /** What a name has become: this is what two servers of ours tell each other, so that order and repetition do no harm. */
 export interface NameRecord {
   readonly name: Name;
-  readonly stamp: Stamp;
-  /** False where the stamp is only the age of an entry that has not been changed since its server started. */
-  readonly witnessed: boolean;
+  readonly timestamp: Timestamp;
+  /** False where the timestamp is only the age of an entry that has not been changed since its server started. */
+  readonly observed: boolean;
   /** Undefined where the name has been removed, with all that was within it. */
   readonly state: NameState | undefined;
 }
@@ -37,9 +37,12 @@ export interface NameRecord {
 /** What a record has beside names and metadata, in bytes. */
 const RECORD_SIZE = 200;
 
-/** True if the first stamp wins over the second: it is later, or of the primary. */
-export function isNewer(stamp: Stamp, other: Stamp): boolean {
-  return stamp.time > other.time || (stamp.time === other.time && stamp.role === 'primary' && other.role !== 'primary');
+/** True if the first timestamp wins over the second: it is later, or of the primary. */
+export function isNewer(timestamp: Timestamp, other: Timestamp): boolean {
+  return (
+    timestamp.time > other.time ||
+    (timestamp.time === other.time && timestamp.role === 'primary' && other.role !== 'primary')
+  );
 }
 
 const sizes = new WeakMap<NameRecord, number>();
@@ -58,25 +61,30 @@ export function sizeOf(record: NameRecord): number {
 
 const sizeOfValue = (value: PythonValue): number => (value === null ? 0 : dumps(value).length);
 
-/** A record as it travels: `(name, time, role, witnessed, state)`, where state is None or a 5-tuple. */
-export function recordToPython({ name, stamp, witnessed, state }: NameRecord): PythonWritable {
+/** A record as it travels: `(name, time, role, observed, state)`, where state is None or a 5-tuple. */
+export function recordToPython({ name, timestamp, observed, state }: NameRecord): PythonWritable {
   const content = state && [
     state.uri?.toString() ?? null,
     state.userMeta,
     state.systemMeta ? systemMetaToPython(state.systemMeta) : null,
     state.systemMetaSet,
   ];
-  return tuple(name.toString(), stamp.time, stamp.role, witnessed, content ? new PythonTuple(content) : null);
+  return tuple(name.toString(), timestamp.time, timestamp.role, observed, content ? new PythonTuple(content) : null);
 }
 
 /** @throws ProtocolError, NamingError or URIError where the value is no record */
 export function recordFromPython(value: PythonValue): NameRecord {
-  const [name, time, role, witnessed, content] = value instanceof PythonTuple ? value.items : [];
+  const [name, time, role, observed, content] = value instanceof PythonTuple ? value.items : [];
   const seconds = time instanceof PythonFloat ? time.value : time;
-  if (typeof name !== 'string' || typeof seconds !== 'number' || typeof witnessed !== 'boolean' || !isTwinRole(role)) {
+  if (typeof name !== 'string' || typeof seconds !== 'number' || typeof observed !== 'boolean' || !isTwinRole(role)) {
     throw new ProtocolError('invalid record of a change');
   }
-  return { name: Name.parse(name), stamp: { time: seconds, role }, witnessed, state: stateFromPython(content ?? null) };
+  return {
+    name: Name.parse(name),
+    timestamp: { time: seconds, role },
+    observed,
+    state: stateFromPython(content ?? null),
+  };
 }
 
 function stateFromPython(content: PythonValue): NameState | undefined {

@@ -9,7 +9,7 @@ import { ClientConnection, type ServerConnection } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { TwinFinder } from './finder.js';
-import { Peer } from './peer.js';
+import { PeerConnection } from './peer-link.js';
 import { writeDump } from './pyro3-dump.js';
 import { Twin, type TwinOptions } from './twin.js';
 
@@ -213,7 +213,7 @@ describe('with a Pyro 3 server as the twin', () => {
     };
     await expect(invoke('resync')).rejects.toEqual(new NamingError('cannot resync: twin NS is unknown or unreachable'));
     expect(logged.at(-1)).toBe('warn NameServer cannot resync: NamingError: the twin refused: no');
-    jest.spyOn(Peer.prototype, 'call').mockRejectedValue(new TypeError('defect'));
+    jest.spyOn(PeerConnection.prototype, 'call').mockRejectedValue(new TypeError('defect'));
     await expect(invoke('resync')).rejects.toThrow('defect');
   });
 
@@ -239,7 +239,7 @@ describe('with a Pyro 3 server as the twin', () => {
     ['any other failure', new NamingError('no dump')],
   ])('start fails by %s, and nobody is served', async (_what, error) => {
     await begin(ofPyro3());
-    const call = jest.spyOn(Peer.prototype, 'call');
+    const call = jest.spyOn(PeerConnection.prototype, 'call');
     const { unsettled } = twin;
     call.mockResolvedValueOnce('the-name-server').mockResolvedValueOnce(2).mockRejectedValueOnce(error);
     await expect(twin.start(OWN)).rejects.toBe(error);
@@ -358,7 +358,7 @@ test('a change is written to the connection to the twin before its client is ans
   await begin(ofPyro3());
   await twin.start(OWN);
   const events: string[] = [];
-  jest.spyOn(Peer.prototype, 'send').mockImplementation(() => {
+  jest.spyOn(PeerConnection.prototype, 'send').mockImplementation(() => {
     process.nextTick(() => events.push('written'));
   });
   await twin.perform({ kind: 'createGroup', name: name(':g') });

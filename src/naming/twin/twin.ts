@@ -8,15 +8,15 @@ import type { Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
-import { HELLO, isOurs, Pair } from './pair.js';
-import type { Peer } from './peer.js';
+import { HELLO, isOurs, TwinSession } from './session.js';
+import type { PeerConnection } from './peer-link.js';
 import { Pyro3Twin } from './pyro3-twin.js';
 import type { TwinRole } from './records.js';
-import { Replica } from './replica.js';
+import { Replica } from './merge.js';
 import { Versions } from './versions.js';
 
 /** How long a starting server lets its clients wait for the twin's names, in milliseconds. */
-const SETTLING_LIMIT = 30_000;
+const INITIAL_SYNC_TIMEOUT_MS = 30_000;
 
 export interface TwinOptions {
   readonly config: Config;
@@ -60,10 +60,10 @@ type RemoteMethod = (args: readonly PythonValue[]) => Promise<PythonWritable> | 
 export class Twin {
   private readonly order = new SubtreeLock<Name>();
   private readonly replica: Replica;
-  private readonly pair: Pair;
+  private readonly pair: TwinSession;
   private readonly pyro3: Pyro3Twin;
   private readonly methods: ReadonlyMap<string, RemoteMethod>;
-  private settling: Promise<void> | undefined;
+  private initialSync: Promise<void> | undefined;
   private settle: (joined: Promise<void>) => void = () => undefined;
   private giveUp: (reason: Error) => void = () => undefined;
 
@@ -71,16 +71,16 @@ export class Twin {
     const { log, namespace, finder, changes } = options;
     const { order, role } = this;
     this.replica = new Replica({ log, role, namespace, order, changes, versions: new Versions(role) });
-    this.pair = new Pair({ ...options, role, replica: this.replica, finder });
+    this.pair = new TwinSession({ ...options, role, replica: this.replica, finder });
     this.pyro3 = new Pyro3Twin({ ...options, order });
     this.methods = this.remoteMethods();
     // The name server object can be called before `start` is.
-    this.settling = new Promise((resolve, reject) => {
+    this.initialSync = new Promise((resolve, reject) => {
       this.settle = resolve;
       this.giveUp = reject;
     });
     // Where no client waits, `start` alone tells of a failure.
-    this.settling.catch(() => undefined);
+    this.initialSync.catch(() => undefined);
     log.msg('NameServer', `Running in ${role} mode`);
   }
 
@@ -99,7 +99,7 @@ export class Twin {
     const joining = this.join(uri);
     this.settle(joining);
     await joining;
-    this.settling = undefined;
+    this.initialSync = undefined;
   }
 
   /**
@@ -107,7 +107,7 @@ export class Twin {
    * that can't be any more.
    */
   get unsettled(): Promise<void> | undefined {
-    return this.settling;
+    return this.initialSync;
   }
 
   async stop(): Promise<void> {
@@ -169,11 +169,11 @@ export class Twin {
     const isPair = peer !== undefined && (await isOurs(peer));
     if (peer && !isPair) await this.copyFrom(peer);
     this.pair.start(uri, isPair ? peer : undefined);
-    if (isPair) await this.pair.received(SETTLING_LIMIT);
+    if (isPair) await this.pair.received(INITIAL_SYNC_TIMEOUT_MS);
   }
 
   /** Takes the names of a Pyro 3 twin. If it dies meanwhile, ours are served: it calls when it is back. */
-  private async copyFrom(peer: Peer): Promise<void> {
+  private async copyFrom(peer: PeerConnection): Promise<void> {
     try {
       await this.pyro3.copyFrom(peer);
     } catch (error) {

@@ -1,12 +1,16 @@
 import { describe, expect, test } from '@jest/globals';
 import { Name } from '../../names/index.js';
-import type { Stamp } from './records.js';
+import type { Timestamp } from './records.js';
 import { MAX_REMOVALS, Versions, type Version } from './versions.js';
 
 const A = Name.parse(':a');
-const at = (time: number): Stamp => ({ time, role: 'primary' });
-const version = (time: number, confirmed = false): Version => ({ stamp: at(time), confirmed, systemMetaSet: false });
-const removal = (time: number, confirmed = false) => ({ stamp: at(time), confirmed });
+const at = (time: number): Timestamp => ({ time, role: 'primary' });
+const version = (time: number, confirmed = false): Version => ({
+  timestamp: at(time),
+  confirmed,
+  systemMetaSet: false,
+});
+const removal = (time: number, confirmed = false) => ({ timestamp: at(time), confirmed });
 
 describe('stamps', () => {
   test('are of the clock, in seconds, and of the role', () => {

@@ -1,5 +1,5 @@
 import type { Name } from '../../names/index.js';
-import { isNewer, type Stamp, type TwinRole } from './records.js';
+import { isNewer, type Timestamp, type TwinRole } from './records.js';
 
 /** How many removals are remembered; the oldest are forgotten first, and then a name may come back. */
 export const MAX_REMOVALS = 100_000;
@@ -9,7 +9,7 @@ const TICK = 1e-6;
 
 /** What is known of a name's last change. */
 export interface Version {
-  readonly stamp: Stamp;
+  readonly timestamp: Timestamp;
   /** True where the twin has it too, as far as we know. */
   readonly confirmed: boolean;
   /** See NameState. */
@@ -18,7 +18,7 @@ export interface Version {
 
 /** What is known of a removal. */
 export interface Removal {
-  readonly stamp: Stamp;
+  readonly timestamp: Timestamp;
   /** True where the twin knows of it, as far as we know. */
   readonly confirmed: boolean;
 }
@@ -38,14 +38,14 @@ export class Versions {
     private readonly now: () => number = Date.now,
   ) {}
 
-  /** The stamp of a change made here now: later than all that was seen before, even if the clock was set back. */
-  next(): Stamp {
+  /** The timestamp of a change made here now: later than all that was seen before, even if the clock was set back. */
+  next(): Timestamp {
     this.lastTime = Math.max(this.now() / 1000, this.lastTime + TICK);
     return { time: this.lastTime, role: this.role };
   }
 
-  /** Notes a stamp of the twin's: what is changed here from now on is later, even if its clock is ahead. */
-  observe({ time }: Stamp): void {
+  /** Notes a timestamp of the twin's: what is changed here from now on is later, even if its clock is ahead. */
+  observe({ time }: Timestamp): void {
     this.lastTime = Math.max(this.lastTime, time);
   }
 
@@ -54,27 +54,27 @@ export class Versions {
   }
 
   set(name: Name, version: Version): void {
-    this.observe(version.stamp);
+    this.observe(version.timestamp);
     this.present.set(name.toString(), version);
   }
 
   /** Notes that the twin knows of this change of the name, or of a later one. */
-  confirm(name: Name, stamp: Stamp): void {
+  confirm(name: Name, timestamp: Timestamp): void {
     const text = name.toString();
     const version = this.present.get(text);
-    if (version && !isNewer(version.stamp, stamp)) this.present.set(text, { ...version, confirmed: true });
+    if (version && !isNewer(version.timestamp, timestamp)) this.present.set(text, { ...version, confirmed: true });
     const removal = this.removals.get(text);
-    if (removal && !isNewer(removal.stamp, stamp)) this.removals.set(text, { ...removal, confirmed: true });
+    if (removal && !isNewer(removal.timestamp, timestamp)) this.removals.set(text, { ...removal, confirmed: true });
   }
 
   /** Notes that a name was removed, with what was within it. A later version of it stays. */
   remove(name: Name, removal: Removal): void {
-    this.observe(removal.stamp);
+    this.observe(removal.timestamp);
     const text = name.toString();
     const version = this.present.get(text);
-    if (version && !isNewer(version.stamp, removal.stamp)) this.present.delete(text);
+    if (version && !isNewer(version.timestamp, removal.timestamp)) this.present.delete(text);
     const known = this.removals.get(text);
-    if (known && isNewer(known.stamp, removal.stamp)) return;
+    if (known && isNewer(known.timestamp, removal.timestamp)) return;
     // Put behind the others: the map's order is that of their age.
     this.removals.delete(text);
     this.removals.set(text, removal);
@@ -92,7 +92,7 @@ export class Versions {
     let latest: Removal | undefined;
     for (let here = name; !here.isRoot; here = here.parent) {
       const removal = this.removals.get(here.toString());
-      if (removal && (latest === undefined || isNewer(removal.stamp, latest.stamp))) latest = removal;
+      if (removal && (latest === undefined || isNewer(removal.timestamp, latest.timestamp))) latest = removal;
     }
     return latest;
   }

@@ -1,0 +1,242 @@
+import { batch, computed, effect, signal } from '@preact/signals';
+import type { EntryDescription, FindRequest, ObjectStatus, ServerDescription, WatchReply } from '../api.js';
+import { call } from './api-client.js';
+import { ServerStore } from './server-store.js';
+
+/** How many lines of the log are kept. */
+const MAX_LOG_LINES = 500;
+
+/** How long to wait before asking a console again that doesn't answer, in milliseconds. */
+const RETRY_DELAY_MS = 2000;
+
+/** How often times are said anew, in milliseconds. */
+const CLOCK_INTERVAL_MS = 10_000;
+
+/** One thing that was done, or happened. */
+export interface LogLine {
+  readonly id: number;
+  readonly time: Date;
+  readonly server: string;
+  readonly kind: 'done' | 'problem' | 'change';
+  readonly text: string;
+}
+
+/** What is looked at: a name of a server, and what is known of it so far. */
+export interface Selection {
+  readonly store: ServerStore;
+  readonly name: string;
+}
+
+/** A dialog that is open. */
+export type DialogRequest =
+  | { readonly kind: 'connect'; readonly denied?: FindRequest | undefined }
+  | { readonly kind: 'register' | 'createGroup'; readonly store: ServerStore; readonly group: string }
+  | { readonly kind: 'setMeta' | 'unregister' | 'deleteGroup'; readonly store: ServerStore; readonly name: string }
+  | { readonly kind: 'resolve' | 'resync' | 'shutdown'; readonly store: ServerStore }
+  | { readonly kind: 'compare' };
+
+export const stores = signal<readonly ServerStore[]>([]);
+export const selection = signal<Selection | undefined>(undefined);
+export const entry = signal<EntryDescription | undefined>(undefined);
+/** Why there is no entry. */
+export const entryProblem = signal<string | undefined>(undefined);
+export const objectStatus = signal<ObjectStatus | 'asking' | undefined>(undefined);
+export const dialog = signal<DialogRequest | undefined>(undefined);
+export const log = signal<readonly LogLine[]>([]);
+/** Why nothing works any more: the console has stopped, or doesn't let us in. */
+export const failure = signal<string | undefined>(undefined);
+
+/** The time, often enough for saying how long ago something was. */
+export const now = signal(Date.now());
+setInterval(() => (now.value = Date.now()), CLOCK_INTERVAL_MS);
+
+let lastLine = 0;
+
+/** Writes a line into the log, which screen readers read out. */
+export function logLine(server: string, text: string, kind: LogLine['kind'] = 'done'): void {
+  const line = { id: ++lastLine, time: new Date(), server, kind, text };
+  log.value = [...log.value, line].slice(-MAX_LOG_LINES);
+}
+
+/** Writes into the log what went wrong with a name server. */
+export function logProblem(store: ServerStore, what: string, error: unknown): void {
+  logLine(store.description.value.address, `${what}: ${textOf(error)}`, 'problem');
+}
+
+/** The text of what went wrong. */
+export function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Does something with a name server, and writes into the log how it went.
+ * @param done what to write where it went well
+ * @throws what went wrong, which is written too
+ */
+export async function perform<T>(
+  store: ServerStore,
+  what: string,
+  action: () => Promise<T>,
+  done: (result: T) => string,
+): Promise<T> {
+  try {
+    const result = await action();
+    logLine(store.description.value.address, done(result));
+    return result;
+  } catch (error) {
+    logProblem(store, what, error);
+    throw error;
+  }
+}
+
+/** Takes in a server that the console is connected to, and opens its root. */
+export function addServer(description: ServerDescription): ServerStore {
+  const known = stores.value.find(({ id }) => id === description.id);
+  if (known !== undefined) {
+    known.description.value = description;
+    return known;
+  }
+  const store = new ServerStore(description);
+  stores.value = [...stores.value, store];
+  store.open(':').catch((error: unknown) => {
+    logLine(description.address, textOf(error), 'problem');
+  });
+  return store;
+}
+
+/** Finds a name server and connects to it. @throws ApiError */
+export async function connect(request: FindRequest): Promise<void> {
+  const where = request.host === undefined ? 'Find a name server by broadcast' : `Connect to ${request.host}`;
+  try {
+    const server = await call<ServerDescription>('find', request);
+    addServer(server);
+    logLine(server.address, `Connected; URI ${server.uri}`);
+  } catch (error) {
+    logLine('', `${where}: ${textOf(error)}`, 'problem');
+    throw error;
+  }
+}
+
+export async function disconnect(store: ServerStore): Promise<void> {
+  await perform(
+    store,
+    'Disconnect',
+    () => store.call('disconnect'),
+    () => 'Disconnected',
+  );
+  dropServer(store);
+}
+
+/** Looks at a name. */
+export async function select(store: ServerStore, name: string): Promise<void> {
+  batch(() => {
+    selection.value = { store, name };
+    if (entry.value?.name !== name) entry.value = undefined;
+    entryProblem.value = undefined;
+    objectStatus.value = undefined;
+  });
+  await loadEntry();
+  if (entry.value?.uri !== undefined) await askForObject();
+}
+
+/** Asks again for what is looked at. */
+export async function loadEntry(): Promise<void> {
+  const looked = selection.value;
+  if (looked === undefined) return;
+  const answer = await looked.store.call<EntryDescription>('entry', { name: looked.name }).catch(textOf);
+  if (selection.value !== looked) return;
+  batch(() => {
+    entry.value = typeof answer === 'string' ? undefined : answer;
+    entryProblem.value = typeof answer === 'string' ? answer : undefined;
+  });
+}
+
+/** Asks the daemon behind the entry's URI whether it has the object. */
+export async function askForObject(): Promise<void> {
+  const looked = selection.value;
+  if (looked === undefined) return;
+  objectStatus.value = 'asking';
+  const status = await looked.store.call<ObjectStatus>('status', { name: looked.name }).catch(() => undefined);
+  if (selection.value === looked) objectStatus.value = status;
+}
+
+export function deselect(): void {
+  selection.value = undefined;
+  entry.value = undefined;
+}
+
+/** Puts focus on a server's names where it would be nowhere: what had it has gone. */
+export function keepFocus(store: ServerStore): void {
+  if (document.activeElement !== document.body) return;
+  document.getElementById(`pane-${store.id}`)?.querySelector<HTMLElement>('.rows')?.focus();
+}
+
+function dropServer(store: ServerStore): void {
+  batch(() => {
+    stores.value = stores.value.filter((other) => other !== store);
+    if (selection.value?.store === store) deselect();
+  });
+}
+
+/** What to be told of, when it changes: another text where it is another. */
+const watched = computed(() => {
+  const servers = stores.value.map((store): [string, object] => [
+    store.id,
+    store.watched(selection.value?.store === store ? entry.value : undefined),
+  ]);
+  return JSON.stringify({ servers: Object.fromEntries(servers) });
+});
+
+/** Keeps what is shown true, for as long as the page is there. */
+export function watch(): void {
+  effect(() => {
+    const request = watched.value;
+    const stop = new AbortController();
+    if (stores.value.length > 0) void watchOnce(request, stop.signal);
+    return () => {
+      stop.abort();
+    };
+  });
+}
+
+async function watchOnce(request: string, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const reply = await call<WatchReply>('watch', request, signal);
+      failure.value = undefined;
+      apply(reply);
+    } catch (error) {
+      if (isAborted(signal)) return;
+      failure.value = textOf(error);
+      await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
+    }
+  }
+}
+
+const isAborted = (signal: AbortSignal): boolean => signal.aborted;
+
+function apply({ servers }: WatchReply): void {
+  batch(() => {
+    for (const store of stores.value) {
+      const changes = servers[store.id];
+      if (changes === undefined) continue;
+      if (changes === null) dropServer(store);
+      else {
+        store.apply(changes, (text, kind) => {
+          logLine(store.description.value.address, text, kind);
+        });
+        applyEntries(store, changes.entries);
+      }
+    }
+  });
+}
+
+function applyEntries(store: ServerStore, entries: Readonly<Record<string, EntryDescription | null>>): void {
+  const looked = selection.value;
+  const changed = looked?.store === store ? entries[looked.name] : undefined;
+  if (changed === undefined) return;
+  const isMoved = changed !== null && changed.uri?.text !== entry.value?.uri?.text;
+  entry.value = changed ?? undefined;
+  entryProblem.value = changed === null ? 'This name is gone.' : undefined;
+  if (isMoved) void askForObject();
+}

@@ -1,0 +1,94 @@
+import { LRUCache } from 'lru-cache';
+import type { Log } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
+import type { Name } from '../../names/index.js';
+import { nameTooLong } from '../errors.js';
+import { codeOf } from './files.js';
+
+const SOURCE = 'DirectoryNamespace';
+
+/** How often a fault is logged that happens again and again. */
+const REPEAT_AFTER_MS = 10_000;
+
+/** How many errors are remembered to have been logged: each path in the database may have some. */
+const MAX_REMEMBERED = 1000;
+
+interface FsErrorKind {
+  /** What a client is told. */
+  readonly text: string;
+  /** What the log says to whoever looks after the server. */
+  readonly advice: string;
+}
+
+const FULL: FsErrorKind = {
+  text: 'no space left in the database',
+  advice: 'Make room on the file system of the database.',
+};
+const FORBIDDEN: FsErrorKind = {
+  text: 'no permission in the database',
+  advice: 'Let the user that this server runs as read and write all of the database directory.',
+};
+const BROKEN: FsErrorKind = {
+  text: 'input/output error in the database',
+  advice: 'The disk or the connection to it fails: look at the system log.',
+};
+const BUSY: FsErrorKind = {
+  text: 'too many open files',
+  advice: 'Raise the limit of open files (ulimit -n), or have fewer connections.',
+};
+
+const DIVIDED: FsErrorKind = {
+  text: 'the database spans file systems',
+  advice: 'Keep all of the database on one file system: unmount what is mounted in it.',
+};
+
+const FS_ERROR_KINDS: ReadonlyMap<string | undefined, FsErrorKind> = new Map([
+  ['ENOSPC', FULL],
+  ['EDQUOT', FULL],
+  ['EACCES', FORBIDDEN],
+  ['EPERM', FORBIDDEN],
+  ['EROFS', { text: 'the database is read-only', advice: 'Mount the file system of the database for writing.' }],
+  ['EIO', BROKEN],
+  ['ESTALE', BROKEN],
+  ['EMFILE', BUSY],
+  ['ENFILE', BUSY],
+  ['ENOENT', { text: 'the database is missing', advice: 'The database directory is gone: put it back.' }],
+  ['EXDEV', DIVIDED],
+  ['EBUSY', DIVIDED],
+]);
+
+const OTHER: FsErrorKind = {
+  text: 'error in the database',
+  advice: 'Look at the error, and at the database directory.',
+};
+
+/** Tells clients and the log of errors of the operating system: clients without paths, the log with what to do. */
+export class FsErrors {
+  /** How many errors of the system clients were told of. */
+  count = 0;
+  private readonly logged = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REPEAT_AFTER_MS });
+
+  constructor(
+    private readonly log: Log,
+    private readonly root: string,
+  ) {}
+
+  /** The refusal that an error comes to. Refusals stay as they are; so does what is no error of the system: our own mistake. */
+  toNamingError(error: unknown, name: Name): unknown {
+    const code = codeOf(error);
+    if (error instanceof NamingError || code === undefined) return error;
+    if (code === 'ENAMETOOLONG') return nameTooLong(name);
+    this.count += 1;
+    const { text, advice } = FS_ERROR_KINDS.get(code) ?? OTHER;
+    this.report(`${text}:`, error, `Name: ${name.toString()}. Database: ${this.root}. ${advice}`);
+    return new NamingError(text, name.toString());
+  }
+
+  /** Logs an error, unless the same was logged a moment ago. */
+  report(what: string, error: unknown, advice: string): void {
+    const key = `${what} ${codeOf(error) ?? ''}`;
+    if (this.logged.has(key)) return;
+    this.logged.set(key, true);
+    this.log.error(SOURCE, what, error, advice);
+  }
+}

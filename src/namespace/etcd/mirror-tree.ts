@@ -1,0 +1,119 @@
+import type { PyroURI } from '../../names/index.js';
+import { Name } from '../../names/index.js';
+import type { ListEntry } from '../namespace.js';
+import { GROUP, OBJECT } from '../namespace.js';
+import type { TreeKey } from './keys.js';
+import { readMeta, readURI, type Metadata } from './codec.js';
+
+/** A group or an object. */
+export type Node =
+  | { readonly type: typeof GROUP; readonly name: Name }
+  /** Without a URI, where the value is none. */
+  | { readonly type: typeof OBJECT; readonly name: Name; readonly uri: PyroURI | undefined };
+
+interface StoredMeta {
+  readonly pickle: Uint8Array;
+  readonly modRevision: number;
+}
+
+/**
+ * What is known of a namespace in etcd: as it was at one revision, which moves on with the events of the watch.
+ *
+ * It takes key by key in any order, as they come from etcd, and keys put there by hand that make no tree.
+ */
+export class MirrorTree {
+  private readonly nodes = new Map<string, Node>();
+  private readonly membersOf = new Map<string, Map<string, Node>>();
+  private readonly metadata = new Map<string, StoredMeta>();
+
+  /** How many groups and objects there are. */
+  get size(): number {
+    return this.nodes.size;
+  }
+
+  /** Takes over what is at a key now: undefined for nothing. */
+  set({ of, text }: TreeKey, value: Uint8Array | undefined, modRevision: number): void {
+    if (of === 'name') this.setNode(text, value);
+    else if (value === undefined) this.metadata.delete(text);
+    // A copy, lest it keep the whole message that it came in.
+    else this.metadata.set(text, { pickle: Uint8Array.from(value), modRevision });
+  }
+
+  find(name: Name): Node | undefined {
+    return this.nodes.get(name.toString());
+  }
+
+  members(group: Name): ListEntry[] {
+    const members = this.membersOf.get(group.toString()) ?? new Map<string, Node>();
+    return Array.from(members, ([part, { type }]) => ({ part, type }));
+  }
+
+  /** All groups and objects, in no order. Goes on when some come or go meanwhile. */
+  all(): Iterable<Node> {
+    return this.nodes.values();
+  }
+
+  /** All groups and objects that can be reached from the root, parents before their members. */
+  *walk(): Generator<Node> {
+    const root = this.find(Name.root);
+    if (root !== undefined) yield root;
+    const path = [this.iterateMembers(Name.root)];
+    for (let here = path.at(-1); here !== undefined; here = path.at(-1)) {
+      const { value: node, done } = here.next();
+      if (done === true) {
+        path.pop();
+        continue;
+      }
+      yield node;
+      if (node.type === GROUP) path.push(this.iterateMembers(node.name));
+    }
+  }
+
+  meta(node: Node): Metadata {
+    return readMeta(this.metadata.get(node.name.toString())?.pickle, node.type);
+  }
+
+  /** When the metadata of a name was changed last; 0 if it has none. */
+  metaRevision(name: Name): number {
+    return this.metadata.get(name.toString())?.modRevision ?? 0;
+  }
+
+  private iterateMembers(group: Name) {
+    return (this.membersOf.get(group.toString()) ?? new Map<string, Node>()).values();
+  }
+
+  private setNode(text: string, value: Uint8Array | undefined): void {
+    const name = nameOf(text);
+    if (name === undefined) return;
+    const node = value === undefined ? undefined : nodeOf(name, value);
+    if (node === undefined) this.nodes.delete(text);
+    else this.nodes.set(text, node);
+    if (!name.isRoot) this.setMember(name, node);
+  }
+
+  private setMember({ parent, part }: Name, node: Node | undefined): void {
+    const group = parent.toString();
+    const members = this.membersOf.get(group);
+    if (node === undefined) {
+      members?.delete(part);
+      if (members?.size === 0) this.membersOf.delete(group);
+    } else if (members === undefined) {
+      this.membersOf.set(group, new Map([[part, node]]));
+    } else {
+      members.set(part, node);
+    }
+  }
+}
+
+/** The name that a key stands for; undefined for what others have put there. */
+function nameOf(text: string): Name | undefined {
+  try {
+    return Name.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function nodeOf(name: Name, value: Uint8Array): Node {
+  return value.length === 0 ? { type: GROUP, name } : { type: OBJECT, name, uri: readURI(value) };
+}

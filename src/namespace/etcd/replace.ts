@@ -1,0 +1,179 @@
+import { NamingError } from '../../errors.js';
+import { Name, NAMESERVER_NAME } from '../../names/index.js';
+import type { NamespaceEntry } from '../namespace.js';
+import { GROUP, OBJECT } from '../namespace.js';
+import * as refusals from '../errors.js';
+import { Deadline } from '../../sync/index.js';
+import type { TransactionChange, Transactions } from './transactions.js';
+import { EtcdError, type EtcdClient } from './client.js';
+import type { Mirror } from './mirror.js';
+import type { Keys, TreeKeys } from './keys.js';
+import type { Comparison, Operation } from './protocol.js';
+import { TRANSACTION } from './protocol.js';
+import { GROUP_VALUE, newMeta, writeMeta } from './codec.js';
+
+/** How many names, and how many bytes, are written in one transaction: etcd takes 128 steps and 1.5 MiB by default. */
+const BATCH_LENGTH = 50;
+const BATCH_SIZE = 256 * 1024;
+
+/** The steps that write one entry. */
+interface Written {
+  readonly name: Name;
+  readonly puts: readonly Operation[];
+  readonly size: number;
+}
+
+/**
+ * Replaces a whole namespace. As no transaction holds all of one, the new tree is written beside the old one, where nobody
+ * looks; then one transaction has it served, and deletes all others. A replacement that was broken off leaves a tree that
+ * is not served; the next replacement deletes it.
+ */
+export class KeyspaceReplacement {
+  constructor(
+    private readonly client: EtcdClient,
+    private readonly keys: Keys,
+    private readonly feed: Mirror,
+    private readonly changes: Transactions,
+  ) {}
+
+  /**
+   * @param entries parents before their members
+   * @param timeout milliseconds that etcd may take for each step
+   * @throws NamingError, and whatever the source of the entries throws; the old tree stays in service then
+   */
+  async make(entries: AsyncIterable<NamespaceEntry>, timeout: number): Promise<void> {
+    const { treeKeys: served } = this.feed;
+    const tree = await this.claim(served, timeout);
+    try {
+      for await (const batch of batches(written(entries, tree))) await this.write(batch, served, tree, timeout);
+      await this.serve(served, tree, timeout);
+    } catch (error) {
+      await this.discard(served, tree, timeout);
+      throw error;
+    }
+  }
+
+  /** Takes the next number that no tree has, by making its root. */
+  private async claim(served: TreeKeys, timeout: number): Promise<TreeKeys> {
+    const deadline = Deadline.in(timeout);
+    for (let number = served.number + 1; !deadline.passed; number += 1) {
+      const tree = this.keys.treeOf(number);
+      const root = tree.name(Name.root);
+      const isMade = await this.change(
+        {
+          requires: [{ key: root, result: 'equal', operand: { version: 0 } }],
+          does: [
+            { put: root, value: GROUP_VALUE },
+            { put: tree.meta(Name.root), value: writeMeta(newMeta(GROUP)) },
+          ],
+          changes: root,
+        },
+        served,
+        deadline,
+      );
+      if (isMade) return tree;
+    }
+    throw refusals.unavailableForChange(Name.root);
+  }
+
+  private async write(batch: readonly Written[], served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
+    const request = {
+      compare: this.isUnderWay(served, tree),
+      success: batch.flatMap(({ puts }) => puts),
+      failure: [],
+    };
+    const { succeeded } = await this.client.ask(TRANSACTION, request, Deadline.in(timeout)).catch((error: unknown) => {
+      if (!(error instanceof EtcdError)) throw error;
+      const { name } = batch[0] ?? { name: Name.root };
+      throw error.isTooLarge ? refusals.nameTooLong(name) : refusals.unavailableForChange(name);
+    });
+    if (!succeeded) throw replacedByAnother();
+  }
+
+  private async serve(served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
+    const isMade = await this.change(
+      {
+        requires: this.isUnderWay(served, tree),
+        does: [
+          { put: this.keys.tree, value: String(tree.number) },
+          ...this.keys.otherTrees(tree).map((range) => ({ delete: range })),
+        ],
+        changes: this.keys.tree,
+      },
+      served,
+      Deadline.in(timeout),
+    );
+    if (!isMade) throw replacedByAnother();
+  }
+
+  private async discard(served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
+    const request = { compare: this.isUnderWay(served, tree), success: [{ delete: tree.all }], failure: [] };
+    // If etcd does not answer, the next replacement deletes it.
+    await this.client.ask(TRANSACTION, request, Deadline.in(timeout)).catch(() => undefined);
+  }
+
+  /** That no other replacement was faster: it would have deleted this one's tree. */
+  private isUnderWay(served: TreeKeys, tree: TreeKeys): Comparison[] {
+    return [
+      { key: this.keys.tree, result: 'equal', operand: { value: String(served.number) } },
+      { key: tree.name(Name.root), result: 'greater', operand: { version: 0 } },
+    ];
+  }
+
+  /** @returns false if what the change requires is not true */
+  private async change(
+    change: Pick<TransactionChange, 'requires' | 'does' | 'changes'>,
+    served: TreeKeys,
+    deadline: Deadline,
+  ): Promise<boolean> {
+    const whole: TransactionChange = { ...change, name: Name.root.toString(), tree: served, alone: true };
+    const { result } = await this.changes.make(whole, deadline);
+    if (result === 'unknown') throw refusals.changeUncertain(Name.root);
+    if (result === 'refused') throw refusals.unavailableForChange(Name.root);
+    return result === 'made';
+  }
+}
+
+const replacedByAnother = () => new NamingError('namespace was replaced by another server', Name.root.toString());
+
+/** What writes each entry. @throws NamingError where a parent is missing, or a name comes twice */
+async function* written(entries: AsyncIterable<NamespaceEntry>, tree: TreeKeys): AsyncGenerator<Written> {
+  const types = new Map([[Name.root.toString(), GROUP]]);
+  for await (const { name, uri, systemMeta, userMeta } of entries) {
+    // Another server's: each has its own.
+    if (name.toString() === NAMESERVER_NAME) continue;
+    const type = uri === undefined ? GROUP : OBJECT;
+    if (!name.isRoot) {
+      const parent = types.get(name.parent.toString());
+      if (parent === undefined) throw refusals.parentNotFound(name);
+      if (parent === OBJECT) throw refusals.parentIsNoGroup(name);
+      if (types.has(name.toString())) throw type === GROUP ? refusals.groupExists(name) : refusals.nameExists(name);
+      types.set(name.toString(), type);
+    }
+    const value = uri?.toString() ?? GROUP_VALUE;
+    const meta = writeMeta({ system: systemMeta ?? newMeta(type).system, user: userMeta });
+    yield {
+      name,
+      puts: [
+        { put: tree.name(name), value },
+        { put: tree.meta(name), value: meta },
+      ],
+      size: value.length + meta.length + 2 * name.toString().length,
+    };
+  }
+}
+
+async function* batches(entries: AsyncIterable<Written>): AsyncGenerator<readonly Written[]> {
+  let batch: Written[] = [];
+  let size = 0;
+  for await (const entry of entries) {
+    if (batch.length === BATCH_LENGTH || (batch.length > 0 && size + entry.size > BATCH_SIZE)) {
+      yield batch;
+      batch = [];
+      size = 0;
+    }
+    batch.push(entry);
+    size += entry.size;
+  }
+  if (batch.length > 0) yield batch;
+}

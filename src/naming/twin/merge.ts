@@ -1,0 +1,417 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Log } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
+import { Name, NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
+import { GROUP, type Namespace } from '../../namespace/index.js';
+import { dumps, type PythonValue } from '../../pickle/index.js';
+import { applyChange, type Change } from '../change.js';
+import type { ChangeFeed } from '../change-feed.js';
+import type { SubtreeLock } from '../../sync/index.js';
+import { isNewer, type NameRecord, type NameState, type Timestamp, type TwinRole } from './records.js';
+import type { Version, Versions } from './versions.js';
+
+/** How many names are looked at together. */
+const MERGE_CONCURRENCY = 64;
+
+export interface ReplicaOptions {
+  readonly namespace: Namespace;
+  readonly versions: Versions;
+  readonly order: SubtreeLock<Name>;
+  /** Told of each change that is made here because the twin has it. */
+  readonly changes: ChangeFeed;
+  readonly log: Log;
+  readonly role: TwinRole;
+  /** The time of day, in milliseconds. */
+  readonly now?: () => number;
+}
+
+/** What stands under a name here. */
+interface LocalState {
+  readonly state: NameState;
+  readonly timestamp: Timestamp;
+  /** Undefined where the name has not been changed since this server started. */
+  readonly version: Version | undefined;
+}
+
+/**
+ * One server's copy of a namespace that it shares with its twin: notes when names change, and merges what the twin
+ * tells. The newest change of a name wins, be it a removal; of two at the same time, that of the primary. A removal
+ * of a group removes what is older within it; the group stays while something newer is in it.
+ */
+export class Replica {
+  constructor(private readonly options: ReplicaOptions) {}
+
+  /**
+   * Makes a change that a client asked for, in its turn.
+   * @param tell called with what the name has become, before any change that depends on it
+   * @throws NamingError where the namespace refuses it
+   */
+  perform(change: Change, tell: (record: NameRecord, change: Change) => void): Promise<void> {
+    const { namespace, order, versions } = this.options;
+    return order.run(change.name, async () => {
+      const timestamp = versions.next();
+      await applyChange(namespace, change);
+      if (isOwnEntry(change.name)) return;
+      this.note(change, timestamp);
+      tell(await this.recordOfChange(change, timestamp), change);
+    });
+  }
+
+  /** Merges a record of the twin's, in its turn. */
+  merge(record: NameRecord): Promise<void> {
+    const { name } = record;
+    if (isOwnEntry(name)) return Promise.resolve();
+    const { order, versions } = this.options;
+    return order.run(name, async () => {
+      // Also where it loses, or nobody has seen the change: who changes the name here then has seen what it was.
+      versions.observe(record.timestamp);
+      try {
+        if (record.state === undefined) await this.mergeRemoval(name, record.timestamp);
+        else await this.mergeState(record, record.state);
+      } catch (error) {
+        this.skipUnusable(name, error);
+      }
+    });
+  }
+
+  /** Merges records, each in its turn. */
+  async mergeAll(records: readonly NameRecord[]): Promise<void> {
+    for (let start = 0; start < records.length; start += MERGE_CONCURRENCY) {
+      await Promise.all(records.slice(start, start + MERGE_CONCURRENCY).map((record) => this.merge(record)));
+    }
+  }
+
+  /** Notes that the twin has merged these. */
+  confirm(records: readonly NameRecord[]): void {
+    for (const { name, timestamp } of records) this.options.versions.confirm(name, timestamp);
+  }
+
+  /** Everything the twin must know to be equal: all names but our own entry, parents first, then all removals. */
+  async *records(): AsyncGenerator<NameRecord[]> {
+    const { order, versions } = this.options;
+    let names: Name[] = [Name.root];
+    const read = (): Promise<(NameRecord | undefined)[]> =>
+      // In its turn, so that a name and its timestamp belong together.
+      Promise.all(names.map((name) => order.run(name, () => this.recordOf(name))));
+    for await (const name of this.walk(Name.root)) {
+      if (names.length === MERGE_CONCURRENCY) {
+        yield (await read()).filter((record) => record !== undefined);
+        names = [];
+      }
+      names.push(name);
+    }
+    yield (await read()).filter((record) => record !== undefined);
+    const removals = versions.allRemovals();
+    for (let start = 0; start < removals.length; start += MERGE_CONCURRENCY) {
+      yield removals.slice(start, start + MERGE_CONCURRENCY).map(([name, { timestamp }]) => ({
+        name: Name.parse(name),
+        timestamp: timestamp,
+        observed: true,
+        state: undefined,
+      }));
+    }
+  }
+
+  private note({ kind, name }: Change, timestamp: Timestamp): void {
+    const { versions } = this.options;
+    const removal = { timestamp, confirmed: false };
+    switch (kind) {
+      case 'unregister':
+        versions.remove(name, removal);
+        return;
+      case 'deleteGroup':
+        versions.forgetWithin(name);
+        versions.remove(name, removal);
+        return;
+      case 'register':
+      case 'createGroup':
+        versions.set(name, { ...removal, systemMetaSet: false });
+        return;
+      case 'setMeta':
+      case 'setSystemMeta': {
+        const systemMetaSet = kind === 'setSystemMeta' || versions.get(name)?.systemMetaSet === true;
+        versions.set(name, { ...removal, systemMetaSet });
+      }
+    }
+  }
+
+  private async recordOfChange(change: Change, timestamp: Timestamp): Promise<NameRecord> {
+    const { kind, name } = change;
+    const made = { userMeta: null, systemMeta: undefined, systemMetaSet: false };
+    let state: NameState | undefined;
+    if (kind === 'register') state = { ...made, uri: change.uri };
+    else if (kind === 'createGroup') state = { ...made, uri: undefined };
+    else if (kind !== 'unregister' && kind !== 'deleteGroup') state = (await this.find(name))?.state;
+    return { name, timestamp, observed: true, state };
+  }
+
+  private async recordOf(name: Name): Promise<NameRecord | undefined> {
+    if (isOwnEntry(name)) return undefined;
+    try {
+      const here = await this.find(name);
+      return here && { name, timestamp: here.timestamp, observed: here.version !== undefined, state: here.state };
+    } catch (error) {
+      this.skipUnusable(name, error);
+      return undefined;
+    }
+  }
+
+  private async mergeState(record: NameRecord, state: NameState): Promise<void> {
+    const here = await this.find(record.name);
+    if (here === undefined) {
+      await this.add(record, state);
+    } else if (isSameContent(here.state, state)) {
+      await this.adopt(record, state, here);
+    } else if (!this.wins(record, state, here)) {
+      if (record.observed) this.reportLoss(record.name, "the twin's", state, 'what is here is newer');
+    } else if (here.state.uri === undefined && state.uri !== undefined) {
+      await this.replaceGroup(record, state, here);
+    } else {
+      this.reportOwnLoss(record.name, here, describe(state));
+      await this.replace(record, state, here);
+    }
+  }
+
+  /** A name that is equal on both sides: only its timestamp is taken over, and system metadata that somebody has set. */
+  private async adopt({ name, timestamp, observed }: NameRecord, state: NameState, here: LocalState): Promise<void> {
+    const { versions } = this.options;
+    if (!observed || !isNewer(timestamp, here.timestamp)) {
+      versions.confirm(name, here.timestamp);
+      return;
+    }
+    if (state.systemMetaSet && state.systemMeta)
+      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  private wins(record: NameRecord, state: NameState, here: LocalState): boolean {
+    const untouchedHere = here.version === undefined;
+    if (isBare(state, !record.observed, here.state)) return false;
+    if (isBare(here.state, untouchedHere, state)) return true;
+    if (isNewer(record.timestamp, here.timestamp)) return true;
+    // The same timestamp on different content: somebody has changed the database by other means.
+    return !isNewer(here.timestamp, record.timestamp) && this.options.role === 'secondary';
+  }
+
+  private async add(record: NameRecord, state: NameState): Promise<void> {
+    const { name, timestamp } = record;
+    const removal = this.options.versions.removalOf(name);
+    if (removal && isNewer(removal.timestamp, timestamp)) {
+      if (record.observed) this.reportLoss(name, "the twin's", state, 'it was removed here later');
+      return;
+    }
+    if (removal && !removal.confirmed) this.reportLoss(name, 'our removal of', state, "the twin's change is newer");
+    if (!(await this.ensureGroups(record, state))) return;
+    await this.create(record, state);
+  }
+
+  /** Makes the groups that a name is in, where they are missing. @returns false where a newer object is in the way */
+  private async ensureGroups({ name, timestamp, observed }: NameRecord, state: NameState): Promise<boolean> {
+    const { versions } = this.options;
+    const missing: Name[] = [];
+    for (let group = name.parent; !group.isRoot; group = group.parent) {
+      const here = await this.find(group);
+      if (here?.state.uri !== undefined) {
+        if (!isNewer(timestamp, here.timestamp)) {
+          if (observed) this.reportLoss(name, "the twin's", state, `${group.toString()} is an object here, and newer`);
+          return false;
+        }
+        this.reportOwnLoss(group, here, 'a group');
+        await this.make({ kind: 'unregister', name: group });
+        versions.remove(group, { timestamp: here.timestamp, confirmed: true });
+      }
+      if (here === undefined || here.state.uri !== undefined) missing.unshift(group);
+      else break;
+    }
+    for (const group of missing) await ifMissing(this.make({ kind: 'createGroup', name: group }));
+    return true;
+  }
+
+  private async create({ name, timestamp, observed }: NameRecord, state: NameState): Promise<void> {
+    const { versions } = this.options;
+    if (state.uri === undefined) await ifMissing(this.make({ kind: 'createGroup', name }));
+    else await this.make({ kind: 'register', name, uri: state.uri });
+    if (state.systemMeta) await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    if (state.userMeta !== null) await this.make({ kind: 'setMeta', name, meta: state.userMeta });
+    if (observed) versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  /** Makes a name what the twin says: an object of another URI, a group in place of an object, or other metadata. */
+  private async replace(record: NameRecord, state: NameState, here: LocalState): Promise<void> {
+    const { versions } = this.options;
+    const { name, timestamp } = record;
+    if (!isSameURI(here.state.uri, state.uri)) {
+      await this.make({ kind: 'unregister', name });
+      await this.create(record, state);
+      return;
+    }
+    if (state.systemMetaSet && state.systemMeta)
+      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    await this.make({ kind: 'setMeta', name, meta: state.userMeta });
+    versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
+  }
+
+  /** An object takes the place of a group, if nothing in the group is newer. */
+  private async replaceGroup(record: NameRecord, state: NameState, here: LocalState): Promise<void> {
+    const { name, timestamp } = record;
+    const kept = await this.purge(name, timestamp, here);
+    if (kept) this.reportLoss(name, "the twin's", state, 'it is a group here, and what is in it is newer');
+    else await this.create(record, state);
+  }
+
+  private async mergeRemoval(name: Name, timestamp: Timestamp): Promise<void> {
+    if (name.isRoot) return;
+    const { versions } = this.options;
+    const here = await this.find(name);
+    const known = versions.removalOf(name);
+    // Not where the twin had seen what is here, nor where what is here came after a removal that we knew of.
+    const isNews = here?.version?.confirmed === false && (known === undefined || isNewer(timestamp, known.timestamp));
+    const reportIfNews = (state: NameState, reason: string): void => {
+      if (isNews) this.reportLoss(name, "the twin's removal of", state, reason);
+    };
+    if (here?.state.uri === undefined) {
+      if (here && (await this.purge(name, timestamp, here))) reportIfNews(here.state, 'it or what is in it is newer');
+    } else if (!isNewer(timestamp, here.timestamp)) {
+      reportIfNews(here.state, 'what is here is newer');
+    } else {
+      this.reportOwnLoss(name, here, 'removed');
+      await this.make({ kind: 'unregister', name });
+    }
+    versions.remove(name, { timestamp, confirmed: true });
+  }
+
+  /**
+   * Removes a group and all within it that is older than a timestamp: at once where all is.
+   * @returns true where something newer remains, and so the group does
+   */
+  private async purge(group: Name, timestamp: Timestamp, here: LocalState): Promise<boolean> {
+    const { namespace, versions } = this.options;
+    const members = new Map<Name, LocalState | undefined>();
+    for await (const name of this.walk(group)) members.set(name, isOwnEntry(name) ? undefined : await this.find(name));
+    const isKept = (member: LocalState | undefined): boolean =>
+      member === undefined || isNewer(member.timestamp, timestamp);
+    const kept = isKept(here) || [...members.values()].some(isKept);
+    // Members before the groups that they are in.
+    for (const [name, member] of [...members].reverse()) {
+      if (member === undefined || isKept(member)) continue;
+      if (member.state.uri !== undefined) this.reportOwnLoss(name, member, `removed, with ${group.toString()}`);
+      if (!kept) continue;
+      if (member.state.uri !== undefined) await this.make({ kind: 'unregister', name });
+      else if ((await namespace.list(name)).length === 0) await this.make({ kind: 'deleteGroup', name });
+      else await this.clear(name, member);
+      versions.remove(name, { timestamp, confirmed: true });
+    }
+    if (kept) {
+      if (!isKept(here)) await this.clear(group, here);
+      return true;
+    }
+    await this.make({ kind: 'deleteGroup', name: group });
+    versions.forgetWithin(group);
+    versions.remove(group, { timestamp, confirmed: true });
+    return false;
+  }
+
+  /** A group that was removed stays for what is in it: without its metadata, as where it was removed and made again. */
+  private async clear(group: Name, here: LocalState): Promise<void> {
+    if (here.state.userMeta === null) return;
+    this.reportOwnLoss(group, here, 'removed, but for what is in it');
+    await this.make({ kind: 'setMeta', name: group, meta: null });
+  }
+
+  /** Makes a change here, and tells those who watch. */
+  private async make(change: Change): Promise<void> {
+    await applyChange(this.options.namespace, change);
+    this.options.changes.append(change);
+  }
+
+  private async find(name: Name): Promise<LocalState | undefined> {
+    const { namespace, versions, role, now = Date.now } = this.options;
+    const uri = await this.uriAt(name);
+    if (uri === 'absent') return undefined;
+    const [systemMeta, userMeta] = await Promise.all([namespace.getSystemMeta(name), namespace.getMeta(name)]);
+    const version = versions.get(name);
+    const age: Timestamp = { time: Math.min(systemMeta.timestamp, now() / 1000), role };
+    const state = { uri, userMeta, systemMeta, systemMetaSet: version?.systemMetaSet === true };
+    return { state, timestamp: version?.timestamp ?? age, version };
+  }
+
+  private async uriAt(name: Name): Promise<PyroURI | undefined | 'absent'> {
+    try {
+      return await this.options.namespace.resolve(name);
+    } catch (error) {
+      if (!(error instanceof NamingError)) throw error;
+      if (error.message === 'attempt to resolve groupname') return undefined;
+      if (error.message === 'name not found') return 'absent';
+      throw error;
+    }
+  }
+
+  /** All names within a group, parents first. */
+  private async *walk(group: Name): AsyncGenerator<Name> {
+    const groups = [group];
+    for (let here = groups.pop(); here !== undefined; here = groups.pop()) {
+      for (const { part, type } of await listIfThere(this.options.namespace, here)) {
+        const name = here.child(part);
+        yield name;
+        if (type === GROUP) groups.push(name);
+      }
+    }
+  }
+
+  /** One name that this store can't hold or read is no reason to break with the twin. */
+  private skipUnusable(name: Name, error: unknown): void {
+    if (!(error instanceof NamingError && UNUSABLE.has(error.message))) throw error;
+    this.options.log.error('NameServer', `twin: ${name.toString()} is not the same on both sides:`, error);
+  }
+
+  private reportOwnLoss(name: Name, { state, version }: LocalState, successor: string): void {
+    // What the twin had seen before it made its change, that change was meant to replace.
+    if (version?.confirmed === true) return;
+    this.reportLoss(name, 'our', state, `the twin's change is newer: ${successor}`);
+  }
+
+  private reportLoss(name: Name, whose: string, state: NameState, reason: string): void {
+    this.options.log.warn('NameServer', `twin: ${whose} ${name.toString()} (${describe(state)}) is lost: ${reason}`);
+  }
+}
+
+/** What a store says of a name that it can't hold, or of a file that holds no URI. */
+const UNUSABLE: ReadonlySet<string> = new Set(['name too long', 'invalid URI']);
+
+const isOwnEntry = (name: Name): boolean => name.toString() === NAMESERVER_NAME;
+
+const describe = ({ uri, userMeta }: NameState): string =>
+  (uri?.toString() ?? 'a group') + (userMeta === null ? '' : ', with metadata');
+
+/** True for what has no metadata and has not been touched since its server started, where the other has metadata. */
+function isBare(state: NameState, untouched: boolean, other: NameState): boolean {
+  return untouched && state.userMeta === null && other.userMeta !== null && isSameURI(state.uri, other.uri);
+}
+
+const isSameURI = (uri: PyroURI | undefined, other: PyroURI | undefined): boolean =>
+  uri?.toString() === other?.toString();
+
+const isSameContent = (state: NameState, other: NameState): boolean =>
+  isSameURI(state.uri, other.uri) && isSameValue(state.userMeta, other.userMeta);
+
+function isSameValue(value: PythonValue, other: PythonValue): boolean {
+  return value === other || isDeepStrictEqual(dumps(value), dumps(other));
+}
+
+/** Somebody may have made the group meanwhile. */
+async function ifMissing(creation: Promise<void>): Promise<void> {
+  try {
+    await creation;
+  } catch (error) {
+    if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
+  }
+}
+
+async function listIfThere(namespace: Namespace, group: Name) {
+  try {
+    return await namespace.list(group);
+  } catch (error) {
+    if (error instanceof NamingError) return [];
+    throw error;
+  }
+}

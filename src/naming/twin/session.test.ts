@@ -1,0 +1,250 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { Name, PyroURI } from '../../names/index.js';
+import { tuple, type PythonValue } from '../../pickle/index.js';
+import { RemoteError } from '../../rpc/index.js';
+import { isOurs } from './session.js';
+import { Simulation, type SimulationOptions } from './pair.model.js';
+import type { PeerLink } from './peer-link.js';
+import { recordToPython, type NameRecord } from './records.js';
+
+let simulation: Simulation;
+
+beforeEach(() => {
+  jest.spyOn(performance, 'now').mockReturnValue(0);
+});
+
+afterEach(async () => {
+  await simulation.stop();
+  jest.restoreAllMocks();
+});
+
+/** Two servers that are cut off from each other, unless they are to be connected. */
+async function begin(connected: boolean, options?: SimulationOptions): Promise<Simulation> {
+  simulation = new Simulation(options);
+  if (connected) await simulation.finish();
+  else await simulation.take({ step: 'cut' });
+  return simulation;
+}
+
+const introduction = (more: Record<string, PythonValue> = {}): Map<PythonValue, PythonValue> =>
+  new Map<PythonValue, PythonValue>(
+    Object.entries({
+      instance: 'run',
+      role: 'secondary',
+      uri: 'PYRO://10.0.0.2:9090/x',
+      time: 1000,
+      merge: false,
+      ...more,
+    }),
+  );
+
+const record: NameRecord = {
+  name: Name.parse(':a'),
+  timestamp: { time: 1, role: 'secondary' },
+  observed: true,
+  state: { uri: PyroURI.parse('PYRO://10.1.2.3:7766/x'), userMeta: null, systemMeta: undefined, systemMetaSet: false },
+};
+const travelling = (): PythonValue => {
+  const { name, timestamp, state } = record;
+  return tuple(
+    name.toString(),
+    timestamp.time,
+    timestamp.role,
+    true,
+    tuple(state?.uri?.toString() ?? null, null, null, false),
+  );
+};
+
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('an introduction', () => {
+  test('is answered with ours, and with what was received of that run', async () => {
+    const { servers } = await begin(false);
+    const { pair } = servers.primary;
+    const answer = { role: 'primary', time: 1000, received: null };
+    expect(pair.greet(introduction())).toMatchObject(answer);
+    await pair.takeMerge('run', 5, [], true);
+    pair.takeChanges('run', 5, [travelling()]);
+    await settle();
+    expect(pair.greet(introduction())).toMatchObject({ ...answer, received: 5 });
+    expect(pair.greet(introduction({ instance: 'another run' }))).toMatchObject(answer);
+    expect(pair.greet(introduction())).toMatchObject(answer);
+    expect(await servers.primary.contents()).toMatchObject({ ':a': ['PYRO://10.1.2.3:7766/x', null] });
+  });
+
+  test.each<[string, Record<string, PythonValue>, string]>([
+    [
+      'of the same role',
+      { role: 'primary' },
+      'both name servers are primary: one must be started with -1, the other with -2',
+    ],
+    ['of no role', { role: 'third' }, 'invalid introduction of a twin'],
+    ['of no run', { instance: 1 }, 'invalid introduction of a twin'],
+    ['of no URI', { uri: null }, 'invalid introduction of a twin'],
+    ['of an invalid URI', { uri: 'x' }, 'invalid URI'],
+  ])('%s is refused', async (_what, more, message) => {
+    const { servers } = await begin(false);
+    expect(() => servers.primary.pair.greet(introduction(more))).toThrow(message);
+  });
+
+  test('that is none is refused', async () => {
+    const { servers } = await begin(false);
+    for (const value of [undefined, null, 'x', []]) {
+      expect(() => servers.primary.pair.greet(value)).toThrow('invalid introduction of a twin');
+    }
+  });
+
+  test.each([
+    [1001, []],
+    [999, []],
+    [1001.1, ['twin: the clocks differ by 1.1 seconds']],
+    [990, ['twin: the clocks differ by 10.0 seconds']],
+  ])('of the time %d, where ours is 1000: what the log says', async (time, lines) => {
+    const { servers } = await begin(false);
+    const { pair, logged } = servers.primary;
+    logged.length = 0;
+    pair.greet(introduction({ time }));
+    expect(logged).toEqual(lines);
+  });
+
+  test('asks for everything where it says so', async () => {
+    const { servers } = await begin(true);
+    expect(servers.primary.pair.mergeIsDue).toBe(false);
+    servers.primary.pair.greet(introduction());
+    expect(servers.primary.pair.mergeIsDue).toBe(false);
+    servers.primary.pair.greet(introduction({ merge: true }));
+    expect(servers.primary.pair.mergeIsDue).toBe(true);
+  });
+});
+
+describe('what comes without an introduction, or is none of the protocol, is refused', () => {
+  test('changes and merges of a run that we do not know', async () => {
+    const { pair } = (await begin(false)).servers.primary;
+    const message = 'a twin introduces itself first';
+    expect(() => pair.takeChanges('run', 1, [travelling()])).toThrow(message);
+    await expect(pair.takeMerge('run', 1, [travelling()], true)).rejects.toThrow(message);
+    pair.greet(introduction());
+    expect(() => pair.takeChanges('another', 1, [])).toThrow(message);
+    await expect(pair.takeMerge(null, 1, [travelling()], true)).rejects.toThrow(message);
+    expect(await simulation.servers.primary.contents()).not.toHaveProperty([':a']);
+  });
+
+  test('a number or records that are none', async () => {
+    const { pair } = (await begin(false)).servers.primary;
+    pair.greet(introduction());
+    expect(() => pair.takeChanges('run', '1', [])).toThrow('invalid number of a change');
+    await expect(pair.takeMerge('run', null, 'x', true)).rejects.toThrow('invalid records of changes');
+    await expect(pair.takeMerge('run', null, [null], true)).rejects.toThrow('invalid record of a change');
+  });
+
+  test('changes with a gap before them: the twin is asked for what is missing', async () => {
+    const { servers } = await begin(true);
+    servers.primary.pair.greet(introduction());
+    servers.primary.pair.takeChanges('run', 7, [travelling()]);
+    await settle();
+    expect(await servers.primary.contents()).not.toHaveProperty([':a']);
+    expect(servers.primary.logged).toContain(
+      "twin: its changes can't be made here: NamingError: changes before these are missing",
+    );
+  });
+
+  test('a confirmation of changes of another run', async () => {
+    const { servers } = await begin(true);
+    const { pair } = servers.primary;
+    await servers.primary.perform({ kind: 'createGroup', name: Name.parse(':g') });
+    expect(pair.unconfirmed).toBe(1);
+    pair.takeConfirmation('another run', 1, true);
+    expect([pair.unconfirmed, pair.state]).toEqual([1, 'connected']);
+    await simulation.finish();
+    expect([pair.unconfirmed, pair.state]).toEqual([0, 'connected']);
+  });
+});
+
+describe('the state of a pair', () => {
+  test('is looking with a problem, merging, and connected without one', async () => {
+    const { servers } = await begin(false);
+    const { pair } = servers.primary;
+    expect([pair.state, pair.problem, pair.twinURI]).toEqual(['looking', 'connection lost', undefined]);
+    await simulation.finish();
+    expect([pair.state, pair.problem, pair.twinURI?.toString()]).toEqual([
+      'connected',
+      undefined,
+      'PYRO://10.0.0.2:9090/x',
+    ]);
+    await simulation.take({ step: 'cut' });
+    expect([pair.state, pair.problem]).toEqual(['looking', 'connection lost']);
+    expect(servers.primary.logged.filter((line) => line === 'twin: not connected: connection lost')).toHaveLength(2);
+  });
+
+  test('of one that is told everything again by resync', async () => {
+    const { servers } = await begin(true);
+    // As `cp` does: no client has made it.
+    await servers.primary.namespace.createGroup(Name.parse(':by-hand'));
+    const resyncing = servers.secondary.pair.resync();
+    await simulation.take({ step: 'arrive', which: 0 });
+    await simulation.finish();
+    await resyncing;
+    expect(await servers.secondary.contents()).toEqual(await servers.primary.contents());
+    expect(await servers.secondary.contents()).toHaveProperty([':by-hand']);
+  });
+
+  test('resync is refused where the twin can not be reached', async () => {
+    const { servers } = await begin(false);
+    await expect(servers.primary.pair.resync()).rejects.toThrow('cannot resync: twin NS is unknown or unreachable');
+    expect(servers.primary.logged.at(-1)).toBe('cannot resync: ProtocolError: the twin is not connected');
+  });
+
+  test('all was received at once where it is so, where the twin can not be reached, or at the end', async () => {
+    const { servers } = await begin(true);
+    await servers.primary.pair.received(60_000);
+    await simulation.take({ step: 'restart', at: 'secondary', keepsNames: false });
+    const { pair } = simulation.servers.secondary;
+    let ended = false;
+    const received = pair.received(60_000).then(() => {
+      ended = true;
+    });
+    await settle();
+    expect(ended).toBe(false);
+    await simulation.finish();
+    await received;
+    const lonely = await begin(false);
+    const lost = lonely.servers.primary.pair.received(60_000);
+    await lonely.take({ step: 'wait', milliseconds: 20_000 });
+    await lost;
+    const waiting = lonely.servers.primary.pair.received(60_000);
+    await lonely.stop();
+    await waiting;
+    expect(ended).toBe(true);
+  });
+});
+
+test('stopping waits for no answer of the twin, also before it is known to be one', async () => {
+  simulation = new Simulation();
+  await settle();
+  await simulation.stop();
+  expect(simulation.servers.primary.pair.state).toBe('looking');
+});
+
+test('a server is one of ours where it says so', async () => {
+  simulation = new Simulation();
+  const asked: unknown[] = [];
+  const answering = (value: PythonValue): PeerLink => ({
+    uri: PyroURI.parse('PYRO://10.0.0.2:9090/x'),
+    closed: Promise.resolve(),
+    isOpen: true,
+    unsent: 0,
+    call: (method, args, timeout) => {
+      asked.push([method, args, timeout]);
+      return value === 'no answer' ? Promise.reject(new RemoteError('x', 'Y', [])) : Promise.resolve(value);
+    },
+    send: () => undefined,
+    close: () => undefined,
+  });
+  expect(await isOurs(answering(1), 5)).toBe(true);
+  // Pyro 3 says 2 of a method that it does not have.
+  expect(await isOurs(answering(2))).toBe(false);
+  expect(await isOurs(answering(null))).toBe(false);
+  await expect(isOurs(answering('no answer'))).rejects.toThrow(RemoteError);
+  expect(asked[0]).toEqual(['_r_ha', ['_twinHello'], 5]);
+  expect(recordToPython(record)).toEqual(travelling());
+});

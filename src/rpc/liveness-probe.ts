@@ -1,0 +1,135 @@
+import pLimit from 'p-limit';
+import { silentLog, type Config } from '../config/index.js';
+import { ConnectionClosedError, ConnectionDeniedError, NamingError, PyroError } from '../errors.js';
+import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
+import type { PythonValue } from '../pickle/index.js';
+import { PROTOCOLS, PYROAdapter } from './adapter.js';
+
+/** How long a daemon may take to let somebody in, and to answer, in seconds. */
+const ANSWER_TIMEOUT_SECONDS = 4;
+
+/** How many daemons are asked at the same time. */
+const MAX_DAEMONS_ASKED = 32;
+
+/** Whether the object behind a URI is there: what its daemon said, or why it could not be asked. */
+export interface ObjectStatus {
+  /**
+   * - `answers`: the daemon has the object;
+   * - `gone`: the daemon is there, and does not have it;
+   * - `closed`: the machine is there, and nothing listens on the daemon's port;
+   * - `unreachable`: nobody answers: the machine is off, or the network between is not what it should be;
+   * - `denied`: the daemon is there, and doesn't let us in;
+   * - `unknown`: the URI leads to no daemon, or to something that can't say.
+   */
+  readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
+  /** A sentence for people. */
+  readonly explanation: string;
+}
+
+const DEAD: ReadonlySet<ObjectStatus['status']> = new Set(['gone', 'closed', 'unreachable']);
+
+/** True for what is said of objects that are no more. That nobody answers may also be the network's fault, or ours. */
+export function isDead({ status }: ObjectStatus): boolean {
+  return DEAD.has(status);
+}
+
+/** How daemons are asked. */
+export interface LivenessProbeOptions {
+  readonly config: Config;
+  /**
+   * The passphrase for a daemon, where it is one that may have it: what it is told, the passphrase can be guessed from.
+   * None without this.
+   */
+  readonly identificationFor?: ((uri: PyroURI) => string | undefined) | undefined;
+}
+
+/** The ids of the objects that a daemon has; or what it means that it does not say. */
+type Registered = ReadonlySet<string> | ObjectStatus;
+
+/**
+ * Asks daemons whether they have the objects that URIs lead to. No object is called, and within one probe each daemon is
+ * asked once, however many of its objects are asked for.
+ */
+export class LivenessProbe {
+  private readonly registered = new Map<string, Promise<Registered>>();
+  private readonly limit = pLimit(MAX_DAEMONS_ASKED);
+
+  constructor(private readonly options: LivenessProbeOptions) {}
+
+  async ask(uri: PyroURI): Promise<ObjectStatus> {
+    const protocol = PROTOCOLS.get(uri.protocol);
+    if (protocol === undefined) {
+      return { status: 'unknown', explanation: `A URI of protocol ${uri.protocol} leads to no daemon.` };
+    }
+    const daemon = new PyroURI(protocol, uri.address, uri.port, INTERNAL_DAEMON_GUID);
+    // PYROLOC names an object instead of giving its id.
+    if (protocol !== uri.protocol) return this.limit(() => this.askForName(daemon, uri.objectID)).catch(explain);
+    const registered = await this.registeredAt(daemon);
+    if (!isSet(registered)) return registered;
+    return registered.has(uri.objectID)
+      ? { status: 'answers', explanation: 'The daemon has this object.' }
+      : { status: 'gone', explanation: 'The daemon is there, but does not have this object any more.' };
+  }
+
+  private registeredAt(daemon: PyroURI): Promise<Registered> {
+    const key = daemon.toString();
+    let registered = this.registered.get(key);
+    if (registered === undefined) {
+      registered = this.limit(() => this.askForObjects(daemon)).catch(explain);
+      this.registered.set(key, registered);
+    }
+    return registered;
+  }
+
+  private async askForObjects(daemon: PyroURI): Promise<Registered> {
+    const answer = await this.call(daemon, 'getRegistered');
+    if (!(answer instanceof Map)) return { status: 'unknown', explanation: 'What listens there is no daemon.' };
+    // Whatever else the answer holds is not kept.
+    return new Set([...answer.keys()].filter((id) => typeof id === 'string'));
+  }
+
+  private async askForName(daemon: PyroURI, name: string): Promise<ObjectStatus> {
+    await this.call(daemon, 'ResolvePYROLOC', name);
+    return { status: 'answers', explanation: 'The daemon has an object of this name.' };
+  }
+
+  private async call(daemon: PyroURI, method: string, ...args: string[]): Promise<PythonValue> {
+    const { config, identificationFor } = this.options;
+    // Daemons are anybody's: what they may answer is limited to what a name server may be told.
+    const limits = {
+      PYRO_MAX_MESSAGE_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
+      PYRO_MAX_INFLATED_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
+      PYRO_MAX_PICKLE_OBJECTS: Math.min(config.PYRO_MAX_PICKLE_OBJECTS, config.PYRO_NS_MAX_PICKLE_OBJECTS),
+    };
+    const adapter = new PYROAdapter(daemon, { config: { ...config, ...limits }, log: silentLog });
+    adapter.setIdentification(identificationFor?.(daemon) ?? null);
+    adapter.timeout = Math.min(ANSWER_TIMEOUT_SECONDS, config.PYRO_HANDSHAKE_TIMEOUT);
+    try {
+      return await adapter.remoteInvocation(method, 0, args);
+    } finally {
+      await adapter.release();
+    }
+  }
+}
+
+const isSet = (registered: Registered): registered is ReadonlySet<string> => registered instanceof Set;
+
+/** What it means that a daemon did not answer as it should. */
+function explain(error: unknown): ObjectStatus {
+  if (error instanceof NamingError) {
+    return { status: 'gone', explanation: 'The daemon is there, but has no object of this name.' };
+  }
+  if (error instanceof ConnectionDeniedError) {
+    return { status: 'denied', explanation: `The daemon is there, and refuses to be asked: ${error.message}.` };
+  }
+  if (error instanceof PyroError) {
+    const explanation = `No daemon answers: ${error.args.join(': ')}.`;
+    // The second argument is the system's own text.
+    const [, reason] = error.message === 'connection failed' ? error.args : [];
+    if (reason?.includes('ECONNREFUSED') === true) return { status: 'closed', explanation };
+    const isSilent = reason !== undefined || error instanceof ConnectionClosedError;
+    return { status: isSilent ? 'unreachable' : 'unknown', explanation };
+  }
+  // What listens there raised something of its own.
+  return { status: 'unknown', explanation: `The daemon can't say: ${String(error)}.` };
+}
