@@ -36,7 +36,8 @@ await new Stryker({
     `!${folder}/index.ts`,
   ],
   testRunner: 'jest',
-  testRunnerNodeArgs: ['--experimental-vm-modules', '--no-warnings'],
+  // Mutated code needs a larger stack: the tests of deep nesting overflow the usual one.
+  testRunnerNodeArgs: ['--experimental-vm-modules', '--no-warnings', '--stack-size=3000'],
   jest: {
     projectType: 'custom',
     config: {

@@ -348,7 +348,7 @@ const observeCleaning =
       removedAfter = (Date.now() - start) / 1000;
       return Promise.resolve();
     };
-    const autoClean = new AutoClean({ config, log: silentLog, namespace, unregister });
+    const autoClean = new AutoClean({ config, log: silentLog, nameServerHost: '127.0.0.1', namespace, unregister });
     autoClean.start();
     for (let passed = 0; passed < 100 && removedAfter === undefined; passed += 5) {
       await jest.advanceTimersByTimeAsync(5000);

@@ -188,6 +188,7 @@ export class NameServerSession {
     const { identification } = this.location;
     const livenessProbe = new LivenessProbe({
       config: this.config,
+      nameServerHost: own.address,
       // Another daemon is not told anything from which the passphrase could be guessed.
       identificationFor: () => (isOwn ? identification : undefined),
     });

@@ -38,7 +38,7 @@ function start(items: Record<string, string> = {}): void {
     msg: (...parts: unknown[]) => messages.push(parts.map(String).join(' ')),
   };
   const config = loadConfig({ environment, currentDirectory: '/' });
-  autoClean = new AutoClean({ config, log, namespace, unregister });
+  autoClean = new AutoClean({ config, log, nameServerHost: '127.0.0.1', namespace, unregister });
   autoClean.start();
 }
 

@@ -8,6 +8,8 @@ export interface AutoCleanOptions {
   /** The PYRO_NS_AUTOCLEAN* items. */
   readonly config: Config;
   readonly log: Log;
+  /** Where clients find this name server: see LivenessProbeOptions. */
+  readonly nameServerHost: string;
   readonly namespace: Namespace;
   /** Removes an object's entry, as if a client had asked for it. */
   readonly unregister: (name: string) => Promise<void>;
@@ -20,8 +22,10 @@ interface Suspect {
   readonly status: ObjectStatus;
   /** How many times in a row. */
   readonly failures: number;
-  /** Since when, in milliseconds since 1970. */
-  readonly since: number;
+  /** Since when by the monotonic clock, which decides: the wall clock may be set. */
+  readonly sinceMs: number;
+  /** The same by the wall clock, in seconds since 1970, as entries have their timestamps. */
+  readonly sinceTimestamp: number;
 }
 
 const isUnreachable = ({ status }: ObjectStatus): boolean => status === 'unreachable';
@@ -87,28 +91,30 @@ export class AutoClean {
   private suspect(name: Name, uri: PyroURI, status: ObjectStatus): Suspect {
     const before = this.suspects.get(name.toString());
     // A machine that starts is there before its daemons are: then the count begins anew.
-    const goesOn = before?.uri.equals(uri) === true && isUnreachable(before.status) === isUnreachable(status);
-    return { name, uri, status, failures: goesOn ? before.failures + 1 : 1, since: goesOn ? before.since : Date.now() };
+    if (before?.uri.equals(uri) === true && isUnreachable(before.status) === isUnreachable(status)) {
+      return { ...before, status, failures: before.failures + 1 };
+    }
+    return { name, uri, status, failures: 1, sinceMs: performance.now(), sinceTimestamp: Date.now() / 1000 };
   }
 
-  private isDue({ failures, since, status }: Suspect): boolean {
+  private isDue({ failures, sinceMs, status }: Suspect): boolean {
     const { PYRO_NS_AUTOCLEAN_FAILURES, PYRO_NS_AUTOCLEAN_SECONDS, PYRO_NS_AUTOCLEAN_UNREACHABLE } =
       this.options.config;
     if (isUnreachable(status) && PYRO_NS_AUTOCLEAN_UNREACHABLE === 0) return false;
     const seconds = isUnreachable(status) ? PYRO_NS_AUTOCLEAN_UNREACHABLE : PYRO_NS_AUTOCLEAN_SECONDS;
-    return failures >= PYRO_NS_AUTOCLEAN_FAILURES && Date.now() - since >= seconds * 1000;
+    return failures >= PYRO_NS_AUTOCLEAN_FAILURES && performance.now() - sinceMs >= seconds * 1000;
   }
 
   private async remove(suspect: Suspect): Promise<void> {
     const { log, unregister } = this.options;
-    const { name, uri, status, failures, since } = suspect;
+    const { name, uri, status, failures, sinceMs } = suspect;
     if (this.stopped) return;
     this.suspects.delete(name.toString());
     if (!(await this.isStillDead(suspect))) return;
     try {
       await unregister(name.toString());
       this.removed += 1;
-      const seconds = Math.round((Date.now() - since) / 1000);
+      const seconds = Math.round((performance.now() - sinceMs) / 1000);
       log.warn(
         'AutoClean',
         `removed ${name.toString()}, which was ${uri.toString()}:`,
@@ -123,12 +129,12 @@ export class AutoClean {
   }
 
   /** Looking at all objects takes its time: meanwhile this one may have been registered anew, or be there again. */
-  private async isStillDead({ name, uri, since }: Suspect): Promise<boolean> {
+  private async isStillDead({ name, uri, sinceTimestamp }: Suspect): Promise<boolean> {
     const { namespace } = this.options;
     try {
       const status = await new LivenessProbe(this.options).ask(uri);
       const [current, { timestamp }] = await Promise.all([namespace.resolve(name), namespace.getSystemMeta(name)]);
-      return isDead(status) && current.equals(uri) && timestamp * 1000 <= since;
+      return isDead(status) && current.equals(uri) && timestamp <= sinceTimestamp;
     } catch (error) {
       if (error instanceof NamingError) return false;
       throw error;

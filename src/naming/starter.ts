@@ -395,7 +395,13 @@ export class NameServerStarter implements AsyncDisposable {
       twin: this.twin,
     });
     this.nameServer = nameServer;
-    this.autoClean = new AutoClean({ config, log, namespace, unregister: (name) => nameServer.unregister(name) });
+    this.autoClean = new AutoClean({
+      config,
+      log,
+      nameServerHost: daemon.address,
+      namespace,
+      unregister: (name) => nameServer.unregister(name),
+    });
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
     if (options.countCalls === true) this.calls = new RequestMetrics(nameServer);

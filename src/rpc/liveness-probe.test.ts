@@ -3,6 +3,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../config/index.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
+import { isSameEverywhere } from './address.js';
 import { Daemon } from './daemon.js';
 import { isDead, LivenessProbe, type ObjectStatus } from './liveness-probe.js';
 import { RemoteError } from './remote-error.js';
@@ -10,6 +11,8 @@ import { RemoteError } from './remote-error.js';
 const config = loadConfig({ environment: {}, currentDirectory: '/' });
 /** For those who never answer. */
 const hasty = loadConfig({ environment: { PYRO_HANDSHAKE_TIMEOUT: '0.3' }, currentDirectory: '/' });
+/** At a loopback address: so all that is registered there is on this machine. */
+const nameServerHost = '127.0.0.1';
 const opened: AsyncDisposable[] = [];
 
 afterEach(async () => {
@@ -43,7 +46,7 @@ async function startServer(onConnection: (socket: Socket) => void, address = '12
 }
 
 const ask = async (uri: PyroURI | string, identification?: string, by = config): Promise<string> => {
-  const livenessProbe = new LivenessProbe({ config: by, identificationFor: () => identification });
+  const livenessProbe = new LivenessProbe({ config: by, nameServerHost, identificationFor: () => identification });
   return (await livenessProbe.ask(typeof uri === 'string' ? PyroURI.parse(uri) : uri)).status;
 };
 
@@ -123,7 +126,7 @@ describe('an object', () => {
     let answer: (value: Map<string, null>) => void = () => undefined;
     if (internal !== undefined) internal.invoke = () => new Promise((resolve) => (answer = resolve));
     const uri = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'id');
-    expect(await new LivenessProbe({ config: hasty }).ask(uri)).toEqual({
+    expect(await new LivenessProbe({ config: hasty, nameServerHost }).ask(uri)).toEqual({
       status: 'unreachable',
       explanation: 'No daemon answers: connection timeout receiving.',
     });
@@ -154,7 +157,8 @@ test.each<[ObjectStatus['status'], boolean]>([
 });
 
 describe('what is said to people', () => {
-  const explain = (uri: string): Promise<ObjectStatus> => new LivenessProbe({ config }).ask(PyroURI.parse(uri));
+  const explain = (uri: string): Promise<ObjectStatus> =>
+    new LivenessProbe({ config, nameServerHost }).ask(PyroURI.parse(uri));
 
   test('tells what the daemon has, and what it has not', async () => {
     const daemon = await startDaemon();
@@ -217,6 +221,7 @@ test('a passphrase is told only to the daemon that may have it', async () => {
   for (const daemon of [trusted, other]) daemon.setAllowedIdentifications(['secret']);
   const asked: string[] = [];
   const livenessProbe = new LivenessProbe({
+    nameServerHost,
     config,
     identificationFor: (uri) => {
       asked.push(uri.toString());
@@ -234,7 +239,7 @@ test('a daemon is asked once for all of its objects', async () => {
   let connections = 0;
   daemon.getServerSockets()[0]?.on('connection', () => (connections += 1));
   const uris = await Promise.all(Array.from({ length: 50 }, () => daemon.connect({})));
-  const livenessProbe = new LivenessProbe({ config });
+  const livenessProbe = new LivenessProbe({ config, nameServerHost });
   const statuses = await Promise.all(uris.map((uri) => livenessProbe.ask(uri)));
   expect(new Set(statuses.map(({ status }) => status))).toEqual(new Set(['answers']));
   expect(connections).toBe(1);
@@ -243,7 +248,7 @@ test('a daemon is asked once for all of its objects', async () => {
 test('so many daemons are asked at the same time, and the others afterwards', async () => {
   const sockets: Socket[] = [];
   const port = await startServer((socket) => sockets.push(socket), '0.0.0.0');
-  const livenessProbe = new LivenessProbe({ config });
+  const livenessProbe = new LivenessProbe({ config, nameServerHost });
   const addresses = Array.from({ length: 33 }, (_, index) => `127.0.0.${index + 1}`);
   const asked = addresses.map((address) => livenessProbe.ask(new PyroURI('PYRO', address, port, 'id')));
   while (sockets.length < 32) await new Promise(setImmediate);
@@ -257,4 +262,48 @@ test('so many daemons are asked at the same time, and the others afterwards', as
   while (sockets.length < 34) await new Promise(setImmediate);
   sockets.at(-1)?.end();
   expect((await Promise.all(asked)).map(({ status }) => status)).toEqual(addresses.map(() => 'unreachable'));
+});
+
+describe('an address that means another machine elsewhere', () => {
+  const askFrom = (host: string, uri: string): Promise<ObjectStatus> =>
+    new LivenessProbe({ config: hasty, nameServerHost: host }).ask(PyroURI.parse(uri));
+
+  test.each([
+    ['192.0.2.7', 'PYRO://127.0.1.1:1/id', 'unknown'],
+    ['192.0.2.7', 'PYRO://localhost:1/id', 'unknown'],
+    ['192.0.2.7', 'PYROLOC://127.0.0.1:1/name', 'unknown'],
+    ['169.254.1.1', 'PYRO://127.0.0.1:1/id', 'unknown'],
+    ['127.0.0.1', 'PYRO://127.0.1.1:1/id', 'closed'],
+    ['localhost', 'PYRO://localhost:1/id', 'closed'],
+  ])('is judged only from the same scope: name server at %s, %s', async (host, uri, status) => {
+    expect(await askFrom(host, uri)).toMatchObject({ status });
+  });
+
+  test('is said to be one', async () => {
+    const { explanation } = await askFrom('192.0.2.7', 'PYRO://127.0.0.1:1/id');
+    expect(explanation).toBe(
+      'Its address means another machine elsewhere, so it can only be asked from the machine that registered it.',
+    );
+  });
+
+  test('answers all the same where the object is there: ids are unique', async () => {
+    const daemon = await startDaemon();
+    const uri = await daemon.connect({});
+    expect(await askFrom('192.0.2.7', uri.toString())).toMatchObject({ status: 'answers' });
+    await daemon.disconnect(uri.objectID);
+    expect(await askFrom('192.0.2.7', uri.toString())).toMatchObject({ status: 'unknown' });
+  });
+
+  test.each([
+    ['127.0.0.1', '192.0.2.7', false],
+    ['169.254.3.4', '192.0.2.7', false],
+    ['169.254.3.4', '127.0.0.1', false],
+    ['169.254.3.4', '169.254.1.1', true],
+    ['127.0.1.1', '127.0.0.1', true],
+    ['192.0.2.8', '127.0.0.1', true],
+    ['10.127.0.1', '192.0.2.7', true],
+    ['10.169.254.1', '192.0.2.7', true],
+  ])('%s beside a name server at %s: %s', (address, nameServer, same) => {
+    expect(isSameEverywhere(address, nameServer)).toBe(same);
+  });
 });

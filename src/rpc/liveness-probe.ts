@@ -4,6 +4,7 @@ import { ConnectionClosedError, ConnectionDeniedError, NamingError, PyroError } 
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
 import { PROTOCOLS, PYROAdapter } from './adapter.js';
+import { isSameEverywhere, resolveAddress } from './address.js';
 
 /** How long a daemon may take to let somebody in, and to answer, in seconds. */
 const ANSWER_TIMEOUT_SECONDS = 4;
@@ -19,7 +20,7 @@ export interface ObjectStatus {
    * - `closed`: the machine is there, and nothing listens on the daemon's port;
    * - `unreachable`: nobody answers: the machine is off, or the network between is not what it should be;
    * - `denied`: the daemon is there, and doesn't let us in;
-   * - `unknown`: the URI leads to no daemon, or to something that can't say.
+   * - `unknown`: the URI leads to no daemon, or to something that can't say, or its address means another machine elsewhere.
    */
   readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
   /** A sentence for people. */
@@ -36,6 +37,11 @@ export function isDead({ status }: ObjectStatus): boolean {
 /** How daemons are asked. */
 export interface LivenessProbeOptions {
   readonly config: Config;
+  /**
+   * The host, by address or name, of the name server that has the URIs. A program on another machine may have registered under
+   * an address such as 127.0.1.1: unless the name server itself is at such an address, nobody can say whether that is dead.
+   */
+  readonly nameServerHost: string;
   /**
    * The passphrase for a daemon, where it is one that may have it: what it is told, the passphrase can be guessed from.
    * None without this.
@@ -56,7 +62,23 @@ export class LivenessProbe {
 
   constructor(private readonly options: LivenessProbeOptions) {}
 
+  /** Asks the daemon of a URI. Never rejects. */
   async ask(uri: PyroURI): Promise<ObjectStatus> {
+    const status = await this.askDaemon(uri);
+    return status.status === 'answers' || (await this.canJudge(uri.address)) ? status : UNCERTAIN;
+  }
+
+  private async canJudge(host: string): Promise<boolean> {
+    try {
+      const [address, nameServer] = await Promise.all([host, this.options.nameServerHost].map(resolveAddress));
+      return isSameEverywhere(address ?? host, nameServer ?? '');
+    } catch {
+      // Without an address there is nothing to mistake for another.
+      return true;
+    }
+  }
+
+  private async askDaemon(uri: PyroURI): Promise<ObjectStatus> {
     const protocol = PROTOCOLS.get(uri.protocol);
     if (protocol === undefined) {
       return { status: 'unknown', explanation: `A URI of protocol ${uri.protocol} leads to no daemon.` };
@@ -111,6 +133,12 @@ export class LivenessProbe {
     }
   }
 }
+
+const UNCERTAIN: ObjectStatus = {
+  status: 'unknown',
+  explanation:
+    'Its address means another machine elsewhere, so it can only be asked from the machine that registered it.',
+};
 
 const isSet = (registered: Registered): registered is ReadonlySet<string> => registered instanceof Set;
 

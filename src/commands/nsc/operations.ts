@@ -56,7 +56,7 @@ export interface PruneOptions {
   readonly unreachable: boolean;
 }
 
-interface DeadEntry {
+interface AskedEntry {
   readonly name: string;
   readonly uri: PyroURI;
   readonly status: ObjectStatus;
@@ -64,7 +64,7 @@ interface DeadEntry {
 
 /** Shows which objects are dead, and removes their entries where that is wanted. */
 export async function prune(nameServer: NameServerProxy, output: Output, options: PruneOptions): Promise<void> {
-  const all = await findDead(nameServer);
+  const all = await askAll(nameServer);
   const dead = all.filter(({ status }) => isPrunable(status, options));
   for (const { name, uri, status } of dead) {
     output.line(
@@ -76,6 +76,9 @@ export async function prune(nameServer: NameServerProxy, output: Output, options
     output.line(
       `${silent} more can't be reached, which may be the network's fault; --unreachable takes them for dead.`,
     );
+  }
+  for (const { name, uri, status } of all.filter(({ status }) => status.status === 'unknown')) {
+    output.line(`${printable(name)}  -->  ${printable(uri.toString())}  left alone: ${printable(status.explanation)}`);
   }
   if (dead.length === 0) output.line('No dead objects.');
   else if (
@@ -94,25 +97,28 @@ function isPrunable(status: ObjectStatus, { unreachable }: PruneOptions): boolea
   return isDead(status) && (unreachable || status.status !== 'unreachable');
 }
 
-/** All but those that answer, or whose daemon is there and doesn't say. */
-async function findDead(nameServer: NameServerProxy): Promise<DeadEntry[]> {
-  const livenessProbe = new LivenessProbe({ config: defaultConfig() });
+const newProbe = ({ URI }: NameServerProxy): LivenessProbe =>
+  new LivenessProbe({ config: defaultConfig(), nameServerHost: URI.address });
+
+/** Asks for all objects but the name server's own; gives them by name. */
+async function askAll(nameServer: NameServerProxy): Promise<AskedEntry[]> {
+  const livenessProbe = newProbe(nameServer);
   const entries = (await nameServer.flatlist()).filter(([name]) => name !== NAMESERVER_NAME);
   const asked = await Promise.all(
     entries.map(async ([name, uri]) => ({ name, uri, status: await livenessProbe.ask(uri) })),
   );
-  return asked.filter(({ status }) => isDead(status)).sort((one, other) => (one.name < other.name ? -1 : 1));
+  return asked.sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 /** Removes an entry, unless it has become another one in the meantime. */
 async function removeDead(
   nameServer: NameServerProxy,
   output: Output,
-  { name, uri, status }: DeadEntry,
+  { name, uri, status }: AskedEntry,
   options: PruneOptions,
 ): Promise<void> {
   try {
-    const now = await new LivenessProbe({ config: defaultConfig() }).ask(uri);
+    const now = await newProbe(nameServer).ask(uri);
     if (now.status === 'answers') throw new NamingError('answers again');
     if (!isPrunable(now, options)) throw new NamingError(`is ${now.status} now`);
     // Last, right before it is removed: asking the daemon takes its time.
