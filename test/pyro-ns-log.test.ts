@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, watch } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
+import { InteractiveProgram } from './support/interactive-program.js';
 
 const program = fileURLToPath(new URL('../dist/commands/pyro-ns.cjs', import.meta.url));
 
@@ -68,4 +69,39 @@ it('opens its log again on SIGHUP', async () => {
   }
   expect(await exit).toEqual([0, null]);
   expect(readFileSync(join(directory, 'Pyro_log'), 'utf8')).toMatch(/^[^\n]* \*\* NameServer \*\* log opened again\n/);
+});
+
+it('is not ended by a SIGHUP that comes before the log is there', async () => {
+  const plugin = join(directory, 'hang-up.mjs');
+  writeFileSync(
+    plugin,
+    `process.kill(process.pid, 'SIGHUP');
+     await new Promise(setImmediate);
+     export const NSGuard = () => null;
+     export const BCGuard = () => null;`,
+  );
+  const command = [process.execPath, program, '-n', 'localhost', '-p', '0', '-r', '-x', '-s', plugin];
+  const server = InteractiveProgram.start(command, { cwd: directory });
+  await server.until('Name Server started.');
+  expect(await server.stop('SIGTERM')).toMatchObject({ status: 0, stderr: '' });
+});
+
+// `script` gives the program a terminal.
+const onTerminal = existsSync('/usr/bin/script') ? it : it.skip;
+onTerminal('opens its log again on a terminal, too', async () => {
+  const inner = `exec '${process.execPath}' '${program}' -n localhost -p 0 -r -x`;
+  const log = join(directory, 'Pyro_log');
+  const server = InteractiveProgram.start(['/usr/bin/script', '-qec', `echo "pid $$"; ${inner}`, '/dev/null'], {
+    cwd: directory,
+    environment: { PYRO_STORAGE: directory, PYRO_TRACELEVEL: '3' },
+  });
+  await server.until('Name Server started.');
+  const pid = Number(/pid (\d+)/.exec(server.stdout)?.[1]);
+  renameSync(log, `${log}.1`);
+  const changes = watch(directory);
+  process.kill(pid, 'SIGHUP');
+  while (!existsSync(log)) await once(changes, 'change');
+  changes.close();
+  process.kill(pid, 'SIGTERM');
+  expect(await server.ended).toMatchObject({ status: 0 });
 });

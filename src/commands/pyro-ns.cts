@@ -7,4 +7,6 @@
  * are is settled when the first of them is needed, which loading an ES module does: so this is the one file that is none.
  */
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
+// SIGHUP opens the log again, later: until the log is there, and while modules load, it must not end the process.
+process.on('SIGHUP', () => undefined);
 void import('./pyro-ns.js');

@@ -145,9 +145,8 @@ function stopOnSignals(starter: NameServerStarter): void {
   for (const signal of signals) process.on(signal, stop);
 }
 
-/** After a log rotation. From a terminal that is closed, SIGHUP ends the process as usual. */
+/** Opens the log again at SIGHUP, for log rotation; on a terminal, too. The signal never ends the server. */
 function reopenOnSignal(log: Log): void {
-  if (process.stdout.isTTY) return;
   process.on('SIGHUP', () => {
     log.reopen();
     log.msg('NameServer', 'log opened again');
