@@ -5,5 +5,6 @@ export { CONFIG_GROUPS, CONFIG_ITEMS } from './items.js';
 export type { Config, ConfigItem, ConfigItemName } from './items.js';
 export { createLog, createUserLog, defaultLog, silentLog } from './log.js';
 export type { Log } from './log.js';
+export { isOwnedByUsOrRoot } from './ownership.js';
 export { printable } from './printable.js';
 export { VERSION } from './version.js';

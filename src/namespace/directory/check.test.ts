@@ -310,6 +310,14 @@ describe('damage', () => {
     expect(await served()).toMatchObject({ ':G.SOUND': URI, ':G.sound': URI });
   });
 
+  test('is not done by what somebody else has put where servers work, which is told and left', async () => {
+    leave('letter');
+    const { findings, report } = await check(true);
+    expect(kinds(findings)).toEqual([`foreign file: ${OWN_DIRECTORY}/letter`]);
+    expect(findings).toMatchObject([{ isDamage: false, repair: undefined }]);
+    expect(report.movedTo).toBeUndefined();
+  });
+
   test('by a replacement that was not finished is repaired by finishing it', async () => {
     mkdirSync(`${root}/${OWN_DIRECTORY}/arriving`, { recursive: true });
     write(`${OWN_DIRECTORY}/arriving/new`);

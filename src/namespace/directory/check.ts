@@ -11,7 +11,15 @@ import { MAX_NAME_LENGTH } from '../../names/index.js';
 import { DirectorySync } from './directory-sync.js';
 import { FsErrors } from './fs-errors.js';
 import { codeOf, readFileAt, type Reading } from './files.js';
-import { isUsualSpelling, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, partOf, readURIFile } from './layout.js';
+import {
+  isStagedFileName,
+  isUsualSpelling,
+  MAX_URI_FILE_SIZE,
+  META_SUFFIX,
+  OWN_DIRECTORY,
+  partOf,
+  readURIFile,
+} from './layout.js';
 import { InlineIOPolicy, WRITE_BACKOFF } from './inline-io-policy.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
 import { MAX_META_FILE_SIZE, readMetaFile } from './metadata.js';
@@ -31,6 +39,7 @@ export type DamageKind =
   | 'orphaned metadata'
   | 'damaged metadata'
   | 'leftover'
+  | 'foreign file'
   | 'unfinished replacement'
   | 'unreadable'
   | 'case clash';
@@ -125,7 +134,7 @@ async function requireDatabase(root: string): Promise<void> {
 class Check {
   private readonly directories = new DirectorySync(true);
   private readonly aside: string;
-  private isAsideMade = false;
+  private asideMade: Promise<void> | undefined;
   private readonly changed = new Set<string>();
   private groups = 0;
   private objects = 0;
@@ -148,7 +157,7 @@ class Check {
       root: this.root,
       groups: this.groups,
       objects: this.objects,
-      movedTo: this.isAsideMade ? `${this.root}/${this.aside}` : undefined,
+      movedTo: this.asideMade && `${this.root}/${this.aside}`,
     };
   }
 
@@ -159,6 +168,11 @@ class Check {
     if (entries.some(({ fileName }) => REPLACEMENT_STATES.has(fileName))) await this.finishReplacement();
     for (const { fileName, dirent } of entries) {
       if (LOCK_FILES.has(fileName) || REPLACEMENT_STATES.has(fileName)) continue;
+      if (!isStagedFileName(fileName)) {
+        const explanation = 'It stands where servers work, but no server made it: it is left alone, and does no harm.';
+        this.tell(place.prefix + fileName, { kind: 'foreign file', explanation }, false);
+        continue;
+      }
       await this.moveAside(place, dirent.name, {
         kind: 'leftover',
         explanation:
@@ -293,6 +307,12 @@ class Check {
     else if (problem !== undefined) await this.moveAside(place, dirent.name, problem);
   }
 
+  /** Not where there is something of that name: through a link that others have put there, files would leave the database. */
+  private makeAside(): Promise<void> {
+    this.asideMade ??= mkdir(`${this.root}/${this.aside}`);
+    return this.asideMade;
+  }
+
   private tell(path: string, problem: Problem, isDamage = true): void {
     this.options.onFinding({ ...problem, isDamage, path, repair: undefined });
   }
@@ -306,8 +326,8 @@ class Check {
     }
     const target = `${this.root}/${this.aside}/${place.prefix}`;
     try {
+      await this.makeAside();
       await mkdir(target, { recursive: true });
-      this.isAsideMade = true;
       await rename(joined(place.path, name), joined(target, name));
     } catch (error) {
       if (codeOf(error) !== 'ENAMETOOLONG') throw error;

@@ -11,6 +11,18 @@ export const META_SUFFIX = '.ns_meta';
  */
 export const OWN_DIRECTORY = '.pyro-ns.ns_meta';
 
+/** What a file or directory in the server's own directory is called while it is being made or removed. */
+export function stagedFileName(prefix: string, count: number): string {
+  return `${prefix}-${count}${META_SUFFIX}`;
+}
+
+const STAGED = /^[0-9a-f]{1,8}-\d+\.ns_meta$/;
+
+/** True if a file name is one that `stagedFileName` gives: only what is called so is ever removed after a crash. */
+export function isStagedFileName(fileName: string): boolean {
+  return STAGED.test(fileName);
+}
+
 /** How large a file of a URI may be: room for the longest URI, and some white space. Larger ones are not read. */
 export const MAX_URI_FILE_SIZE = 8192;
 

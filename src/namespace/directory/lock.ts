@@ -2,15 +2,16 @@
  * One server to a database, or one tool that changes it offline. The lock is in the database, so that it is found whatever
  * path leads there, on whatever machine; beside it stands, to be read, who holds it.
  */
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { mkdir, open, readFile, readlink, realpath, rm, rmdir, writeFile } from 'node:fs/promises';
+import { open, readFile, readlink, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
-import { codeOf, inspect } from './files.js';
-import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
+import { codeOf, inspect, readFileAt } from './files.js';
+import { META_SUFFIX, OWN_DIRECTORY, stagedFileName } from './layout.js';
+import { directoryExists, openOwnDirectory, UntrustedPathError } from './own-directory.js';
 import { suitableWatchMode } from './watcher.js';
 
 /** Without a sign of life for so long, a holder on another machine is taken for dead. */
@@ -22,6 +23,9 @@ const HEARTBEAT_MS = 5000;
 /** How long a lock takes to be taken, at the very most: then who began it has died. */
 const GUARD_STALE_MS = 2000;
 const GUARD_RETRIES = { retries: 40, factor: 1, minTimeout: 100 };
+
+/** How large a holder's record may be. */
+const MAX_HOLDER_SIZE = 64 * 1024;
 
 const LOCK = `lock${META_SUFFIX}`;
 const HOLDER = `holder${META_SUFFIX}`;
@@ -70,7 +74,8 @@ export class DatabaseLock {
   private readonly since = new Date().toISOString();
   private unlock: (() => Promise<void>) | undefined;
   private retry: NodeJS.Timeout | undefined;
-  private takenBy: DatabaseInUseError | undefined;
+  /** Why the lock could not be taken again. */
+  private refusal: DatabaseInUseError | UntrustedPathError | undefined;
   private takingAgain: Promise<void> | undefined;
   /**
    * The directory of the lock, open: so that its file system is busy, and can't be unmounted while it is served. Not the
@@ -106,7 +111,10 @@ export class DatabaseLock {
 
   /** Why the database may not be changed; undefined while the lock is held. */
   get problem(): string | undefined {
-    return this.takenBy && 'the database is in use by another server';
+    if (this.refusal === undefined) return undefined;
+    return this.refusal instanceof DatabaseInUseError
+      ? 'the database is in use by another server'
+      : `the database is damaged: ${OWN_DIRECTORY} is not the server's`;
   }
 
   /** Lets go of the database. */
@@ -127,9 +135,9 @@ export class DatabaseLock {
   private async take(): Promise<void> {
     // Not before it is needed: with it comes a listener for signals, which is nothing for those who only import us.
     const { lock } = await import('proper-lockfile');
-    await mkdir(`${this.root}/${OWN_DIRECTORY}`).catch((error: unknown) => {
-      if (codeOf(error) !== 'EEXIST') throw error;
-    });
+    await openOwnDirectory(this.root);
+    // Both are made as directories.
+    for (const file of [GUARD, LOCK]) await directoryExists(this.path(file));
     const guard = this.path(GUARD);
     const openGuard = await lock(guard, {
       realpath: false,
@@ -150,16 +158,27 @@ export class DatabaseLock {
           this.lost(error);
         },
       });
-      await writeFile(this.path(HOLDER), `${JSON.stringify(await this.record(), null, 2)}\n`);
+      await this.writeHolder();
       await this.holdFileSystem();
     } catch (error) {
       await this.unlock?.().catch(() => undefined);
       this.unlock = undefined;
       if (codeOf(error) !== 'ELOCKED') throw error;
-      throw new DatabaseInUseError(this.root, await this.readHolder());
+      const holder = await this.readHolder();
+      throw new DatabaseInUseError(this.root, holder === 'no file' ? undefined : holder);
     } finally {
       await openGuard().catch(() => undefined);
     }
+  }
+
+  /** As a new file that takes the old one's place: what that is, a link to another file perhaps, doesn't matter then. */
+  private async writeHolder(): Promise<void> {
+    const staged = this.path(stagedFileName(randomBytes(4).toString('hex'), 0));
+    await writeFile(staged, `${JSON.stringify(await this.record(), null, 2)}\n`, { flag: 'wx' });
+    await rename(staged, this.path(HOLDER)).catch(async (error: unknown) => {
+      await rm(staged, { force: true });
+      throw error;
+    });
   }
 
   private async holdFileSystem(): Promise<void> {
@@ -176,6 +195,8 @@ export class DatabaseLock {
     const stats = await inspect(this.path(LOCK));
     if (stats === undefined) return;
     const holder = await this.readHolder();
+    // Somebody has put something else there, so nothing is known of the holder but its signs of life.
+    if (holder === 'no file') return;
     const isOurs = holder?.id === this.id;
     if (holder !== undefined && !isOurs && !(await this.isCopied(holder, stats))) {
       const alive = await isAlive(holder);
@@ -200,10 +221,13 @@ export class DatabaseLock {
     return { host: hostname(), pid: process.pid, since, id, machine, started: state?.started ?? null, lock, device };
   }
 
-  /** Undefined where nothing is written, or nothing that makes sense. */
-  private async readHolder(): Promise<HolderRecord | undefined> {
+  /** Undefined where nothing is written, or nothing that makes sense; 'no file' of a link, a FIFO or a device, which are not read. */
+  private async readHolder(): Promise<HolderRecord | 'no file' | undefined> {
     try {
-      const record: unknown = JSON.parse(await readFile(this.path(HOLDER), 'utf8'));
+      const reading = await readFileAt(this.path(HOLDER), MAX_HOLDER_SIZE);
+      if (reading?.kind === 'other') return 'no file';
+      if (reading?.kind !== 'file') return undefined;
+      const record: unknown = JSON.parse(reading.content.toString('utf8'));
       return isHolderRecord(record) ? record : undefined;
     } catch {
       return undefined;
@@ -220,12 +244,12 @@ export class DatabaseLock {
   private async takeAgain(): Promise<void> {
     try {
       await this.take();
-      this.takenBy = undefined;
+      this.refusal = undefined;
     } catch (error) {
-      if (error instanceof DatabaseInUseError) {
-        if (this.takenBy === undefined)
+      if (error instanceof DatabaseInUseError || error instanceof UntrustedPathError) {
+        if (this.refusal === undefined)
           this.log.error('DirectoryNamespace', 'no more changes are made:', error.message);
-        this.takenBy = error;
+        this.refusal = error;
       }
       this.retry = setTimeout(() => {
         this.takingAgain = this.takeAgain();

@@ -14,6 +14,7 @@ import type { DirectorySync } from './directory-sync.js';
 import { codeOf, inspect } from './files.js';
 import { isOfDatabase, metaPathOf, pathOf, uriFileContent } from './layout.js';
 import { metaFileContent, microseconds } from './metadata.js';
+import { directoryExists } from './own-directory.js';
 import type { Staging } from './staging.js';
 
 /** A new tree that is whole and on the disk; the old one is about to move out. */
@@ -86,20 +87,24 @@ export class TreeReplacement {
     }
   }
 
-  /** Goes on with what was decided, if anything was: at a start, after a crash. @throws the system's error */
+  /**
+   * Goes on with what was decided, if anything was: at a start, after a crash.
+   * @throws UntrustedPathError, with nothing moved, where something else than a directory stands there; the system's error
+   */
   async finish(): Promise<void> {
     const [decided, leaving, arriving] = [this.state(DECIDED), this.state(LEAVING), this.state(ARRIVING)];
-    if (await inspect(decided)) {
-      await mkdir(leaving, { recursive: true });
+    for (const state of [decided, leaving, arriving]) await directoryExists(state);
+    if (await directoryExists(decided)) {
+      if (!(await directoryExists(leaving))) await mkdir(leaving);
       await this.directories.sync(this.staging.directory);
       await this.moveMembers(this.root, leaving);
       await this.move(decided, arriving);
     }
-    if (await inspect(arriving)) {
+    if (await directoryExists(arriving)) {
       await this.moveMembers(arriving, this.root);
       await rmdir(arriving);
     }
-    if (await inspect(leaving)) await this.keepBackup(leaving);
+    if (await directoryExists(leaving)) await this.keepBackup(leaving);
   }
 
   private async undo(tree: string): Promise<void> {

@@ -324,12 +324,24 @@ describe('the directory of the server', () => {
     fs.mkdirSync(root);
   });
 
-  it('is empty at the start but for what is to be kept: the rest is removed', async () => {
-    for (const file of ['kept', 'left']) fs.writeFileSync(`${own}/${file}`, '');
-    fs.mkdirSync(`${own}/half/done`, { recursive: true });
+  it('loses what is staged at the start, but nothing else', async () => {
+    for (const file of ['kept', '1a2b-7.ns_meta']) fs.writeFileSync(`${own}/${file}`, '');
+    fs.mkdirSync(`${own}/1-2.ns_meta/done`, { recursive: true });
     await staging.open(new Set(['kept', 'none']));
     await staging.close();
-    expect(files(own)).toEqual(['kept']);
+    expect([files(own), reported]).toEqual([['kept'], []]);
+  });
+
+  it('keeps what no server made, and the log is told, of ten at most by name', async () => {
+    const foreign = Array.from({ length: 11 }, (_, index) => `foreign${String(index).padStart(2, '0')}`);
+    for (const file of foreign) fs.writeFileSync(`${own}/${file}`, '');
+    await staging.open(new Set());
+    await staging.close();
+    expect(files(own)).toEqual(foreign);
+    const shown = `${foreign.slice(0, 10).join(', ')}, ...`;
+    expect(reported).toEqual([
+      ['DirectoryNamespace', `left alone in ${own}, as no server made it:`, shown, 'Move it elsewhere.'],
+    ]);
   });
 
   it('holds a new directory that holds nothing', async () => {
@@ -369,10 +381,10 @@ describe('the end', () => {
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
     for (let group = 0; group < 50; group += 1) {
-      fs.mkdirSync(`${own}/big/${group}`, { recursive: true });
-      fs.writeFileSync(`${own}/big/${group}/x`, '');
+      fs.mkdirSync(`${own}/1-1.ns_meta/${group}`, { recursive: true });
+      fs.writeFileSync(`${own}/1-1.ns_meta/${group}/x`, '');
     }
-    staging.deleteLater(`${own}/big`);
+    staging.deleteLater(`${own}/1-1.ns_meta`);
   });
   afterEach(() => {
     jest.useRealTimers();
@@ -390,7 +402,7 @@ describe('the end', () => {
     const closed = staging.close();
     jest.advanceTimersByTime(5_000);
     await closed;
-    expect(files(own)).toEqual(['big']);
+    expect(files(own)).toEqual(['1-1.ns_meta']);
     expect(reported).toEqual([]);
     await stagingWith().open(new Set());
     while (files(own).length > 0) await new Promise(setImmediate);

@@ -6,7 +6,7 @@ import { NamingError } from '../../errors.js';
 import type { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
 import type { InlineIOPolicy } from './inline-io-policy.js';
-import { META_SUFFIX, OWN_DIRECTORY } from './layout.js';
+import { isStagedFileName, OWN_DIRECTORY, stagedFileName } from './layout.js';
 import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
@@ -18,12 +18,15 @@ const CLOSE_TIMEOUT_MS = 5000;
 /** Up to how many bytes of a path what is removed is looked for there: a group may be too deep for the longest path of a system. */
 const MAX_PATH_BYTES = 2048;
 
+/** How many file names are put into one line of the log. */
+const MAX_SHOWN = 10;
+
 /** A file system without hard links says one of these. */
 const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 /**
  * The place in a database where files become whole before they get their names, and where what loses its name vanishes.
- * What a crash leaves here is removed at the next start.
+ * What a crash leaves here is removed at the next start. `openOwnDirectory` has seen to it that the directory is ours.
  */
 export class Staging {
   // Differs each time, so that nothing of the last time is in the way.
@@ -114,13 +117,18 @@ export class Staging {
     this.pendingDeletes.add(vanishing);
   }
 
-  /** Makes the directory where it is missing, and removes, in its own time, what an earlier server left in it. */
-  async open(keep: ReadonlySet<string>): Promise<void> {
-    await this.inDirectory(async () => {
-      for (const leftover of await readdir(this.directory)) {
-        if (!keep.has(leftover)) this.deleteLater(`${this.directory}/${leftover}`);
-      }
-    });
+  /**
+   * Makes the directory where it is missing, and removes, in its own time, what an earlier server left in it. What is not
+   * called as servers call their files is left alone: somebody else has put it there.
+   * @param known what belongs there, and stays
+   */
+  async open(known: ReadonlySet<string>): Promise<void> {
+    const leftovers = (await this.inDirectory(() => readdir(this.directory))).filter((file) => !known.has(file));
+    for (const leftover of leftovers.filter(isStagedFileName)) this.deleteLater(`${this.directory}/${leftover}`);
+    const foreign = leftovers.filter((file) => !isStagedFileName(file)).sort();
+    if (foreign.length === 0) return;
+    const shown = foreign.slice(0, MAX_SHOWN).join(', ') + (foreign.length > MAX_SHOWN ? ', ...' : '');
+    this.fsErrors.report(`left alone in ${this.directory}, as no server made it:`, shown, 'Move it elsewhere.');
   }
 
   /** Waits for what is being removed, but not long: the next start goes on with it. */
@@ -134,7 +142,7 @@ export class Staging {
 
   private newPath(): string {
     this.count += 1;
-    return `${this.directory}/${this.prefix}-${this.count}${META_SUFFIX}`;
+    return `${this.directory}/${stagedFileName(this.prefix, this.count)}`;
   }
 
   /** Runs an action that needs the directory, and makes the directory if that is what is missing: anyone may have removed it. */
@@ -178,7 +186,8 @@ export class Staging {
     const directories = [path];
     for (const directory of directories) {
       const stats = await inspect(directory);
-      if (stats === undefined) continue;
+      // It has gone, or a link has taken its place.
+      if (stats?.isDirectory() !== true) continue;
       if (stats.dev !== dev) throw new SpansFileSystemsError(directory);
       for await (const entry of await opendir(directory)) {
         if (this.closed) return;
