@@ -8,7 +8,7 @@ import { deflateSync } from 'node:zlib';
 import { dumps, PythonClass, PythonInstance, PythonUnicode, tuple } from '../src/pickle/index.js';
 import type { PythonValue } from '../src/pickle/index.js';
 import { NameServerProcess, ours } from './support/name-server-process.mjs';
-import { callFrame, NameServerClient } from './support/name-server-client.js';
+import { callFrame, NameServerClient, RemoteException } from './support/name-server-client.js';
 import { connectFrame, RawConnection, rawFrame } from './support/raw-connection.js';
 
 const COMPRESSED = 1;
@@ -135,6 +135,7 @@ describe('pyro-ns, with peers that keep it busy', () => {
     const environment = {
       PYRO_NS_MAX_MESSAGE_SIZE: `${4 * MB}`,
       PYRO_NS_MAX_INCOMING_SIZE: `${8 * MB}`,
+      PYRO_NS_MAX_META_SIZE: `${4 * MB}`,
       PYRO_STALL_TIMEOUT: '1',
     };
     server = await NameServerProcess.start(ours, { environment });
@@ -154,6 +155,36 @@ describe('pyro-ns, with peers that keep it busy', () => {
     // All of them together would be 200 MB.
     await expectPeakBelow((before ?? 0) + 100_000, server);
     for (const peer of peers) peer.close();
+    client.close();
+  });
+
+  test('stores no more metadata than it may, however many names have it', async () => {
+    const MB = 1 << 20;
+    // What takes 200 times as much memory when it is read as when it is written.
+    const meta = Array.from({ length: 90_000 }, () => new Map<PythonValue, PythonValue>());
+    const environment = { PYRO_NS_MAX_TOTAL_SIZE: `${32 * MB}`, PYRO_NS_MAX_META_SIZE: `${15 * MB}` };
+    server = await NameServerProcess.start(ours, { environment });
+    const client = await NameServerClient.connect(server);
+    const before = await peakOf(server);
+    const outcomes = new Map<string, number>();
+    for (let count = 0; count < 40; count++) {
+      const name = `:name${count}`;
+      await client.call('register', name, 'PYRO://127.0.0.1:7766/x');
+      const outcome = await client.call('setMeta', name, count % 2 === 0 ? 'x'.repeat(14 * MB) : meta).then(
+        () => 'stored',
+        (error: unknown) => (error instanceof RemoteException ? error.text : 'lost'),
+      );
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    }
+    // Two of 14 MB, and seven of half a MB.
+    expect(outcomes).toEqual(
+      new Map([
+        ['stored', 9],
+        [`no room for more: PYRO_NS_MAX_TOTAL_SIZE is ${32 * MB}`, 31],
+      ]),
+    );
+    // All of them together would be 280 MB of text, and 18 MB for each of 20 lists of dicts.
+    await expectPeakBelow((before ?? 0) + 200_000, server);
     client.close();
   });
 

@@ -35,7 +35,7 @@ import { Outbox } from '../src/naming/twin/outbox.js';
 import { PeerConnection } from '../src/naming/twin/peer-link.js';
 import { Replica } from '../src/naming/twin/merge.js';
 import { Versions } from '../src/naming/twin/versions.js';
-import type { PythonWritable } from '../src/pickle/index.js';
+import { dumps, type PythonWritable } from '../src/pickle/index.js';
 import { readCertificates, readClientTLS } from '../src/rpc/certificates.js';
 import { Daemon, getProxyForURI, LivenessProbe } from '../src/rpc/index.js';
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag, ServerConnection } from '../src/wire/index.js';
@@ -476,6 +476,38 @@ const newNameServer = (config: Config, namespace: MemoryNamespace): NameServer =
     ignoreShutdown: true,
     onShutdown: () => undefined,
   });
+
+/** What comes of the last of some registrations. */
+async function observeRegistrations(config: Config, names: readonly string[]): Promise<unknown> {
+  const nameServer = newNameServer(config, new MemoryNamespace());
+  const register = (name: string) => () =>
+    nameServer.register(name, new PyroURI('PYRO', '127.0.0.1', 1, 'id')).then(() => 'made');
+  let last: unknown;
+  for (const name of names) last = await outcome(register(name));
+  return last;
+}
+
+const observeNames = (config: Config, count: number): Promise<unknown> =>
+  observeRegistrations(
+    config,
+    Array.from({ length: count }, (_, index) => `:${index}`),
+  );
+
+/** What comes of a registration whose name and URI have so many bytes. */
+const observeTotal = (config: Config, size: number): Promise<unknown> =>
+  observeRegistrations(config, [`:${'x'.repeat(size - ':PYRO://127.0.0.1:1/id'.length)}`]);
+
+/** What comes of metadata whose pickle has so many bytes. */
+async function observeMeta(config: Config, size: number): Promise<unknown> {
+  const nameServer = newNameServer(config, new MemoryNamespace());
+  const meta = 'x'.repeat(size - dumps('x'.repeat(1000)).length + 1000);
+  const call = { objectID: nameServer.GUID(), method: 'setMeta', flags: 0, args: [':', meta], keywords: new Map() };
+  const connection = new ServerConnection(new Socket());
+  cleanUp.push(() => {
+    connection.destroy();
+  });
+  return outcome(async () => (await nameServer.invoke(call, connection)) === null && 'made');
+}
 
 /** The files that are there once a log has been written to. */
 function observeFiles(create: typeof createLog) {
@@ -1084,6 +1116,27 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
       [10_000_000, 2],
     ],
   },
+  PYRO_NS_MAX_NAMES: {
+    observe: (config) => observeNames(config, 3),
+    values: () => [
+      [2, 'too many names: PYRO_NS_MAX_NAMES is 2'],
+      [5, 'made'],
+    ],
+  },
+  PYRO_NS_MAX_META_SIZE: {
+    observe: (config) => observeMeta(config, 2000),
+    values: () => [
+      [1500, 'metadata too large: 2000 bytes, PYRO_NS_MAX_META_SIZE is 1500'],
+      [2500, 'made'],
+    ],
+  },
+  PYRO_NS_MAX_TOTAL_SIZE: {
+    observe: (config) => observeTotal(config, 2000),
+    values: () => [
+      [1500, 'no room for more: PYRO_NS_MAX_TOTAL_SIZE is 1500'],
+      [2500, 'made'],
+    ],
+  },
   PYRO_NS_TWIN_QUEUE: {
     observe: observeQueue,
     values: () => [
@@ -1251,6 +1304,24 @@ const LIMITS: Readonly<Partial<Record<ConfigItemName, Limit>>> = {
     },
     at: 2,
     beyond: 2,
+  },
+  PYRO_NS_MAX_NAMES: {
+    bound: 3,
+    observe: observeNames,
+    at: 'made',
+    beyond: 'too many names: PYRO_NS_MAX_NAMES is 3',
+  },
+  PYRO_NS_MAX_META_SIZE: {
+    bound: 2000,
+    observe: observeMeta,
+    at: 'made',
+    beyond: 'metadata too large: 2001 bytes, PYRO_NS_MAX_META_SIZE is 2000',
+  },
+  PYRO_NS_MAX_TOTAL_SIZE: {
+    bound: 2000,
+    observe: observeTotal,
+    at: 'made',
+    beyond: 'no room for more: PYRO_NS_MAX_TOTAL_SIZE is 2000',
   },
   PYRO_NS_TWIN_QUEUE: {
     bound: 2,

@@ -159,6 +159,13 @@ const OWN_ITEMS = {
     256 * MiB,
     'Memory of long listings that clients have not taken yet; beyond, others wait until they have, but for one of any size.',
   ),
+  PYRO_NS_MAX_NAMES: item(integer(1), 2_000_000, 'How many groups and objects clients may make; beyond, no new ones.'),
+  PYRO_NS_MAX_META_SIZE: item(bytes, MiB, 'Largest metadata of a name, as a pickle.'),
+  PYRO_NS_MAX_TOTAL_SIZE: item(
+    bytes,
+    512 * MiB,
+    'Names, URIs and metadata that the store holds in memory, together; beyond, no new ones.',
+  ),
   PYRO_NS_TWIN_QUEUE: item(integer(1), 10_000, 'Changes that may wait for the twin; beyond, all names are exchanged.'),
   PYRO_MAX_PICKLE_DEPTH: item(integer(10, 10_000), 500, 'How deep the values in a message may be nested.'),
   PYRO_MAX_PICKLE_OBJECTS: item(

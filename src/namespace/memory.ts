@@ -1,7 +1,7 @@
 import { setImmediate as othersRan } from 'node:timers/promises';
 import type { PyroURI } from '../names/index.js';
 import { Name } from '../names/index.js';
-import type { PythonValue } from '../pickle/index.js';
+import { dumps, loads, PythonTuple, tuple, type PythonValue } from '../pickle/index.js';
 import { countNames } from './count.js';
 import type {
   ListEntry,
@@ -18,18 +18,36 @@ import * as refusals from './errors.js';
 interface ObjectNode {
   readonly type: typeof OBJECT;
   readonly uri: PyroURI;
-  systemMeta: SystemMeta;
-  userMeta: PythonValue;
+  meta: StoredMeta;
 }
 
 interface GroupNode {
   readonly type: typeof GROUP;
   readonly members: Map<string, Node>;
-  systemMeta: SystemMeta;
-  userMeta: PythonValue;
+  meta: StoredMeta;
 }
 
 type Node = ObjectNode | GroupNode;
+
+/** Metadata as it is stored. */
+interface StoredMeta {
+  readonly type: NodeType;
+  readonly timestamp: number;
+  /**
+   * The pickle of the owner and the user metadata; undefined where both are None. As values they could take a hundred
+   * times as much memory, such as a million empty dicts.
+   */
+  readonly pickle: Uint8Array | undefined;
+}
+
+/** Metadata as it is asked for. */
+interface Metadata {
+  readonly system: SystemMeta;
+  readonly user: PythonValue;
+}
+
+/** For pickles that were written here: what wrote them has refused what is nested deeper. */
+const OWN_PICKLES = { depth: 10_000 };
 
 /** How many objects `flatlist` hands out before it lets others run. */
 const BATCH_SIZE = 1000;
@@ -38,6 +56,11 @@ const BATCH_SIZE = 1000;
 export class MemoryNamespace implements Namespace {
   /** Every group and object by its absolute name: a name is found by one look-up, however deep it is. */
   private nodes = new Map<string, Node>([[Name.root.toString(), newGroup()]]);
+  private bytes = 0;
+
+  get bytesInMemory(): number {
+    return this.bytes;
+  }
 
   resolve(name: Name): Promise<PyroURI> {
     return settled(() => {
@@ -101,22 +124,24 @@ export class MemoryNamespace implements Namespace {
   }
 
   getMeta(name: Name): Promise<PythonValue> {
-    return settled(() => this.findNode(name).userMeta);
+    return settled(() => readMeta(this.findNode(name)).user);
   }
 
   setMeta(name: Name, meta: PythonValue): Promise<void> {
     return settled(() => {
-      this.findNode(name).userMeta = meta;
+      const node = this.findNode(name);
+      this.storeMeta(node, { ...readMeta(node), user: meta });
     });
   }
 
   getSystemMeta(name: Name): Promise<SystemMeta> {
-    return settled(() => this.findNode(name).systemMeta);
+    return settled(() => readMeta(this.findNode(name)).system);
   }
 
   setSystemMeta(name: Name, meta: SystemMeta): Promise<void> {
     return settled(() => {
-      this.findNode(name).systemMeta = meta;
+      const node = this.findNode(name);
+      this.storeMeta(node, { ...readMeta(node), system: meta });
     });
   }
 
@@ -124,7 +149,8 @@ export class MemoryNamespace implements Namespace {
     let count = 0;
     for (const [name, node] of this.walk()) {
       const uri = node.type === OBJECT ? node.uri : undefined;
-      yield { name, uri, systemMeta: node.systemMeta, userMeta: node.userMeta };
+      const { system, user } = readMeta(node);
+      yield { name, uri, systemMeta: system, userMeta: user };
       count += 1;
       if (count % BATCH_SIZE === 0) await othersRan();
     }
@@ -135,10 +161,10 @@ export class MemoryNamespace implements Namespace {
     for await (const { name, uri, systemMeta, userMeta } of entries) {
       if (!name.isRoot) incoming.add(name, uri === undefined ? newGroup() : newObject(uri));
       const node = incoming.findNode(name);
-      node.systemMeta = systemMeta ?? node.systemMeta;
-      node.userMeta = userMeta;
+      incoming.storeMeta(node, { system: systemMeta ?? readMeta(node).system, user: userMeta });
     }
     this.nodes = incoming.nodes;
+    this.bytes = incoming.bytes;
   }
 
   count(): Promise<NamespaceSize> {
@@ -176,6 +202,14 @@ export class MemoryNamespace implements Namespace {
     if (members.has(name.part)) throw node.type === GROUP ? refusals.groupExists(name) : refusals.nameExists(name);
     members.set(name.part, node);
     this.nodes.set(name.toString(), node);
+    this.bytes += bytesOf(name, node);
+  }
+
+  private storeMeta(node: Node, { system, user }: Metadata): void {
+    const { type, timestamp, owner } = system;
+    const pickle = owner === null && user === null ? undefined : dumps(tuple(owner, user));
+    this.bytes += (pickle?.length ?? 0) - (node.meta.pickle?.length ?? 0);
+    node.meta = { type, timestamp, pickle };
   }
 
   /** The group that a new name goes into. An object on the way there is no group; nothing at all is not found. */
@@ -190,7 +224,10 @@ export class MemoryNamespace implements Namespace {
 
   /** Removes a name, and all that is below it. */
   private remove(name: Name): void {
-    for (const [removed] of this.walk(name)) this.nodes.delete(removed.toString());
+    for (const [removed, node] of this.walk(name)) {
+      this.nodes.delete(removed.toString());
+      this.bytes -= bytesOf(removed, node);
+    }
     this.findParent(name).members.delete(name.part);
   }
 
@@ -218,15 +255,26 @@ export class MemoryNamespace implements Namespace {
 }
 
 function newGroup(): GroupNode {
-  return { type: GROUP, members: new Map<string, Node>(), systemMeta: newSystemMeta(GROUP), userMeta: null };
+  return { type: GROUP, members: new Map<string, Node>(), meta: newMeta(GROUP) };
 }
 
 function newObject(uri: PyroURI): ObjectNode {
-  return { type: OBJECT, uri, systemMeta: newSystemMeta(OBJECT), userMeta: null };
+  return { type: OBJECT, uri, meta: newMeta(OBJECT) };
 }
 
-function newSystemMeta(type: NodeType): SystemMeta {
-  return { type, timestamp: Date.now() / 1000, owner: null };
+function newMeta(type: NodeType): StoredMeta {
+  return { type, timestamp: Date.now() / 1000, pickle: undefined };
+}
+
+function readMeta({ meta: { type, timestamp, pickle } }: Node): Metadata {
+  const pair = pickle && loads(pickle, OWN_PICKLES);
+  const [owner = null, user = null] = pair instanceof PythonTuple ? pair : [];
+  return { system: { type, timestamp, owner }, user };
+}
+
+function bytesOf(name: Name, node: Node): number {
+  const uri = node.type === OBJECT ? node.uri.toString().length : 0;
+  return name.toString().length + uri + (node.meta.pickle?.length ?? 0);
 }
 
 /** What an action returns, or why it refuses, as a promise. */

@@ -342,6 +342,22 @@ function sizeTests(namespace: () => Namespace): void {
     expect(namespace().status().problem).toBeUndefined();
   });
 
+  it('tells how much of its names it holds in memory, if anything', async () => {
+    const holdsInMemory = namespace().status().kind !== 'directory';
+    const before = namespace().bytesInMemory;
+    const text = 'x'.repeat(1000);
+    await namespace().createGroup(named(':Test.inner'));
+    await namespace().register(named(`:Test.inner.${text}`), new PyroURI('PYRO', '127.0.0.1', 1, text));
+    await namespace().setMeta(named(':Test.inner'), text);
+    await namespace().setMeta(named(':Test.inner'), [text, 'twice']);
+    await namespace().setSystemMeta(named(':Test.inner'), { type: GROUP, timestamp: 1, owner: 'y'.repeat(1000) });
+    const grown = namespace().bytesInMemory - before;
+    expect(grown >= 4000).toBe(holdsInMemory);
+    expect(grown).toBeLessThan(5000);
+    await namespace().deleteGroup(named(':Test.inner'));
+    expect(namespace().bytesInMemory).toBe(before);
+  });
+
   it('holds a tree as deep as names are long', async () => {
     let group = Name.root;
     for (let depth = 0; depth < 400; depth += 1) {

@@ -162,6 +162,9 @@ export interface Namespace {
   /** Counts all names: it takes as long as listing all groups. */
   count(): Promise<NamespaceSize>;
 
+  /** How many bytes the names, URIs and metadata have that the store holds in memory; 0 where it reads them from a disk. */
+  readonly bytesInMemory: number;
+
   /** How the store does. */
   status(): StoreStatus;
 

@@ -12,6 +12,7 @@ import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './security-plugins.js';
 import { inBatches, ListEncoder } from './list-encoder.js';
+import { Quota } from './quota.js';
 import type { NameServerStatus } from './status.js';
 import type { Twin } from './twin/index.js';
 
@@ -60,6 +61,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly changes: ChangeFeed;
   private twinPermissions: Promise<void> = Promise.resolve();
   private readonly lists: ListEncoder;
+  private readonly quota: Quota;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
   constructor(
@@ -71,6 +73,7 @@ export class NameServer implements Servant, NameServerObject {
     this.changes = options.changes ?? new ChangeFeed();
     const { PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT } = options.config;
     this.lists = new ListEncoder(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
+    this.quota = new Quota(namespace, options.config);
     this.methods = this.remoteMethods();
   }
 
@@ -247,7 +250,7 @@ export class NameServer implements Servant, NameServerObject {
   /** Makes a change here, and tells the twin and those who watch. */
   private async change(change: Change): Promise<void> {
     const { twin } = this.options;
-    await (twin ? twin.perform(change) : applyChange(this.namespace, change));
+    await this.quota.run(change, () => (twin ? twin.perform(change) : applyChange(this.namespace, change)));
     this.changes.append(change);
   }
 

@@ -62,6 +62,8 @@ const READ_AHEAD = 64;
  * tree is the truth: ordinary tools may look at it and change it at any time.
  */
 export class DirectoryNamespace implements Namespace {
+  /** What is cached has a bound of its own. */
+  readonly bytesInMemory = 0;
   private readonly nameMutex = new KeyedMutex();
   private readonly treeLock = new RWLock();
   private readonly fsErrors: FsErrors;

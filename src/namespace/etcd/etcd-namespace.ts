@@ -201,6 +201,10 @@ export class EtcdNamespace implements Namespace {
     return countNames(this.feed.tree.all());
   }
 
+  get bytesInMemory(): number {
+    return this.feed.tree.bytes;
+  }
+
   status(): EtcdStatus {
     const { endpoint, awaySeconds } = this.health;
     const problem =

@@ -25,18 +25,22 @@ export class MirrorTree {
   private readonly nodes = new Map<string, Node>();
   private readonly membersOf = new Map<string, Map<string, Node>>();
   private readonly metadata = new Map<string, StoredMeta>();
+  private storedBytes = 0;
 
   /** How many groups and objects there are. */
   get size(): number {
     return this.nodes.size;
   }
 
+  /** How many bytes names, URIs and metadata have. */
+  get bytes(): number {
+    return this.storedBytes;
+  }
+
   /** Takes over what is at a key now: undefined for nothing. */
   set({ of, text }: TreeKey, value: Uint8Array | undefined, modRevision: number): void {
     if (of === 'name') this.setNode(text, value);
-    else if (value === undefined) this.metadata.delete(text);
-    // A copy, lest it keep the whole message that it came in.
-    else this.metadata.set(text, { pickle: Uint8Array.from(value), modRevision });
+    else this.setMeta(text, value, modRevision);
   }
 
   find(name: Name): Node | undefined {
@@ -82,10 +86,18 @@ export class MirrorTree {
     return (this.membersOf.get(group.toString()) ?? new Map<string, Node>()).values();
   }
 
+  private setMeta(text: string, value: Uint8Array | undefined, modRevision: number): void {
+    this.storedBytes += (value?.length ?? 0) - (this.metadata.get(text)?.pickle.length ?? 0);
+    if (value === undefined) this.metadata.delete(text);
+    // A copy, lest it keep the whole message that it came in.
+    else this.metadata.set(text, { pickle: Uint8Array.from(value), modRevision });
+  }
+
   private setNode(text: string, value: Uint8Array | undefined): void {
     const name = nameOf(text);
     if (name === undefined) return;
     const node = value === undefined ? undefined : nodeOf(name, value);
+    this.storedBytes += bytesOf(node) - bytesOf(this.nodes.get(text));
     if (node === undefined) this.nodes.delete(text);
     else this.nodes.set(text, node);
     if (!name.isRoot) this.setMember(name, node);
@@ -112,6 +124,11 @@ function nameOf(text: string): Name | undefined {
   } catch {
     return undefined;
   }
+}
+
+function bytesOf(node: Node | undefined): number {
+  if (node === undefined) return 0;
+  return node.name.toString().length + (node.type === OBJECT ? (node.uri?.toString().length ?? 0) : 0);
 }
 
 function nodeOf(name: Name, value: Uint8Array): Node {
