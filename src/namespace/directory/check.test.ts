@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { basename } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { silentLog } from '../../config/index.js';
 import { Name, PyroURI } from '../../names/index.js';
@@ -76,6 +77,9 @@ test('finds nothing in a database that is as it should be', async () => {
   mkdirSync(`${root}/.git`);
   write('.git/HEAD', 'ref: refs/heads/main');
   write('README.md', 'names of the plant');
+  mkdirSync(`${root}/G/backup.d`);
+  write('G/build.log', 'x'.repeat(10_000));
+  write('G/notes.old.ns_meta', 'no pickle');
   write('G/from-windows', `\ufeff  ${URI}\r\n`);
   write('G/by-hand', 'PYRO://host/short');
   const { findings, report } = await check();
@@ -83,7 +87,15 @@ test('finds nothing in a database that is as it should be', async () => {
   expect(report).toEqual({ root, groups: 3, objects: 6, movedTo: undefined });
 });
 
+test('finds nothing in a database that is empty', async () => {
+  rmSync(root, { recursive: true });
+  mkdirSync(root);
+  expect(await check()).toEqual({ findings: [], report: { root, groups: 0, objects: 0, movedTo: undefined } });
+});
+
 describe('damage', () => {
+  // The name of its metadata would be too long for the system.
+  const LONGEST_FILE_NAME = 'n'.repeat(255);
   const damages: readonly [kind: string, path: string, make: () => void][] = [
     [
       'empty file',
@@ -125,6 +137,20 @@ describe('damage', () => {
       'G/inner/garbage',
       () => {
         write('G/inner/garbage', 'what is this?\n');
+      },
+    ],
+    [
+      'empty file',
+      `G/${LONGEST_FILE_NAME}`,
+      () => {
+        write(`G/${LONGEST_FILE_NAME}`, '');
+      },
+    ],
+    [
+      'bad URI',
+      'G/no-line',
+      () => {
+        write('G/no-line', 'what is this?');
       },
     ],
     [
@@ -170,6 +196,14 @@ describe('damage', () => {
       },
     ],
     [
+      'second spelling',
+      'G/\\69nner',
+      () => {
+        mkdirSync(`${root}/G/\\69nner`);
+        write('G/\\69nner/garbage', 'what is this?');
+      },
+    ],
+    [
       'link',
       'G/link',
       () => {
@@ -196,6 +230,13 @@ describe('damage', () => {
       'G/.ns_meta',
       () => {
         write('G/.ns_meta', 'anything');
+      },
+    ],
+    [
+      'orphaned metadata',
+      'gone.ns_meta',
+      () => {
+        write('gone.ns_meta', 'anything');
       },
     ],
     [
@@ -234,6 +275,7 @@ describe('damage', () => {
       },
     ],
   ];
+  const SENTENCE: unknown = expect.stringMatching(/^[A-Z].{20,}\.$/);
   const BYTES = Buffer.from([0xff, 0xfe]);
   const leave = (file: string): void => {
     mkdirSync(`${root}/${OWN_DIRECTORY}`);
@@ -244,11 +286,14 @@ describe('damage', () => {
     const before = await served();
     make();
     const all = contents();
-    expect(kinds((await check()).findings)).toEqual([`${kind}: ${path}`]);
+    const found = (await check()).findings;
+    expect(kinds(found)).toEqual([`${kind}: ${path}`]);
+    expect(found).toMatchObject([{ isDamage: true, explanation: SENTENCE, repair: undefined }]);
     expect(contents()).toEqual(all);
     const { findings, report } = await check(true);
     expect(kinds(findings)).toEqual([`${kind}: ${path}`]);
-    expect(findings[0]?.repair).toMatch(/^moved to \.repaired-/);
+    expect(findings).toMatchObject([{ isDamage: true, explanation: SENTENCE }]);
+    expect(findings[0]?.repair).toMatch(/^moved to \.repaired-\d{4}(-\d\d){5}-\d{3}\.ns_meta\/./);
     expect(report.movedTo).toMatch(/\/database\/\.repaired-[\d-]+\.ns_meta$/);
     expect((await check()).findings).toEqual([]);
     expect(contents()).toEqual(all);
@@ -303,10 +348,41 @@ describe('damage', () => {
     execFileSync('rm', ['-r', root]);
   });
 
+  test('by a bad name says what is wrong with it', async () => {
+    // The directory can still be read: 4095 bytes is the longest path. A name has at most 4096 characters.
+    const last = 'e'.repeat(4080 - Buffer.byteLength(root) - 15 * 256 - 1);
+    const parts = [...Array.from({ length: 15 }, () => 'd'.repeat(255)), last];
+    const longest = 'n'.repeat(4096 - parts.join('.').length - 2);
+    mkdirSync(`${root}/${parts.join('/')}`, { recursive: true });
+    const script = 'cd "$1"; shift; for d; do cd -P "$d"; done; echo x > "$FILE"; echo x > "${FILE}n"';
+    execFileSync('bash', ['-ec', script, 'bash', root, ...parts], { env: { ...process.env, FILE: longest } });
+    write('G/white space');
+    const expected = {
+      'white space':
+        'A part of a name is made of ASCII characters without white space, backslash and dot: nobody is shown this.',
+      [longest]: 'Its path is too long to look at what is in it: nobody is shown that.',
+      [`${longest}n`]: 'It is too long for a name: nobody is shown this.',
+    };
+    const explained = (findings: readonly Finding[]) =>
+      Object.fromEntries(findings.map(({ path, explanation }) => [basename(path), explanation]));
+    expect(explained((await check()).findings)).toEqual(expected);
+    const { findings, report } = await check(true);
+    expect(explained(findings)).toEqual({
+      ...expected,
+      [`${longest}n`]: 'It is too long for a name: nobody is shown this. Its path is too long to move it.',
+    });
+    expect(findings.flatMap(({ repair }) => repair ?? [])).toHaveLength(1);
+    expect(contents(Buffer.from(report.movedTo ?? ''))).toEqual([`${URI}\n`]);
+    execFileSync('rm', ['-r', root]);
+  });
+
   test('is not done by what differs in case only, which is told and left', async () => {
     write('G/SOUND');
     const { findings } = await check(true);
     expect(findings).toMatchObject([{ kind: 'case clash', isDamage: false, repair: undefined }]);
+    const [one, other] = findings[0]?.path === 'G/sound' ? ['sound', 'SOUND'] : ['SOUND', 'sound'];
+    expect(findings[0]?.path).toBe(`G/${one}`);
+    expect(findings[0]?.explanation).toMatch(new RegExp(`^It differs from ${other} only in case: .+\\.$`));
     expect(await served()).toMatchObject({ ':G.SOUND': URI, ':G.sound': URI });
   });
 
@@ -321,7 +397,15 @@ describe('damage', () => {
   test('by a replacement that was not finished is repaired by finishing it', async () => {
     mkdirSync(`${root}/${OWN_DIRECTORY}/arriving`, { recursive: true });
     write(`${OWN_DIRECTORY}/arriving/new`);
-    expect((await check()).findings).toMatchObject([{ kind: 'unfinished replacement' }]);
+    expect((await check()).findings).toMatchObject([
+      {
+        kind: 'unfinished replacement',
+        isDamage: true,
+        path: OWN_DIRECTORY,
+        explanation: SENTENCE,
+        repair: undefined,
+      },
+    ]);
     expect((await check(true)).findings).toMatchObject([{ repair: 'finished the replacement' }]);
     expect((await check()).findings).toEqual([]);
     expect(await served()).toMatchObject({ ':new': URI, ':sound': URI });
