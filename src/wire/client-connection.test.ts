@@ -238,6 +238,16 @@ describe('calls', () => {
     expect(String(await calls[2])).toBe('three');
   });
 
+  test('are sent when they are made, also after those that have their replies', async () => {
+    const { client, peer } = await open();
+    for (const text of ['1', '2', '3']) {
+      const call = client.call(Buffer.from(text));
+      expect(await peer.body()).toBe(text);
+      peer.say(frame(`reply ${text}`));
+      expect(String(await call)).toBe(`reply ${text}`);
+    }
+  });
+
   test('have replies that stay as they are when more arrives', async () => {
     const { client, peer } = await open();
     const first = client.call(Buffer.from('1'));
@@ -382,7 +392,7 @@ describe('calls', () => {
     const lost = problemOf(calls[1] ?? Promise.resolve());
     peer.socket.end(frame('one'));
     expect(String(await calls[0])).toBe('one');
-    expect(await lost).toEqual([ConnectionClosedError, 'connection lost']);
+    expect(await lost).toStrictEqual([ConnectionClosedError, 'connection lost']);
     expect(client.isOpen).toBe(false);
     expect(() => {
       client.send(Buffer.from('3'));
@@ -451,6 +461,6 @@ describe('a client that closes', () => {
     const { client } = await open();
     const lost = problemOf(client.call(Buffer.from('1')));
     await client.close();
-    expect(await lost).toEqual([ConnectionClosedError, 'connection lost']);
+    expect(await lost).toStrictEqual([ConnectionClosedError, 'connection lost']);
   });
 });

@@ -225,6 +225,26 @@ describe('the handshake', () => {
     },
   );
 
+  test('reads what it waits for, however little may lie here unread; what comes after it has to wait', async () => {
+    const { socket, connection } = connected({ maxBufferedInput: 0 });
+    const opened = connection.open(LETTING_IN);
+    await settled();
+    const answer = frame('CONNECT' + TOKEN);
+    for (const chunk of [answer.subarray(0, 20), answer.subarray(20, 30), answer.subarray(30)]) {
+      expect(socket.isPaused()).toBe(false);
+      socket.receive(chunk);
+      await settled();
+    }
+    expect(await opened).toBe(true);
+    socket.receive(frame('1'));
+    await settled();
+    expect(socket.isPaused()).toBe(true);
+    connection.serve(echo);
+    await settled();
+    expect(socket.isPaused()).toBe(false);
+    expect(socket.sent.subarray(-19)).toEqual(frame('1'));
+  });
+
   test('is over in time, or the client is gone', async () => {
     const { socket, connection } = connected({ handshakeTimeoutMs: 70_000 });
     const opened = connection.open(LETTING_IN);
@@ -618,6 +638,19 @@ describe('time', () => {
     expect(socket.timeouts).toEqual([70_000, 50_000, 0, 50_000, 70_000]);
   });
 
+  test('a client that is told goodbye has that of one that goes on', async () => {
+    const handler: RequestHandler = () => {
+      throw new ProtocolError('goodbye');
+    };
+    const { socket } = served(handler, times);
+    socket.receive(frame('hello').subarray(0, 1));
+    await settled();
+    socket.receive(frame('hello').subarray(1));
+    await settled();
+    expect(problemIn(socket.sent)).toEqual(protocolError('goodbye'));
+    expect(socket.timeouts.at(-1)).toBe(50_000);
+  });
+
   test('is without end by default', async () => {
     const { socket } = served(echo);
     socket.receive(frame('1'));
@@ -641,6 +674,27 @@ describe('time', () => {
 });
 
 describe('the end', () => {
+  test('comes after all that lies unread is read and forgotten, lest it takes the last word away', async () => {
+    const { handler, give } = slowHandler();
+    const { socket, connection } = served(handler, { maxBufferedInput: 50 });
+    socket.receive(frame('1'), Buffer.alloc(100, 'no frame'));
+    await settled();
+    expect(socket.isPaused()).toBe(true);
+    give(Buffer.from('one'));
+    await settled();
+    expect(problemIn(socket.sent)).toEqual(protocolError('invalid header'));
+    const push = jest.spyOn(FrameReader.prototype, 'push');
+    socket.receive(Buffer.alloc(1000));
+    socket.emit('drain');
+    socket.receive(Buffer.alloc(1000));
+    await settled();
+    expect([socket.isPaused(), socket.readableLength]).toEqual([false, 0]);
+    expect(push).not.toHaveBeenCalled();
+    push.mockRestore();
+    socket.receiveEnd();
+    await connection.closed;
+  });
+
   test('of a connection that does nothing is at once', async () => {
     const { socket, connection } = served(echo);
     await connection.end();
