@@ -128,7 +128,6 @@ export abstract class Connection {
 
   /** Sends all that is put until the running code, and the promises that it settled, are done: in one write. */
   protected scheduleFlush(): void {
-    // A second flush would find nothing to send.
     if (this.flushing || this.outgoingSize === 0) return;
     // Stryker disable next-line BooleanLiteral: a second flush finds nothing to send
     this.flushing = true;

@@ -95,7 +95,7 @@ describe('a check', () => {
 
   test('looks at the metadata of what can not be read', async () => {
     fs.writeFileSync(`${root}/G/x.ns_meta`, 'no pickle');
-    fault = (call, path) => (path === `${root}/G/x` ? 'EACCES' : undefined);
+    fault = (_call, path) => (path === `${root}/G/x` ? 'EACCES' : undefined);
     const { findings } = await check();
     expect(findings.map(({ kind, path }) => `${kind}: ${path}`)).toEqual([
       'unreadable: G/x',
@@ -105,7 +105,7 @@ describe('a check', () => {
 
   test('leaves what has a dot and can not be read', async () => {
     fs.writeFileSync(`${root}/G/notes.txt`, 'secret');
-    fault = (call, path) => (path.endsWith('.txt') ? 'EACCES' : undefined);
+    fault = (_call, path) => (path.endsWith('.txt') ? 'EACCES' : undefined);
     expect((await check(true)).findings).toEqual([]);
   });
 
