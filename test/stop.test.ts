@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,6 +53,22 @@ describe('pyro-ns under load', () => {
     const registered = await reader.flatlist();
     expect(acknowledged.filter((name) => !registered.has(name)).slice(0, 3)).toEqual([]);
     reader.close();
+  });
+
+  test('is ended by SIGTERM while it waits for the lock of a database', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'pyro-ns-waiting-'));
+    const guard = join(directory, 'db', '.pyro-ns.ns_meta', 'guard.ns_meta');
+    mkdirSync(guard, { recursive: true });
+    mkdirSync(join(directory, 'db', 'Pyro'));
+    const later = Date.now() / 1000 + 3600;
+    utimesSync(guard, later, later);
+    const waiting = InteractiveProgram.start([...ours.command, '-n', '127.0.0.1', '-p', '0', '-r', '-x', '-d', 'db'], {
+      cwd: directory,
+    });
+    await waiting.until('*** Pyro Name Server ***');
+    // By the signal: it would otherwise wait, and then refuse with status 1.
+    expect(await waiting.stop('SIGTERM')).toMatchObject({ status: null });
+    rmSync(directory, { recursive: true });
   });
 
   test('goes on when nobody reads what it prints', async () => {

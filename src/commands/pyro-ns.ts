@@ -131,12 +131,24 @@ const print = (line: string): void => {
 // Whoever read what is printed may be gone, such as a terminal: the name server goes on.
 process.stdout.on('error', () => undefined);
 
-/** Stops in good order at the first signal, also while the name server starts; a second one ends the process as usual. */
+/** How long a start may go on after a signal: it may be waiting for an answer that never comes. */
+const START_TIMEOUT_MS = 1500;
+
+/**
+ * Stops in good order at the first signal. A start has a moment to come to an end, and is then cut off: the database is as after
+ * a crash, which does no harm. A second signal ends the process as usual.
+ */
 function stopOnSignals(starter: NameServerStarter): void {
   const signals = ['SIGINT', 'SIGTERM'] as const;
-  const stop = (): void => {
+  let isStarting = true;
+  void starter.waitUntilStarted().then(() => {
+    isStarting = false;
+  });
+  const stop = (received: NodeJS.Signals): void => {
     print('Shutting down on user break signal.');
     void starter.shutdown();
+    // By the signal and not by `process.exit`, which waits for the threads: one of them may be what hangs.
+    if (isStarting) setTimeout(() => process.kill(process.pid, received), START_TIMEOUT_MS).unref();
     // Not `once`: the lock's own listener, which comes later, ends the process where it finds no other.
     setImmediate(() => {
       for (const signal of signals) process.off(signal, stop);

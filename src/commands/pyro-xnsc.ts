@@ -7,6 +7,7 @@ import { defaultConfig, printable, readIdentification, type Config } from '../co
 import { Console } from '../console/index.js';
 import { PyroError } from '../errors.js';
 import { argumentParser, isAnswered, port, UsageError } from './cli.js';
+import { writeRedirectPage } from './redirect-page.js';
 
 function parser(args: readonly string[], name: string) {
   return argumentParser(name, args)
@@ -64,10 +65,10 @@ async function connectFirst(console: Console, options: Options, config: Config):
 
 async function openBrowser(console: Console): Promise<void> {
   try {
-    const browser = await open(console.issueAddress());
+    const browser = await open(await writeRedirectPage(console.issueAddress()));
     browser.on('error', () => undefined);
   } catch {
-    // There is none, on a server mostly: the address is printed.
+    // There is none, on a server mostly, or no temporary directory: the address is printed.
   }
 }
 

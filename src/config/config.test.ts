@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, lchownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -23,6 +23,12 @@ const loadText = (text: string, environment: Record<string, string> = {}) => {
   writeFileSync(join(directory, 'Pyro.conf'), text);
   return load(environment);
 };
+
+const byteOrderMarks: readonly [name: string, encode: (text: string) => Buffer][] = [
+  ['UTF-8', (text) => Buffer.from(`\ufeff${text}`)],
+  ['UTF-16', (text) => Buffer.from(`\ufeff${text}`, 'utf16le')],
+  ['UTF-16, high bytes first', (text) => Buffer.from(`\ufeff${text}`, 'utf16le').swap16()],
+];
 
 const errorOf = (action: () => void): unknown => {
   try {
@@ -318,9 +324,87 @@ describe('paths', () => {
   });
 });
 
+describe('the file in the current directory', () => {
+  const loadWarned = (environment: Record<string, string> = {}) => {
+    const warnings: string[] = [];
+    const warn = (warning: string) => warnings.push(warning);
+    const { PYRO_NS_PORT: port } = loadConfig({ environment, currentDirectory: directory, warn });
+    return { port, warnings };
+  };
+  const path = () => join(directory, 'Pyro.conf');
+  const isRoot = process.geteuid?.() === 0;
+  beforeEach(() => {
+    writeFileSync(path(), 'PYRO_NS_PORT = 1234');
+  });
+
+  it.each([0o644, 0o600, 0o400, 0o755])('is read where only its owner can write to it: %o', (mode) => {
+    chmodSync(path(), mode);
+    expect(loadWarned()).toEqual({ port: 1234, warnings: [] });
+  });
+
+  it.each([0o664, 0o646, 0o666, 0o622])('is not read where others can write to it, with a warning: %o', (mode) => {
+    chmodSync(path(), mode);
+    const hint = `to use it all the same, set PYRO_CONFIG_FILE=${path()}`;
+    expect(loadWarned()).toEqual({
+      port: 9090,
+      warnings: [`${path()} is not read, because others than its owner can write to it; ${hint}`],
+    });
+    expect(loadWarned({ PYRO_CONFIG_FILE: path() })).toEqual({ port: 1234, warnings: [] });
+  });
+
+  it('is read through a link of ours', () => {
+    writeFileSync(join(directory, 'other'), 'PYRO_NS_PORT = 4321');
+    rmSync(path());
+    symlinkSync('other', path());
+    expect(loadWarned()).toEqual({ port: 4321, warnings: [] });
+  });
+
+  (isRoot ? it : it.skip).each(['the file', 'a link to ours'])("is not read where it is another user's: %s", (what) => {
+    if (what === 'a link to ours') {
+      writeFileSync(join(directory, 'other'), 'PYRO_NS_PORT = 4321');
+      rmSync(path());
+      symlinkSync('other', path());
+    }
+    lchownSync(path(), 4242, 4242);
+    expect(loadWarned()).toEqual({
+      port: 9090,
+      warnings: [expect.stringContaining(`${path()} is not read, because it belongs to another user; to use it`)],
+    });
+    expect(loadWarned({ PYRO_CONFIG_FILE: 'Pyro.conf' }).warnings).toEqual([]);
+  });
+
+  it.each(byteOrderMarks)('may begin with a byte order mark: %s', (_, encode) => {
+    for (const text of ['# a comment\r\nPYRO_NS_PORT = 77\r\n', 'PYRO_NS_PORT=77']) {
+      writeFileSync(path(), encode(text));
+      expect(loadWarned()).toEqual({ port: 77, warnings: [] });
+    }
+  });
+});
+
 describe('the identification', () => {
+  it.each(byteOrderMarks)('is what stands behind a byte order mark: %s', (_, encode) => {
+    writeFileSync(join(directory, 'secret'), encode('naïve word\r\nmore'), { mode: 0o600 });
+    expect(readIdentification(load({ PYRO_NS_IDENTIFICATION_FILE: 'secret' }))).toBe('naïve word');
+  });
+
+  it.each([
+    [0o600, 0],
+    [0o640, 0],
+    [0o644, 1],
+    [0o604, 1],
+  ])('comes with a warning where every user may read the file: %o', (mode, count) => {
+    writeFileSync(join(directory, 'secret'), 'word', { mode });
+    chmodSync(join(directory, 'secret'), mode);
+    const warnings: string[] = [];
+    const warn = (warning: string): void => void warnings.push(warning);
+    expect(readIdentification(load({ PYRO_NS_IDENTIFICATION_FILE: 'secret' }), warn)).toBe('word');
+    const path = join(directory, 'secret');
+    const expected = `PYRO_NS_IDENTIFICATION_FILE ${path} can be read by every user of this machine: take that permission away (chmod o-r)`;
+    expect(warnings).toEqual(count === 1 ? [expected] : []);
+  });
+
   it('is the passphrase, else the first line of the file, else nothing', () => {
-    writeFileSync(join(directory, 'secret'), 'from the file\r\nmore\n');
+    writeFileSync(join(directory, 'secret'), 'from the file\r\nmore\n', { mode: 0o600 });
     const file = { PYRO_NS_IDENTIFICATION_FILE: 'secret' };
     expect(readIdentification(load())).toBeUndefined();
     expect(readIdentification(load(file))).toBe('from the file');
@@ -330,7 +414,7 @@ describe('the identification', () => {
   it('must be in the file that is named', () => {
     const config = load({ PYRO_NS_IDENTIFICATION_FILE: 'secret' });
     expect(() => readIdentification(config)).toThrow(/secret can't be read: ENOENT/);
-    writeFileSync(join(directory, 'secret'), '\nsecond');
+    writeFileSync(join(directory, 'secret'), '\nsecond', { mode: 0o600 });
     expect(() => readIdentification(config)).toThrow(/must have a passphrase on its first line/);
   });
 });

@@ -1,11 +1,14 @@
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import leven, { closestMatch } from 'leven';
 import { ConfigError } from '../errors.js';
 import { CONFIG_ITEMS, isItemName, ITEM_NAMES } from './items.js';
 import type { Config, ConfigItemName } from './items.js';
-import type { PathContext } from './value-types.js';
+import { isOwnedByUsOrRoot, isWritableByOthers } from './ownership.js';
 import { printable } from './printable.js';
+import { warnOnStderr } from './stderr.js';
+import { decodeText, readSecretFile, reasonOf } from './text-file.js';
+import type { PathContext } from './value-types.js';
 
 const DEFAULT_FILE = 'Pyro.conf';
 
@@ -27,6 +30,15 @@ export interface ConfigSource {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Absolute: what relative paths are relative to. */
   readonly currentDirectory: string;
+  /** Takes warnings, such as of a file that is not read; without it, they go to stderr. */
+  readonly warn?: ((warning: string) => void) | undefined;
+}
+
+/** The configuration file. */
+interface ConfigFile {
+  /** As it was named. */
+  readonly name: string;
+  readonly text: string;
 }
 
 /** A value as it was written, and where, for error messages. */
@@ -45,13 +57,13 @@ type Settings = Map<ConfigItemName, Setting>;
 export function loadConfig(source: ConfigSource): Config {
   const settings: Settings = new Map();
   const file = findFile(source);
-  if (file !== undefined) readFile(file, source.currentDirectory, settings);
+  if (file !== undefined) readLines(file, settings);
   for (const name of ITEM_NAMES) {
     const text = source.environment[name] ?? '';
     if (text !== '') settings.set(name, { text, where: 'environment: ' });
   }
   // Found and read by now, wherever it was named.
-  if (file !== undefined) settings.set('PYRO_CONFIG_FILE', { text: file, where: '' });
+  if (file !== undefined) settings.set('PYRO_CONFIG_FILE', { text: file.name, where: '' });
   return valuesOf(settings, source.currentDirectory);
 }
 
@@ -76,29 +88,52 @@ function isOneLetterAway(name: string, item: ConfigItemName): boolean {
   return distance === 1 || (distance === 2 && letters(name) === letters(item));
 }
 
-/** The file to read, as it was named; undefined if there is none. */
-function findFile({ file, environment, currentDirectory }: ConfigSource): string | undefined {
-  const named = file ?? environment['PYRO_CONFIG_FILE'] ?? '';
-  if (named !== '') return named;
-  const found = statSync(join(currentDirectory, DEFAULT_FILE), { throwIfNoEntry: false })?.isFile() === true;
-  return found ? DEFAULT_FILE : undefined;
-}
-
-function readFile(file: string, currentDirectory: string, settings: Settings): void {
-  let content: string;
+/** The file that was named, or the default one if it exists. @throws ConfigError where the one that was named can't be read */
+function findFile(source: ConfigSource): ConfigFile | undefined {
+  const name = source.file ?? source.environment['PYRO_CONFIG_FILE'] ?? '';
+  if (name === '') return readDefaultFile(source);
   try {
-    content = readFileSync(resolve(currentDirectory, file), 'utf8');
+    return { name, text: decodeText(readFileSync(resolve(source.currentDirectory, name))) };
   } catch (error) {
-    throw new ConfigError(`the configuration file ${printable(file)} can't be read: ${reasonOf(error)}`);
+    throw cannotBeRead(name, error);
   }
-  content.split('\n').forEach((line, index) => {
-    readLine(line.replace(TRAILING_SPACE, ''), `${printable(file)} line ${index + 1}: `, settings);
-  });
 }
 
-/** The code of an error of the file system, such as ENOENT. */
-function reasonOf(error: unknown): string {
-  return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : String(error);
+/**
+ * Reads the file in the current directory, unless others may have written it: who starts a program in a directory of somebody
+ * else doesn't mean to obey him.
+ */
+function readDefaultFile({ currentDirectory, warn = warnOnStderr }: ConfigSource): ConfigFile | undefined {
+  const path = join(currentDirectory, DEFAULT_FILE);
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return undefined;
+  try {
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(descriptor);
+      if (!stats.isFile()) return undefined;
+      const areOurs = [stats, lstatSync(path)].every(isOwnedByUsOrRoot);
+      if (areOurs && !isWritableByOthers(stats))
+        return { name: DEFAULT_FILE, text: decodeText(readFileSync(descriptor)) };
+      const reason = areOurs ? 'others than its owner can write to it' : 'it belongs to another user';
+      warn(
+        `${printable(path)} is not read, because ${reason}; to use it all the same, set PYRO_CONFIG_FILE=${printable(path)}`,
+      );
+      return undefined;
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw cannotBeRead(DEFAULT_FILE, error);
+  }
+}
+
+const cannotBeRead = (name: string, error: unknown): ConfigError =>
+  new ConfigError(`the configuration file ${printable(name)} can't be read: ${reasonOf(error)}`);
+
+function readLines({ name, text }: ConfigFile, settings: Settings): void {
+  text.split('\n').forEach((line, index) => {
+    readLine(line.replace(TRAILING_SPACE, ''), `${printable(name)} line ${index + 1}: `, settings);
+  });
 }
 
 function readLine(line: string, where: string, settings: Settings): void {
@@ -157,20 +192,12 @@ export function defaultConfig(): Config {
 
 /**
  * The passphrase for the name server: PYRO_NS_IDENTIFICATION, else the first line of PYRO_NS_IDENTIFICATION_FILE.
+ * @param warn is told where every user of the machine may read that file; without it, stderr is
  * @returns undefined if neither is set
  * @throws ConfigError if the file can't be read, or its first line is empty
  */
-export function readIdentification(config: Config): string | undefined {
-  if (config.PYRO_NS_IDENTIFICATION !== undefined) return config.PYRO_NS_IDENTIFICATION;
-  const file = config.PYRO_NS_IDENTIFICATION_FILE;
-  if (file === undefined) return undefined;
-  let firstLine: string | undefined;
-  try {
-    firstLine = readFileSync(file, 'utf8').split(/\r?\n/, 1)[0];
-  } catch (error) {
-    throw new ConfigError(`PYRO_NS_IDENTIFICATION_FILE ${printable(file)} can't be read: ${reasonOf(error)}`);
-  }
-  if (!firstLine)
-    throw new ConfigError(`PYRO_NS_IDENTIFICATION_FILE ${printable(file)} must have a passphrase on its first line`);
-  return firstLine;
+export function readIdentification(config: Config, warn = warnOnStderr): string | undefined {
+  const { PYRO_NS_IDENTIFICATION: passphrase, PYRO_NS_IDENTIFICATION_FILE: file } = config;
+  if (passphrase !== undefined || file === undefined) return passphrase;
+  return readSecretFile('PYRO_NS_IDENTIFICATION_FILE', file, { what: 'a passphrase', warn });
 }

@@ -7,4 +7,5 @@ export { createLog, createUserLog, defaultLog, silentLog } from './log.js';
 export type { Log } from './log.js';
 export { isOwnedByUsOrRoot } from './ownership.js';
 export { printable } from './printable.js';
+export { readSecretFile } from './text-file.js';
 export { VERSION } from './version.js';

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it, jest } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 
 const writeSync = jest.fn((descriptor: number, bytes: Buffer, offset: number) =>
   fs.writeSync(descriptor, bytes, offset),
@@ -118,6 +118,51 @@ it('does not wait for a reader of a FIFO', () => {
   execFileSync('mkfifo', [path]);
   open(path).write('lost\n');
   expect(complaints).toHaveLength(1);
+});
+
+it('is not written to a FIFO, though somebody reads it', () => {
+  const path = join(directory, 'fifo');
+  execFileSync('mkfifo', [path]);
+  const reader = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  open(path).write('lost\n');
+  expect(fs.readSync(reader, Buffer.alloc(10))).toBe(0);
+  fs.closeSync(reader);
+  expect(complaints).toEqual([expect.stringContaining('it is neither a file nor a character device')]);
+});
+
+it('may be a character device', () => {
+  const file = open('/dev/null');
+  file.write('line\n');
+  file.reopen();
+  expect(complaints).toEqual([]);
+});
+
+describe('a link', () => {
+  const path = () => join(directory, 'log');
+  const target = () => join(directory, 'target');
+
+  it.each([true, false])('of ours is followed, to a file that is there: %s', (isThere) => {
+    if (isThere) fs.writeFileSync(target(), 'before\n');
+    fs.symlinkSync('target', path());
+    const file = open(path());
+    file.write('line\n');
+    file.reopen();
+    expect(fs.readFileSync(target(), 'utf8')).toBe(isThere ? 'before\nline\n' : 'line\n');
+    expect(complaints).toEqual([]);
+  });
+
+  (process.geteuid?.() === 0 ? it : it.skip).each([true, false])(
+    'of another user is refused, to a file that is there: %s',
+    (isThere) => {
+      if (isThere) fs.writeFileSync(target(), 'precious');
+      fs.symlinkSync('target', path());
+      fs.lchownSync(path(), 4242, 4242);
+      open(path()).write('lost\n');
+      expect(isThere ? fs.readFileSync(target(), 'utf8') : fs.existsSync(target())).toBe(isThere && 'precious');
+      const reason = 'ConfigError: it is a symbolic link of another user';
+      expect(complaints).toEqual([`PYRO: can't write the log file ${path()}: ${reason}\n`]);
+    },
+  );
 });
 
 it.each([

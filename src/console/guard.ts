@@ -55,8 +55,8 @@ export class ConsoleGuard {
   }
 
   /**
-   * Makes the ticket, good once and for a minute, that a browser may be started with: what a program is started with can be seen by others on
-   * the machine, so it is not the token.
+   * Makes the ticket that a browser is started with: good once, and for a minute. It is not the token itself, as it stays in the
+   * browser's history.
    */
   issueTicket(): string {
     this.ticketExpiry = performance.now() + TICKET_LIFETIME_MS;

@@ -3,7 +3,7 @@ import { loadConfig, silentLog } from '../config/index.js';
 import { NameServerStarter } from '../naming/index.js';
 import { MetricsServer } from './metrics-server.js';
 
-const config = loadConfig({ environment: { PYRO_NS_URIFILE: '/nowhere/at/all' }, currentDirectory: '/nowhere' });
+const config = loadConfig({ environment: { PYRO_NS_URIFILE: '/nowhere/at/all' }, currentDirectory: '/' });
 
 test('a name server is ready once it is started, and until it shuts down', async () => {
   const starter = new NameServerStarter({ config, log: silentLog, print: () => undefined });

@@ -8,6 +8,7 @@ export { DatabaseInUseError, DatabaseLock, LOCK_STALE_MS } from './directory/loc
 export type { LockHolder } from './directory/lock.js';
 export type { EtcdHealth, EtcdNamespace, EtcdOptions } from './etcd/etcd-namespace.js';
 export { isEtcdURL } from './etcd/url.js';
+export { makeDirectory } from './make-directory.js';
 export { MemoryNamespace } from './memory.js';
 export { GROUP, OBJECT } from './namespace.js';
 export type {

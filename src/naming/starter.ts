@@ -1,13 +1,13 @@
 import type { Socket } from 'node:dgram';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
-import writeFileAtomic from 'write-file-atomic';
 import { defaultConfig, defaultLog, printable, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
   databaseOf,
   isEtcdURL,
+  makeDirectory,
   MemoryNamespace,
   openNamespace,
   type Namespace,
@@ -23,6 +23,7 @@ import { NameServerLocator } from './locator.js';
 import { NameCount } from './name-count.js';
 import { NameServer } from './name-server.js';
 import type { NameServerStatus } from './status.js';
+import { writeURIFile } from './uri-file.js';
 import { Twin, TwinFinder, type TwinAddress, type TwinRole } from './twin/index.js';
 
 /** How a name server is started: the options of `pyro-ns`, by their names in Pyro's `NameServerStarter.start`. */
@@ -205,6 +206,7 @@ export class NameServerStarter implements AsyncDisposable {
     const verbose = (line: string): void => {
       if (options.verbose) print(line);
     };
+    await this.makeStorage();
     const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
     await this.locateTwin(options, another);
     const daemon = await this.startDaemon(options);
@@ -239,6 +241,14 @@ export class NameServerStarter implements AsyncDisposable {
     await this.namespace?.close();
     this.options.log.msg('NS daemon', 'Shut down gracefully.');
     this.announceStop();
+  }
+
+  /** As Pyro 3: the file with the URI, the log and the database are in there, unless the configuration says otherwise. */
+  private async makeStorage(): Promise<void> {
+    const { PYRO_STORAGE, PYRO_NS_SYNC } = this.options.config;
+    await makeDirectory(PYRO_STORAGE, PYRO_NS_SYNC).catch((error: unknown) => {
+      this.options.log.warn('NameServer', "Couldn't make PYRO_STORAGE", PYRO_STORAGE, error);
+    });
   }
 
   /**
@@ -418,7 +428,7 @@ export class NameServerStarter implements AsyncDisposable {
     // The object id is that of the database, where clients may have put another.
     print(`URI is: ${printable(uri.toString())}`);
     try {
-      await writeFileAtomic(config.PYRO_NS_URIFILE, `${uri.toString()}\n`);
+      await writeURIFile(config.PYRO_NS_URIFILE, uri.toString());
       print(`URI written to: ${config.PYRO_NS_URIFILE}`);
       log.msg('NameServer', 'URI written to', config.PYRO_NS_URIFILE);
     } catch (error) {

@@ -212,8 +212,9 @@ export class RecordedDisk {
       mkdir: async (path: string, options?: fs.MakeDirectoryOptions) => {
         this.throwFault('mkdir', path);
         const isThere = fs.existsSync(path);
-        await promises.mkdir(path, options);
+        const first = await promises.mkdir(path, options);
         if (!isThere) this.hasMade(path, true);
+        return first;
       },
       rename: async (from: string, to: string) => {
         this.throwFault('rename', from);

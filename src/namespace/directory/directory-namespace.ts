@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
@@ -118,9 +119,15 @@ export class DirectoryNamespace implements Namespace {
   }
 
   private static async openUnexplained(path: string, options: DirectoryOptions): Promise<DirectoryNamespace> {
-    await mkdir(path).catch((error: unknown) => {
-      if (codeOf(error) !== 'EEXIST') throw error;
-    });
+    const isMade = await mkdir(path).then(
+      () => true,
+      (error: unknown) => {
+        if (codeOf(error) !== 'EEXIST') throw error;
+        return false;
+      },
+    );
+    // Else a power failure may take away all of the database, whatever was synced in it.
+    if (isMade) await new DirectorySync(options.sync ?? true).sync(dirname(resolve(path)));
     const lock = await DatabaseLock.acquire(path, options.log);
     try {
       const { root } = lock;

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { Config, Log } from '../../config/index.js';
+import { readSecretFile, type Config, type Log } from '../../config/index.js';
 import { ConfigError, NamingError } from '../../errors.js';
 import type { EtcdAccess } from './client.js';
 import type { EtcdNamespace } from './etcd-namespace.js';
@@ -25,7 +25,7 @@ export async function openEtcdNamespace(url: string, { config, log }: EtcdOpenOp
       endpoints,
       prefix,
       tls: tlsOf(config),
-      user: userOf(config),
+      user: userOf(config, log),
       read: config.PYRO_NS_READ,
       staleSeconds: config.PYRO_NS_ETCD_STALE_SECONDS,
       timeoutSeconds: config.PYRO_NS_ETCD_TIMEOUT,
@@ -53,14 +53,16 @@ function tlsOf(config: Config): EtcdAccess['tls'] {
   };
 }
 
-function userOf(config: Config): EtcdAccess['user'] {
+function userOf(config: Config, log: Log): EtcdAccess['user'] {
   const { PYRO_NS_ETCD_USER: name, PYRO_NS_ETCD_PASSWORD_FILE: file } = config;
   if ((name === undefined) !== (file === undefined)) {
     throw new ConfigError('PYRO_NS_ETCD_USER and PYRO_NS_ETCD_PASSWORD_FILE must be set both, or none of them');
   }
   if (name === undefined || file === undefined) return undefined;
-  const [password = ''] = readItem('PYRO_NS_ETCD_PASSWORD_FILE', file).toString('utf8').split(/\r?\n/, 1);
-  if (password === '') throw new ConfigError('PYRO_NS_ETCD_PASSWORD_FILE must have the password on its first line');
+  const warn = (warning: string): void => {
+    log.warn('EtcdNamespace', warning);
+  };
+  const password = readSecretFile('PYRO_NS_ETCD_PASSWORD_FILE', file, { what: 'the password', warn });
   return { name, password };
 }
 

@@ -1,0 +1,33 @@
+import { lstat, mkdtemp, realpath, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
+import { isOwnedByUsOrRoot } from '../config/index.js';
+import { NamingError } from '../errors.js';
+
+/**
+ * Writes the file that holds the name server's URI, whole at every moment. It is made in a directory that only we can enter:
+ * else others, who may write beside it, could put a link where it is made, and have another file overwritten.
+ * @throws NamingError where something else than a file stands there, or a link of another user; the system's error
+ */
+export async function writeURIFile(path: string, uri: string): Promise<void> {
+  const target = await targetOf(path);
+  const before = await stat(target).catch(() => undefined);
+  if (before?.isFile() === false) throw new NamingError(`${target} is no regular file`);
+  const directory = await mkdtemp(join(dirname(target), '.pyro-ns-'));
+  try {
+    const whole = join(directory, basename(target));
+    const owner = before && { mode: before.mode, chown: { uid: before.uid, gid: before.gid } };
+    await writeFileAtomic(whole, `${uri}\n`, owner);
+    await rename(whole, target);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Where the file is: behind a link, if we or root have put that there. */
+async function targetOf(path: string): Promise<string> {
+  const stats = await lstat(path).catch(() => undefined);
+  if (stats?.isSymbolicLink() !== true) return path;
+  if (!isOwnedByUsOrRoot(stats)) throw new NamingError(`${path} is a symbolic link of another user`);
+  return realpath(path);
+}
