@@ -11,6 +11,7 @@ export {
   tuple,
 } from './values.js';
 export type { Construction, PythonValue, PythonWritable } from './values.js';
+export { addMember, setEntry } from './number-keys.js';
 export { loads } from './reader.js';
 export type { PickleReadOptions } from './reader.js';
 export { DEFAULT_PICKLE_LIMITS } from './machine.js';

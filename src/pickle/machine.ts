@@ -14,7 +14,7 @@ export interface PickleLimits {
   /**
    * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
    * 40 (a list) to 200 bytes (a dict) of memory. Longs too, and values that are written as lines of
-   * text: each takes ten times as long to read as another.
+   * text: each takes ten times as long to read as another. One of thousands of decimal digits counts as many.
    */
   readonly objects: number;
   /** Opcodes: all that a pickle makes takes some, and so does what it makes and drops. Ten times `objects` by default. */
@@ -69,9 +69,10 @@ export class PickleMachine {
   /** Of the marks below the topmost: the stack's height at each. */
   private readonly marks: number[] = [];
   private memoSize = 0;
-  // Python counts memo entries from 0 or 1 without gaps: those are in the array, any other in the map.
+  // Python counts memo entries from 0 or 1 without gaps: those are in the array. Any other is in the map, by its number as
+  // text: see number-keys.ts.
   private readonly memo: (PythonValue | undefined)[] = [undefined];
-  private sparseMemo: Map<number, PythonValue> | undefined;
+  private sparseMemo: Map<string, PythonValue> | undefined;
   /** How many objects were made. */
   protected objects = 0;
   private opcodeOffset = 0;
@@ -144,8 +145,10 @@ export class PickleMachine {
     this.push(value);
   }
 
-  countObject(): void {
-    if (++this.objects > this.limits.objects) throw this.limited('objects');
+  /** @param weight as how many objects it counts */
+  countObject(weight = 1): void {
+    this.objects += weight;
+    if (this.objects > this.limits.objects) throw this.limited('objects');
   }
 
   pop(): PythonValue {
@@ -193,12 +196,12 @@ export class PickleMachine {
     const value = this.peek();
     if (++this.memoSize > this.limits.memo) throw this.limited('memo');
     if (index <= this.memo.length) this.memo[index] = value;
-    else (this.sparseMemo ??= new Map<number, PythonValue>()).set(index, value);
+    else (this.sparseMemo ??= new Map<string, PythonValue>()).set(sparseKey(index), value);
   }
 
   recall(index: number): PythonValue {
     const dense = this.memo[index];
-    const value = dense === undefined ? this.sparseMemo?.get(index) : dense;
+    const value = dense === undefined ? this.sparseMemo?.get(sparseKey(index)) : dense;
     if (value === undefined) throw this.error(`nothing was memoized as ${index}`);
     return value;
   }
@@ -218,3 +221,6 @@ export class PickleMachine {
     return new PickleError(`invalid pickle: it ends at byte ${this.bytes.length} without STOP`);
   }
 }
+
+/** Text that is digits and nothing else is hashed as a number by versions of V8 before 2026. */
+const sparseKey = (index: number): string => `m${index}`;

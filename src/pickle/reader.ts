@@ -1,6 +1,7 @@
 import { completeLimits, DEFAULT_PICKLE_LIMITS, PickleMachine } from './machine.js';
 import type { PickleLimits } from './machine.js';
 import { isNestedDeeper } from './nesting.js';
+import { addMember, setEntry } from './number-keys.js';
 import { Opcode, opcodeName } from './opcodes.js';
 import type { OpcodeName } from './opcodes.js';
 import { decodeASCII, decodeRawUnicodeEscape, decodeStringEscape, decodeUTF8 } from './strings.js';
@@ -50,6 +51,9 @@ class PickleReader extends PickleMachine {
   private readonly views: boolean;
   /** How many values may still be copied out of containers that stay in use: see `takeCopies`. */
   private copies: number;
+  /** How many characters of long keys may still be compared, and how many texts without a hash were keys: see `takeComparisons`. */
+  private comparisons: number;
+  private longTexts = 0;
 
   constructor(bytes: Uint8Array, options: PickleReadOptions | undefined) {
     const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -58,6 +62,7 @@ class PickleReader extends PickleMachine {
     this.plainFloats = options?.floats === 'number';
     this.views = options?.views === true;
     this.copies = buffer.length;
+    this.comparisons = COMPARISONS_PER_BYTE * buffer.length;
   }
 
   /** What the pickle was about. */
@@ -125,6 +130,8 @@ class PickleReader extends PickleMachine {
   parseLong(digits: string): bigint {
     if (digits.length > this.limits.longDigits) throw this.limited('longDigits');
     if (!/^[+-]?[0-9]+$/.test(digits)) throw this.error('expected decimal digits');
+    // Reading them takes quadratic time.
+    this.countObject(Math.floor((digits.length / DIGITS_PER_OBJECT) ** 2));
     return BigInt(digits);
   }
 
@@ -166,7 +173,7 @@ class PickleReader extends PickleMachine {
     const [first] = args.items;
     if (callable.is('__builtin__', 'set') && args.length === 1 && Array.isArray(first)) {
       this.takeCopies(first.length);
-      return new Set(first.map((item) => this.key(item)));
+      return this.setOf(first);
     }
     // How a new-style instance is written in protocols 0 and 1, which have no NEWOBJ.
     if (callable.is('copy_reg', '__newobj__') && first !== undefined) {
@@ -203,14 +210,38 @@ class PickleReader extends PickleMachine {
   fill(dict: Map<PythonValue, PythonValue>, items: readonly PythonValue[]): void {
     if (items.length % 2 !== 0) throw this.error('a key has no value');
     for (let index = 0; index < items.length; index += 2) {
-      dict.set(this.key(items[index] ?? null), items[index + 1] ?? null);
+      setEntry(dict, this.key(items[index] ?? null), items[index + 1] ?? null);
     }
+  }
+
+  private setOf(items: readonly PythonValue[]): Set<PythonValue> {
+    const set = new Set<PythonValue>();
+    for (const item of items) addMember(set, this.key(item));
+    return set;
   }
 
   /** Maps and sets take all NaN for one key, and -0 for 0: to Python they are keys of their own, and floats. */
   private key(value: PythonValue): PythonValue {
+    this.takeComparisons(value);
     const isLost = typeof value === 'number' && !this.plainFloats && (Number.isNaN(value) || Object.is(value, -0));
     return isLost ? new PythonFloat(value) : value;
+  }
+
+  /**
+   * V8 finds a key among others by comparing it with those of the same hash: with equal ones, and with all texts of the same
+   * length above HASHED_LENGTH. A few bytes of pickle can name a long key of the memo again and again, so how much is
+   * compared is bounded by the pickle's length.
+   */
+  private takeComparisons(key: PythonValue): void {
+    if (typeof key === 'string') {
+      if (key.length <= SHORT_KEY) return;
+      if (key.length > HASHED_LENGTH) this.longTexts++;
+      this.comparisons -= key.length * (this.longTexts + 1);
+    } else {
+      if (typeof key !== 'bigint' || BigInt.asIntN(SHORT_KEY, key) === key) return;
+      this.comparisons -= COMPARISONS_PER_DIGIT * key.toString(16).length;
+    }
+    if (this.comparisons < 0) throw this.error('it has too many long keys of dicts or sets');
   }
 
   build(): void {
@@ -227,6 +258,15 @@ type Operation = (reader: PickleReader) => void;
 /** Below this, a view would keep more of the input in memory than it saves. */
 const SMALLEST_VIEW = 0x10000;
 
+/** Keys of so many characters or bits are compared in less time than it takes to read an opcode. */
+const SHORT_KEY = 1000;
+/** V8 gives longer texts their length for a hash. */
+const HASHED_LENGTH = 16_383;
+const COMPARISONS_PER_BYTE = 32;
+/** Of a long: it is compared digit by digit, with some dozens of others, and written as text. */
+const COMPARISONS_PER_DIGIT = 16;
+
+const DIGITS_PER_OBJECT = 500;
 const DIGITS_PER_BYTE = 2.41;
 const EMPTY_TUPLE = new PythonTuple([]);
 

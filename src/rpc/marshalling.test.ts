@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createServer } from 'node:net';
+import { collidingLongs } from '../../test/support/colliding-numbers.js';
 import { URIError } from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import {
@@ -161,6 +162,21 @@ describe('values', () => {
     expect(copy[4]).toBe(copy);
     const [first, second] = allToPython([inner, { inner }]);
     expect(second instanceof Map && second.get('inner')).toBe(first);
+  });
+
+  test('keep few numbers as keys of a plain Map or Set: their hashes may be equal', () => {
+    const numbers = collidingLongs(1000);
+    const copies = [
+      fromPython(loads(dumps([new Set(numbers), new Map(numbers.map((key) => [key, 1]))])), () => undefined),
+      toPython([new Set(numbers), new Map(numbers.map((key) => [key, 1]))]),
+    ];
+    for (const copy of copies) {
+      if (!Array.isArray(copy) || !(copy[0] instanceof Set) || !(copy[1] instanceof Map)) throw new Error('no copies');
+      const raw = [...Set.prototype.values.call(copy[0]), ...Map.prototype.keys.call(copy[1])];
+      expect(raw.filter((key) => typeof key === 'bigint').length).toBeLessThanOrEqual(128);
+      expect([...copy[0]]).toEqual(numbers);
+      expect([...copy[1].keys()]).toEqual(numbers);
+    }
   });
 
   test.each([

@@ -1,5 +1,6 @@
 import { PyroURI } from '../names/index.js';
 import {
+  addMember,
   characters,
   PickleError,
   PythonClass,
@@ -10,6 +11,7 @@ import {
   PythonPersistentID,
   PythonTuple,
   PythonUnicode,
+  setEntry,
   textOf,
   tuple,
   type PythonValue,
@@ -190,7 +192,7 @@ class Marshaller<Leaf> {
     if (value instanceof Map) return this.copyDict(value, value);
     if (value instanceof Set) {
       const copy = this.remember(value, new Set<Copied<Leaf>>());
-      for (const member of value) copy.add(this.copy(member));
+      for (const member of value) addMember(copy, this.copy(member));
       return copy;
     }
     return isPlainObject(value)
@@ -200,7 +202,7 @@ class Marshaller<Leaf> {
 
   private copyDict(value: object, entries: Iterable<[unknown, unknown]>): Copied<Leaf> {
     const copy = this.remember(value, new Map<Copied<Leaf>, Copied<Leaf>>());
-    for (const [key, member] of entries) copy.set(this.copy(key), this.copy(member));
+    for (const [key, member] of entries) setEntry(copy, this.copy(key), this.copy(member));
     return copy;
   }
 
