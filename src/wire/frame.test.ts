@@ -299,6 +299,20 @@ describe('work that takes long is done in another thread', () => {
   test.each([
     [65_536, false],
     [65_537, true],
+    [4_000_000, true],
+  ])('what inflates to %d bytes, later: %s', async (size, isLater) => {
+    const compressed = deflateSync(Buffer.alloc(size));
+    expect(compressed.length).toBeLessThan(4096);
+    const reader = new FrameReader();
+    reader.push(Buffer.concat([header({ flags: 1, size: compressed.length }), compressed]));
+    const body = reader.next();
+    expect(body instanceof Promise).toBe(isLater);
+    expect(await body).toEqual(Buffer.alloc(size));
+  });
+
+  test.each([
+    [65_536, false],
+    [65_537, true],
   ])('deflating %d bytes', async (size, isLater) => {
     const frame = encodeFrame(Buffer.alloc(size), { compression: true, checksum: false });
     expect(frame instanceof Promise).toBe(isLater);

@@ -12,8 +12,11 @@ const FLAG_CHECKSUM = 2;
 const FLAG_XML_PICKLE = 4;
 const MAX_BODY_BYTES = 0x7fffffff;
 
-/** Above this size, in bytes as sent, zlib works in its own thread: a bomb of this size still inflates within a few ms. */
+/**
+ * Above these sizes, as sent and inflated, zlib works in its own thread: 4 kB of zeros make 4 MB, which take some milliseconds.
+ */
 const MAX_SYNC_INFLATE_BYTES = 4096;
+const MAX_SYNC_INFLATED_BYTES = 65_536;
 const MAX_SYNC_DEFLATE_BYTES = 65_536;
 
 /** Few larger ones are inflated at the same time, by all connections: each may grow to its limit, however little was sent. */
@@ -156,7 +159,8 @@ export class FrameReader {
 
   private inflate(body: Buffer): Buffer | Promise<Buffer> {
     const limit = this.limits.maxInflatedSize;
-    if (body.length <= MAX_SYNC_INFLATE_BYTES) return inflateBodySync(body, limit);
+    const inflated = body.length <= MAX_SYNC_INFLATE_BYTES ? inflateSmall(body, limit) : undefined;
+    if (inflated !== undefined) return inflated;
     return inflateLimit(() => {
       if (this.isAbandoned) throw new ConnectionClosedError('connection lost');
       return inflateBody(body, limit);
@@ -256,16 +260,20 @@ function inflateBody(body: Buffer, limit: number): Promise<Buffer> {
   });
 }
 
-function inflateBodySync(body: Buffer, limit: number): Buffer {
+/** Undefined where the body becomes too large to be inflated in this thread. */
+function inflateSmall(body: Buffer, limit: number): Buffer | undefined {
   try {
-    return inflateSync(body, { maxOutputLength: limit });
+    return inflateSync(body, { maxOutputLength: Math.min(limit, MAX_SYNC_INFLATED_BYTES) });
   } catch (error) {
+    if (isTooLarge(error) && limit > MAX_SYNC_INFLATED_BYTES) return undefined;
     throw inflateError(error);
   }
 }
 
 function inflateError(error: unknown): ProtocolError {
-  const tooLarge =
-    typeof error === 'object' && error !== null && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';
-  return new ProtocolError(tooLarge ? 'message too large' : 'invalid compressed data');
+  return new ProtocolError(isTooLarge(error) ? 'message too large' : 'invalid compressed data');
+}
+
+function isTooLarge(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE';
 }

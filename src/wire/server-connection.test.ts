@@ -530,6 +530,48 @@ async function settledAt(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise(setImmediate);
 }
 
+describe('many requests that come together', () => {
+  const requests = Array.from({ length: 10 }, (_, index) => frame(`${index}`));
+
+  test.each([
+    ['at once', (body: Buffer): Reply => Buffer.from(body)],
+    ['by promises that wait for nothing', (body: Buffer): Promise<Reply> => Promise.resolve(Buffer.from(body))],
+  ])('are answered %s, and others have their turn after some milliseconds', async (_how, answer) => {
+    const log: string[] = [];
+    const { socket } = served((body) => {
+      log.push(String(body));
+      if (log.length === 1) setImmediate(() => log.push('others'));
+      jest.advanceTimersByTime(2);
+      return answer(body);
+    });
+    socket.receive(Buffer.concat(requests));
+    await settled();
+    await settled();
+    expect(log).toEqual(['0', '1', '2', 'others', '3', '4', '5', '6', '7', '8', '9']);
+    expect(textsIn(socket.sent)).toEqual(log.filter((entry) => entry !== 'others'));
+  });
+
+  test('are not answered any more when the connection ends meanwhile; its end comes after the rest where the client said it', async () => {
+    const slow: RequestHandler = (body) => {
+      jest.advanceTimersByTime(6);
+      return Buffer.from(body);
+    };
+    const ending = served(slow);
+    ending.socket.receive(Buffer.concat(requests.slice(0, 3)));
+    await new Promise<void>((resolve) => {
+      process.nextTick(resolve);
+    });
+    void ending.connection.end();
+    const finished = served(slow);
+    finished.socket.receive(Buffer.concat(requests.slice(0, 3)));
+    finished.socket.receiveEnd();
+    await settled();
+    expect(textsIn(ending.socket.sent)).toEqual(['0']);
+    expect(textsIn(finished.socket.sent)).toEqual(['0', '1', '2']);
+    expect(finished.socket.hasEnded).toBe(true);
+  });
+});
+
 describe('backpressure', () => {
   test('no requests are looked at while the client leaves too much unread, and all when it has taken it', async () => {
     const handler = jest.fn<RequestHandler>(() => Buffer.alloc(40_000, 'r'));

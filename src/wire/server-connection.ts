@@ -48,6 +48,9 @@ export interface ConnectionAuthenticator {
 
 const NOTHING = new Uint8Array();
 
+/** How long one connection answers what has arrived before others have their turn. */
+const MAX_TURN_MS = 5;
+
 /** What a handler answers: a pickled reply; undefined where there is none to be sent (one-way calls). */
 export type Reply = Body | undefined;
 
@@ -64,6 +67,10 @@ export class ServerConnection extends Connection {
   private handler: RequestHandler = () => undefined;
   /** True while an answer takes its time. */
   private answering = false;
+  /** When it began to answer what has arrived; undefined where nothing is left of that. */
+  private turnStart: number | undefined;
+  /** True while others have their turn. */
+  private yielding = false;
   private ending = false;
   /** True while a large frame is arriving, or waits for others. */
   private hasReservation = false;
@@ -157,14 +164,19 @@ export class ServerConnection extends Connection {
     return authenticator.acceptIdentification(this, body.subarray(CONNECT.length), challenge);
   }
 
-  /** Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads. */
+  /**
+   * Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads, or this has
+   * taken so long that others come first.
+   */
   private answerRequests(): void {
-    if (this.answering || this.socket.destroyed) return;
+    if (this.answering || this.yielding || this.socket.destroyed) return;
     try {
       this.blocked = this.isBackpressured;
+      this.turnStart ??= performance.now();
       while (!this.blocked) {
         const body = this.reader.next();
         if (body === undefined) {
+          this.turnStart = undefined;
           if (this.reader.buffered > LARGE_FRAME_BYTES) this.reserveMemory();
           break;
         }
@@ -172,6 +184,7 @@ export class ServerConnection extends Connection {
         if (waiting) this.answerLater(waiting);
         // Only where replies have just been sent, and not merely put, can there be too much unread.
         else if (this.outgoingSize === 0) this.blocked ||= this.isBackpressured;
+        if (!this.blocked && this.isTurnOver) this.yieldTurn();
       }
       if (this.blocked) this.scheduleFlush();
       else this.flush();
@@ -180,6 +193,24 @@ export class ServerConnection extends Connection {
       this.fail(error);
     }
     this.setTimeout();
+  }
+
+  /** Asks for the time only where more requests have come: most come alone. */
+  private get isTurnOver(): boolean {
+    return this.reader.buffered > 0 && performance.now() - (this.turnStart ?? 0) > MAX_TURN_MS;
+  }
+
+  /** Goes on when the event loop has turned. */
+  private yieldTurn(): void {
+    this.turnStart = undefined;
+    this.yielding = true;
+    this.blocked = true;
+    setImmediate(() => {
+      this.yielding = false;
+      if (this.ending) return;
+      this.consume();
+      this.updateReadPause();
+    });
   }
 
   /** Has the rest of a large frame read when there is room for it. */
@@ -247,6 +278,8 @@ export class ServerConnection extends Connection {
       .then(() => {
         this.answering = false;
         if (this.ending) this.finish();
+        // What waits for nothing but promises keeps the event loop from turning, too.
+        if (!this.ending && this.isTurnOver) this.yieldTurn();
         this.consume();
         this.updateReadPause();
       })
