@@ -49,7 +49,7 @@ jest.unstable_mockModule('proper-lockfile', () => ({ lock: lockFile }));
 let watchMode: 'native' | 'polling' = 'native';
 const watch = await import('./watcher.js');
 jest.unstable_mockModule('./watcher.js', () => ({ ...watch, suitableWatchMode: () => Promise.resolve(watchMode) }));
-const { DatabaseInUseError, DatabaseLock } = await import('./lock.js');
+const { DatabaseInUseError, DatabaseLock, LOCK_FILES } = await import('./lock.js');
 
 const HOLDER_PID = 4242;
 /** The line of a process in /proc: its name may hold anything. */
@@ -136,6 +136,12 @@ describe('the lock of a database', () => {
     proc.clear();
     await take();
     expect(readRecord()).toMatchObject({ machine: null, started: null });
+  });
+
+  it('consists of the files that are known as its own', async () => {
+    await take();
+    const files = [...fs.readdirSync(`${root}/${OWN_DIRECTORY}`), 'guard.ns_meta'];
+    expect([...LOCK_FILES].sort()).toEqual(files.sort());
   });
 
   it.each([
@@ -243,6 +249,12 @@ describe('the lock of a database', () => {
     ['a device that is no number', { device: '1' }],
   ])('whose record makes no sense is taken over: %s', async (_, changes) => {
     leave(changes);
+    expect(await attempt()).toBe('taken');
+  });
+
+  it('whose record has a device that is no number is taken over on a network file system, too', async () => {
+    watchMode = 'polling';
+    leave({ device: '1' });
     expect(await attempt()).toBe('taken');
   });
 

@@ -123,7 +123,7 @@ export class DatabaseLock {
     clearTimeout(this.retry);
     await this.directory?.close();
     if (this.unlock === undefined) return;
-    await rm(this.path(HOLDER), { force: true }).catch(() => undefined);
+    await rm(this.path(HOLDER)).catch(() => undefined);
     await this.unlock().catch(() => undefined);
     await rmdir(`${this.root}/${OWN_DIRECTORY}`).catch(() => undefined);
   }
@@ -227,7 +227,7 @@ export class DatabaseLock {
       const reading = await readFileAt(this.path(HOLDER), MAX_HOLDER_SIZE);
       if (reading?.kind === 'other') return 'no file';
       if (reading?.kind !== 'file') return undefined;
-      const record: unknown = JSON.parse(reading.content.toString('utf8'));
+      const record: unknown = JSON.parse(reading.content.toString());
       return isHolderRecord(record) ? record : undefined;
     } catch {
       return undefined;
@@ -290,7 +290,7 @@ async function processState(pid: number): Promise<{ started: string; isDead: boo
     const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
     // Before the last parenthesis is the program's name, which may hold anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const [state = '', started = ''] = [fields[0], fields[19]];
+    const [state, started = ''] = [fields[0], fields[19]];
     return { started, isDead: state === 'Z' || state === 'X' };
   } catch {
     return undefined;
