@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,
@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { silentLog } from '../../config/index.js';
+import { NamingError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { loads, PythonInstance } from '../../pickle/index.js';
 import { collect } from '../namespace.model.js';
@@ -22,7 +23,8 @@ import { GROUP, OBJECT } from '../namespace.js';
 import { expectRefusal, persistentNamespaceSuite } from '../namespace.suite.js';
 import { DirectoryNamespace } from './directory-namespace.js';
 import { OWN_DIRECTORY } from './layout.js';
-import { LOCK_FILES } from './lock.js';
+import { DatabaseInUseError, LOCK_FILES } from './lock.js';
+import { TreeReplacement } from './replace.js';
 
 const uri = PyroURI.parse('PYRO://127.0.0.1:7766/7f00000100a1b2c3');
 const named = (text: string) => Name.parse(text);
@@ -91,6 +93,35 @@ describe('DirectoryNamespace', () => {
     namespace = await DirectoryNamespace.open(root, { log: silentLog });
     expect(namespace.status().isDurable).toBe(true);
     expect(await change(namespace)).toBeGreaterThanOrEqual(3);
+  });
+
+  describe('opening', () => {
+    it('makes the directory, but none above it, and says what is in the way', async () => {
+      const opened = await openAt(`${directory}/new`);
+      expect(await opened.list(Name.root)).toEqual([]);
+      await opened.close();
+      writeFileSync(`${directory}/file`, '');
+      await expect(openAt(`${directory}/missing/new`)).rejects.toThrow(
+        `the database ${directory}/missing/new can't be used: Error: ENOENT: no such file or directory, mkdir`,
+      );
+      await expect(openAt(`${directory}/file`)).rejects.toThrow(
+        `the database ${directory}/file can't be used: Error: ENOTDIR`,
+      );
+    });
+
+    it('is refused while another has the database', async () => {
+      await expect(openAt(root)).rejects.toBeInstanceOf(DatabaseInUseError);
+    });
+
+    it('lets go of the database where it fails', async () => {
+      await namespace.close();
+      const broken = Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
+      const finish = jest.spyOn(TreeReplacement.prototype, 'finish').mockRejectedValue(broken);
+      const why = `the database ${root} can't be used: Error: EIO: i/o error`;
+      await expect(openAt(root)).rejects.toThrow(new NamingError(why));
+      finish.mockRestore();
+      namespace = await openAt(root);
+    });
   });
 
   describe('layout', () => {
