@@ -34,6 +34,7 @@ import { SubtreeLock } from '../src/sync/index.js';
 import { Outbox } from '../src/naming/twin/outbox.js';
 import { PeerConnection } from '../src/naming/twin/peer-link.js';
 import { Replica } from '../src/naming/twin/merge.js';
+import { Pyro3Twin } from '../src/naming/twin/pyro3-twin.js';
 import { Versions } from '../src/naming/twin/versions.js';
 import { dumps, type PythonWritable } from '../src/pickle/index.js';
 import { readCertificates, readClientTLS } from '../src/rpc/certificates.js';
@@ -563,6 +564,24 @@ async function observeLists(config: Config): Promise<number> {
 }
 
 /** After each of some changes that a twin doesn't confirm: whether all names have to be merged. */
+/** A Pyro 3 server as the twin of one that has a passphrase. */
+function pyro3TwinOf(config: Config): Pyro3Twin {
+  const common = { namespace: new MemoryNamespace(), order: new SubtreeLock<Name>(), changes: new ChangeFeed() };
+  const role = 'primary' as const;
+  const replica = new Replica({ ...common, log: silentLog, role, versions: new Versions(role) });
+  return new Pyro3Twin({
+    ...common,
+    config,
+    log: silentLog,
+    print: () => undefined,
+    replica,
+    finder: { role, isAddressGiven: true },
+    protocol: 'PYRO',
+    identification: 'secret',
+    persistent: false,
+  });
+}
+
 async function observeQueue(config: Config): Promise<readonly boolean[]> {
   const daemon = await Daemon.start({ config, log: silentLog });
   cleanUp.push(() => daemon.shutdown());
@@ -1135,6 +1154,16 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
     values: () => [
       [1500, 'no room for more: PYRO_NS_MAX_TOTAL_SIZE is 1500'],
       [2500, 'made'],
+    ],
+  },
+  PYRO_NS_PYRO3_TWIN: {
+    observe: (config) => outcome(() => pyro3TwinOf(config).takeSyncCall(['createGroup', ':g'])),
+    values: () => [
+      [
+        0,
+        "a Pyro 3 server can't prove that it has the passphrase: with -i, it is a twin only where PYRO_NS_PYRO3_TWIN=1",
+      ],
+      [1, undefined],
     ],
   },
   PYRO_NS_TWIN_QUEUE: {

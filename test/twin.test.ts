@@ -160,6 +160,35 @@ describe('who may be the twin', () => {
     const stranger = client('primary', { identification: 'theirs' });
     await expect(stranger).rejects.toThrow('DENIED3');
     await expect(client('primary')).rejects.toThrow('DENIED3');
+    const insider = await client('primary', { identification: 'ours', localAddress: ELSEWHERE });
+    for (const method of ['_resync', '_synccall']) {
+      await expect(insider.call(method, ...(attempts[method] ?? []))).rejects.toThrow('PYRO_NS_PYRO3_TWIN=1');
+    }
+    for (const method of ['_twinHello', '_twinChanges', '_twinConfirmed', '_twinMerge']) {
+      await expect(insider.call(method, ...(attempts[method] ?? []))).rejects.toThrow(/introduc/);
+    }
+    expect(await names(insider)).toEqual({});
+  });
+
+  test('with a passphrase, a pair proves itself both ways, and tells each other its changes', async () => {
+    const identification = 'ours';
+    for (const role of ROLES) await start(role, { identification });
+    const [primary, secondary] = await Promise.all(ROLES.map((role) => client(role, { identification })));
+    await primary?.call('register', ':a', uriOf('a'));
+    await until(
+      async () => secondary?.resolve(':a').catch(() => undefined),
+      (found) => found === textOf('a'),
+    );
+    await secondary?.call('register', ':b', uriOf('b'));
+    const told = await until(
+      async () => primary?.resolve(':b').catch(() => undefined),
+      (found) => found === textOf('b'),
+    );
+    expect(told).toBe(textOf('b'));
+  });
+
+  test('with a passphrase, a Pyro 3 server may tell changes where PYRO_NS_PYRO3_TWIN allows it', async () => {
+    await start('primary', { identification: 'ours', items: { PYRO_NS_PYRO3_TWIN: '1' } });
     const twin = await client('primary', { identification: 'ours', localAddress: ELSEWHERE });
     await twin.call('_synccall', 'register', ':told', uriOf('x'));
     expect(await names(twin)).toEqual({ ':told': textOf('x') });

@@ -166,6 +166,11 @@ const OWN_ITEMS = {
     512 * MiB,
     'Names, URIs and metadata that the store holds in memory, together; beyond, no new ones.',
   ),
+  PYRO_NS_PYRO3_TWIN: item(
+    flag,
+    0,
+    'Pair with a Pyro 3 server also where there is a passphrase: it is sent its hash, and proves nothing.',
+  ),
   PYRO_NS_TWIN_QUEUE: item(integer(1), 10_000, 'Changes that may wait for the twin; beyond, all names are exchanged.'),
   PYRO_MAX_PICKLE_DEPTH: item(integer(10, 10_000), 500, 'How deep the values in a message may be nested.'),
   PYRO_MAX_PICKLE_OBJECTS: item(

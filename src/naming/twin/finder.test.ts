@@ -120,6 +120,54 @@ describe('who may act as the twin', () => {
   });
 });
 
+describe('the first that calls', () => {
+  test('from where it says that it is, is the twin where none is known, and stays it', async () => {
+    const finder = newFinder();
+    expect([finder.isAddressGiven, await finder.trusts(from(TWIN))]).toEqual([false, false]);
+    expect(await finder.acceptFirst(from(TWIN), uri(TWIN))).toBe(true);
+    expect(await finder.trusts(from(TWIN))).toBe(true);
+    expect(await finder.acceptFirst(from(STRANGER), uri(STRANGER))).toBe(false);
+    now += 1000;
+    expect([await finder.trusts(from(STRANGER)), await finder.trusts(from(TWIN))]).toEqual([false, true]);
+  });
+
+  test.each<[string, string | undefined, PyroURI]>([
+    ['from elsewhere', STRANGER, uri(TWIN)],
+    ['from nowhere', undefined, uri(TWIN)],
+    ['from an unknown host', TWIN, uri('unknown.invalid')],
+  ])('%s is not', async (_what, address, told) => {
+    const finder = newFinder();
+    expect(await finder.acceptFirst(from(address), told)).toBe(false);
+    expect(await finder.trusts(from(address))).toBe(false);
+  });
+
+  test('on this machine may call from any of its addresses', async () => {
+    const finder = newFinder();
+    expect(await finder.acceptFirst(from('127.0.0.1'), uri('127.0.1.1'))).toBe(true);
+    expect(await finder.trusts(from('127.0.0.1'))).toBe(true);
+  });
+
+  test('is not the twin where it is this server, or where one is known already', async () => {
+    const own = newFinder();
+    own.exclude(uri(TWIN));
+    expect(await own.acceptFirst(from(TWIN), uri(TWIN))).toBe(false);
+    const noted = newFinder();
+    noted.note(uri(STRANGER));
+    const given = newFinder({ address: { host: STRANGER } });
+    const configured = newFinder({ environment: { PYRO_NS2_HOSTNAME: STRANGER } });
+    for (const finder of [noted, given, configured]) {
+      expect(await finder.acceptFirst(from(TWIN), uri(TWIN))).toBe(false);
+    }
+    expect([noted, given, configured].map(({ isAddressGiven }) => isAddressGiven)).toEqual([false, true, true]);
+  });
+
+  test('is one: of two at the same time, the other is a stranger', async () => {
+    const finder = newFinder();
+    const both = [finder.acceptFirst(from(TWIN), uri(TWIN)), finder.acceptFirst(from(STRANGER), uri(STRANGER))];
+    expect((await Promise.all(both)).filter(Boolean)).toHaveLength(1);
+  });
+});
+
 async function hasAddress(address: string): Promise<boolean> {
   const { networkInterfaces } = await import('node:os');
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some((one) => one.address === address));

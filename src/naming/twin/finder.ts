@@ -53,6 +53,11 @@ export class TwinFinder {
     this.address = address ?? (hostname === undefined ? undefined : { host: hostname });
   }
 
+  /** True where somebody has said where the twin is. Else it is who answers a broadcast, or calls first. */
+  get isAddressGiven(): boolean {
+    return this.address !== undefined;
+  }
+
   /** Tells where we are ourselves: that is not the twin. */
   exclude(own: PyroURI): void {
     this.own = { host: own.address, port: own.port };
@@ -120,6 +125,22 @@ export class TwinFinder {
     return this.trusted.has(remoteAddress);
   }
 
+  /**
+   * Takes a caller for the twin where none is known: as a Pyro 3 server starts, it calls us before it answers broadcasts.
+   * It has to call from where it says that it is; from then on, it is known.
+   * @param uri where it says that it is
+   */
+  async acceptFirst({ remoteAddress }: Pick<ServerConnection, 'remoteAddress'>, uri: PyroURI): Promise<boolean> {
+    if (this.addressOfTwin() !== undefined || remoteAddress === undefined || this.isOwn(uri)) return false;
+    const addresses = await this.addressesOf(uri.address).catch(() => new Set<string>());
+    // Somebody else may have been first meanwhile.
+    if (!addresses.has(remoteAddress) || this.addressOfTwin() !== undefined) return false;
+    this.note(uri);
+    this.trusted = addresses;
+    this.options.log.warn('NameServer', 'twin: taken for it, as the first that has called:', uri);
+    return true;
+  }
+
   private addressOfTwin(): PeerAddress | undefined {
     const { config, role } = this.options;
     if (this.address === undefined) return this.found;
@@ -129,7 +150,7 @@ export class TwinFinder {
 
   private async locateByBroadcast(): Promise<PeerAddress> {
     const uri = await this.options.broadcast();
-    if (uri === undefined || (uri.address === this.own?.host && uri.port === this.own.port)) {
+    if (uri === undefined || this.isOwn(uri)) {
       throw new PyroError('Name Server not responding');
     }
     this.note(uri);
@@ -139,13 +160,23 @@ export class TwinFinder {
   private async lookUp(): Promise<void> {
     try {
       const { host } = this.addressOfTwin() ?? (await this.locateByBroadcast());
-      const addresses = (await lookup(host, { family: 4, all: true })).map(({ address }) => address);
-      const own = ownAddresses();
-      // A twin on this machine may call from any of this machine's addresses.
-      this.trusted = new Set(addresses.some((address) => own.has(address)) ? [...addresses, ...own] : addresses);
+      this.trusted = await this.addressesOf(host);
     } catch (error) {
       this.options.log.warn('NameServer', 'twin: where it is, is not known:', error);
     }
+  }
+
+  private isOwn({ address, port }: PyroURI): boolean {
+    return address === this.own?.host && port === this.own.port;
+  }
+
+  /** From which addresses a server on this host may call. */
+  private async addressesOf(host: string): Promise<ReadonlySet<string>> {
+    const addresses = (await lookup(host, { family: 4, all: true })).map(({ address }) => address);
+    const own = ownAddresses();
+    // A twin on this machine may call from any of this machine's addresses.
+    const isHere = addresses.some((address) => own.has(address) || address.startsWith('127.'));
+    return new Set(isHere ? [...addresses, ...own] : addresses);
   }
 }
 

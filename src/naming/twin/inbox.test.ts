@@ -93,13 +93,13 @@ test('what comes while others are merged is merged after them, together', async 
   ]);
 });
 
-test('what comes twice is merged twice, and counts once', async () => {
+test('what comes twice is merged once, and counts once', async () => {
   inbox.begin(1);
   inbox.take(1, records(1, 2, 3));
   await succeed();
   inbox.take(2, records(2));
   await succeed();
-  expect([merged(), told, inbox.received]).toEqual([['n1 n2 n3', 'n2'], [3, 3], 3]);
+  expect([merged(), told, inbox.received]).toEqual([['n1 n2 n3'], [3], 3]);
   inbox.take(4, records(4));
   await succeed();
   expect(inbox.received).toBe(4);
@@ -120,4 +120,33 @@ test('what could not be merged is to come again, with what came meanwhile', asyn
   inbox.take(2, records(2, 3));
   await succeed();
   expect([merged(), told, inbox.received]).toEqual([['n1', 'n2', 'n2 n3'], [1, 'disk full', 3], 3]);
+});
+
+test('what is not to be merged counts all the same', async () => {
+  inbox.begin(1);
+  inbox.take(1, [undefined, ...records(2), undefined]);
+  await succeed();
+  expect([merged(), told, inbox.received]).toEqual([['n2'], [3], 3]);
+  inbox.take(4, [undefined]);
+  await succeed();
+  expect([told, inbox.received]).toEqual([[3, 4], 4]);
+});
+
+test('of what waits to be merged there is a bound, in bytes', async () => {
+  const large = records(1).map((record): NameRecord => ({
+    ...record,
+    state: { uri: undefined, userMeta: 'm'.repeat(65 * 1024 * 1024), systemMeta: undefined, systemMetaSet: false },
+  }));
+  inbox.begin(1);
+  inbox.take(1, records(1));
+  inbox.take(2, large);
+  inbox.take(3, large);
+  expect(() => {
+    inbox.take(4, records(4));
+  }).toThrow('too many changes wait to be merged');
+  await succeed();
+  inbox.take(4, records(4));
+  await succeed();
+  await succeed();
+  expect(inbox.received).toBe(4);
 });

@@ -1,6 +1,9 @@
 import { NamingError } from '../../errors.js';
-import type { NameRecord } from './records.js';
+import { MAX_UNCONFIRMED_BYTES, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './merge.js';
+
+/** How many bytes of changes may wait to be merged, about: more than a twin of ours sends before it is confirmed. */
+const MAX_WAITING_BYTES = 2 * MAX_UNCONFIRMED_BYTES;
 
 /**
  * The changes that come from one run of the twin, by its numbers. They are taken at once and merged many together: nobody
@@ -8,6 +11,7 @@ import type { Replica } from './merge.js';
  */
 export class Inbox {
   private waiting: NameRecord[] = [];
+  private waitingBytes = 0;
   /** The number of the last change taken; undefined until a merge has begun. */
   private taken: number | undefined;
   private merged: number | undefined;
@@ -34,25 +38,34 @@ export class Inbox {
     this.merged = next - 1;
   }
 
-  /** @throws NamingError where changes are missing before these */
-  take(first: number, records: readonly NameRecord[]): void {
+  /**
+   * @param records with undefined in place of those that are not to be merged: they count all the same
+   * @throws NamingError where changes are missing before these, or too many wait already
+   */
+  take(first: number, records: readonly (NameRecord | undefined)[]): void {
     if (this.taken === undefined || first > this.taken + 1) throw new NamingError('changes before these are missing');
+    if (this.waitingBytes > MAX_WAITING_BYTES) throw new NamingError('too many changes wait to be merged');
+    // What was taken before is merged already, or waits to be.
+    const news = records.slice(this.taken + 1 - first).filter((record) => record !== undefined);
     this.taken = Math.max(this.taken, first + records.length - 1);
-    this.waiting.push(...records);
+    this.waiting.push(...news);
+    for (const record of news) this.waitingBytes += sizeOf(record);
     if (!this.merging) void this.merge();
   }
 
   private async merge(): Promise<void> {
     this.merging = true;
-    while (this.waiting.length > 0) {
+    while (this.waiting.length > 0 || (this.merged ?? 0) < (this.taken ?? 0)) {
       const records = this.waiting;
       const last = this.taken;
       this.waiting = [];
+      this.waitingBytes = 0;
       try {
         await this.replica.mergeAll(records);
       } catch (error) {
         // The twin is to send them again.
         this.waiting = [];
+        this.waitingBytes = 0;
         this.taken = this.merged;
         this.onMerged(error);
         continue;

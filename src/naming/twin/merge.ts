@@ -330,7 +330,7 @@ export class Replica {
     if (uri === 'absent') return undefined;
     const [systemMeta, userMeta] = await Promise.all([namespace.getSystemMeta(name), namespace.getMeta(name)]);
     const version = versions.get(name);
-    const age: Timestamp = { time: Math.min(systemMeta.timestamp, now() / 1000), role };
+    const age: Timestamp = { time: ageOf(systemMeta.timestamp, now() / 1000), role };
     const state = { uri, userMeta, systemMeta, systemMetaSet: version?.systemMetaSet === true };
     return { state, timestamp: version?.timestamp ?? age, version };
   }
@@ -388,10 +388,16 @@ function isBare(state: NameState, untouched: boolean, other: NameState): boolean
   return untouched && state.userMeta === null && other.userMeta !== null && isSameURI(state.uri, other.uri);
 }
 
+/** The time of an entry, as a client or a file has it: any number at all. */
+export const ageOf = (time: number, now: number): number =>
+  Number.isFinite(time) ? Math.max(0, Math.min(time, now)) : 0;
+
 const isSameURI = (uri: PyroURI | undefined, other: PyroURI | undefined): boolean =>
   uri?.toString() === other?.toString();
 
-const isSameContent = (state: NameState, other: NameState): boolean =>
+type Content = Pick<NameState, 'uri' | 'userMeta'>;
+
+export const isSameContent = (state: Content, other: Content): boolean =>
   isSameURI(state.uri, other.uri) && isSameValue(state.userMeta, other.userMeta);
 
 function isSameValue(value: PythonValue, other: PythonValue): boolean {

@@ -1,17 +1,13 @@
 import type { Config, Log } from '../../config/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import type { PeerLink } from './peer-link.js';
-import { recordToPython, sizeOf, type NameRecord } from './records.js';
+import { MAX_BATCH_LENGTH, MAX_UNCONFIRMED_BYTES, recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './merge.js';
-
-/** How many bytes may wait for the twin's confirmation: beyond, as beyond PYRO_NS_TWIN_QUEUE, all is merged. */
-const MAX_UNCONFIRMED_BYTES = 64 * 1024 * 1024;
 
 /** How long the twin may take to confirm anything, in milliseconds. */
 const CONFIRMATION_TIMEOUT_MS = 60_000;
 
-/** How many changes go in one call, and about how many bytes; a change may be larger than that. */
-const MAX_BATCH_LENGTH = 500;
+/** How many bytes of changes go in one call, about; a change may be larger than that. */
 const MAX_BATCH_BYTES = 1024 * 1024;
 
 /** What a call has beside its records' metadata, in bytes: more than enough. */
@@ -164,7 +160,8 @@ export class Outbox {
 
   /** Notes that the twin has all changes up to this one. */
   confirm(number: number): void {
-    const count = Math.max(0, number - this.confirmed);
+    // It can't have what was never made.
+    const count = Math.min(Math.max(0, number - this.confirmed), this.queue.length);
     const records = this.queue.splice(0, count);
     for (const record of records) this.size -= sizeOf(record);
     this.options.replica.confirm(records);

@@ -99,7 +99,7 @@ class SimulatedLink implements PeerLink {
     if (call === undefined) return;
     const { method, args, answer } = call;
     const values = loads(args);
-    const outcome = await this.to.invoke(method, Array.isArray(values) ? values : []).then(
+    const outcome = await this.to.invoke(method, Array.isArray(values) ? values : [], this).then(
       (value) => (): void => answer?.resolve(loads(dumps(value))),
       (error: unknown) => {
         if (!(error instanceof PyroError)) throw error;
@@ -128,6 +128,7 @@ export class SimulatedServer {
     readonly role: TwinRole,
     readonly namespace: SimulatedNamespace,
     queue: number,
+    identification: string | undefined,
   ) {
     const warn = (_source: string, ...parts: unknown[]): void => {
       this.logged.push(parts.map(String).join(' '));
@@ -148,7 +149,7 @@ export class SimulatedServer {
     const finder = { connect: () => simulation.connect(this), note: () => undefined };
     const config = { ...loadConfig({ environment: {}, currentDirectory: '/' }), PYRO_NS_TWIN_QUEUE: queue };
     const timing: SessionTiming = { now, delay: (milliseconds, signal) => simulation.delay(milliseconds, signal) };
-    this.pair = new TwinSession({ role, replica: this.replica, finder, config, log, timing });
+    this.pair = new TwinSession({ role, replica: this.replica, finder, config, log, timing, identification });
   }
 
   start(): void {
@@ -172,22 +173,22 @@ export class SimulatedServer {
   }
 
   /** Answers what only the twin may call. */
-  async invoke(method: string, args: readonly PythonValue[]): Promise<PythonWritable> {
+  async invoke(method: string, args: readonly PythonValue[], caller: object): Promise<PythonWritable> {
     const [first = null, second = null, third = null, fourth = null] = args;
     switch (method) {
       case '_r_ha':
         return 1;
       case HELLO:
-        return this.pair.greet(first);
+        return this.pair.greet(first, caller);
       case '_twinConfirmed':
-        return this.pair.takeConfirmation(first, second, third);
+        return this.pair.takeConfirmation(caller, first, second, third);
       case '_twinChanges': {
-        const answer = this.pair.takeChanges(first, second, third);
+        const answer = this.pair.takeChanges(caller, first, second, third);
         this.noteSeen(third);
         return answer;
       }
       case '_twinMerge': {
-        const answer = await this.pair.takeMerge(first, second, third, fourth);
+        const answer = await this.pair.takeMerge(caller, first, second, third, fourth);
         this.noteSeen(third);
         return answer;
       }
@@ -241,6 +242,8 @@ export interface SimulationOptions {
   readonly difference?: number;
   /** How many changes may wait for the twin. */
   readonly queue?: number;
+  /** The passphrase of both servers. */
+  readonly identification?: string | undefined;
 }
 
 export class Simulation {
@@ -400,7 +403,8 @@ export class Simulation {
   }
 
   private newServer(role: TwinRole, namespace: SimulatedNamespace): SimulatedServer {
-    return new SimulatedServer(this, role, namespace, this.options.queue ?? 1000);
+    const { queue = 1000, identification } = this.options;
+    return new SimulatedServer(this, role, namespace, queue, identification);
   }
 }
 

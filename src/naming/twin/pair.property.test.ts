@@ -35,6 +35,7 @@ afterEach(() => {
 const options: fc.Arbitrary<SimulationOptions> = fc.record({
   difference: fc.constantFrom(0, -3000, 3000),
   queue: fc.constantFrom(1000, 2),
+  identification: fc.constantFrom(undefined, 'secret'),
 });
 
 /** Runs the steps, then lets the two servers become equal. */

@@ -12,7 +12,9 @@ import { SubtreeLock } from '../../sync/index.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { PeerConnection } from './peer-link.js';
 import { readDump, writeDump } from './pyro3-dump.js';
+import { Replica } from './merge.js';
 import { Pyro3Twin, type Pyro3TwinOptions } from './pyro3-twin.js';
+import { Versions } from './versions.js';
 
 const name = (text: string): Name => Name.parse(text);
 const uri = (id: string): PyroURI => PyroURI.parse(`PYRO://10.1.2.3:7766/${id}`);
@@ -48,7 +50,9 @@ beforeEach(async () => {
   const print = (line: string): void => {
     printed.push(line);
   };
-  options = { config, log, print, namespace, order, changes, protocol: 'PYRO', persistent: false };
+  const replica = new Replica({ namespace, order, changes, log, role: 'primary', versions: new Versions('primary') });
+  const finder = { role: 'primary' as const, isAddressGiven: true };
+  options = { config, log, print, namespace, order, changes, replica, finder, protocol: 'PYRO', persistent: false };
   twin = new Pyro3Twin(options);
 });
 
@@ -153,7 +157,8 @@ describe('copying', () => {
     await server.stop();
     const dump = await dumpOf(FULL);
     await begin({ _resync: () => dump }, 'secret');
-    options = { ...options, identification: 'secret' };
+    const config = { ...options.config, PYRO_NS_PYRO3_TWIN: true };
+    options = { ...options, config, identification: 'secret' };
     twin = new Pyro3Twin(options);
     twin.introduce(OWN);
     await twin.copyFrom(await open());
@@ -242,6 +247,50 @@ describe('copying', () => {
   });
 });
 
+describe('a twin that was only found by broadcast', () => {
+  const found = (): void => {
+    options = { ...options, finder: { role: 'primary', isAddressGiven: false } };
+    twin = new Pyro3Twin(options);
+    twin.introduce(OWN);
+  };
+
+  test('replaces nothing: its names are added to ours, and it copies the result', async () => {
+    const dump = await dumpOf(FULL);
+    await begin({ _resync: () => dump, resync: () => null });
+    await namespace.register(name(':Default.mine'), uri('mine'));
+    found();
+    await twin.copyFrom(await open());
+    expect(await contents()).toEqual({ ...NEW, ':Default.mine': 'mine', ':g': 'group', ':g.x': 'x' });
+    expect(server.methods).toEqual(['_resync', 'resync']);
+    expect(await namespace.resolve(name(':Pyro.NameServer'))).toEqual(OWN);
+  });
+
+  test('that has what we have copies nothing', async () => {
+    const dump = await dumpOf({ ...FULL, ':Default': null });
+    await begin({ _resync: () => dump, resync: () => null });
+    found();
+    await twin.copyFrom(await open());
+    expect([server.methods, await contents()]).toEqual([['_resync'], { ...NEW, ':g': 'group', ':g.x': 'x' }]);
+  });
+
+  test.each([
+    ['of the older', 0, 'mine'],
+    ['of the newer', 5000, 'x'],
+    ['that claims to be of the future', 1e12, 'x'],
+    ['that claims to be of no time', Infinity, 'mine'],
+  ])('does not win for ever: of one name %s', async (_what, time, expected) => {
+    const later = systemMetaToPython({ type: OBJECT, timestamp: time, owner: null });
+    const dump = tuple([], [tuple(':a', uri('x').toString(), later, null)]);
+    await begin({ _resync: () => dump, resync: () => null });
+    await namespace.register(name(':a'), uri('mine'));
+    await namespace.setSystemMeta(name(':a'), { type: OBJECT, timestamp: 1000, owner: null });
+    found();
+    await twin.copyFrom(await open());
+    expect(await contents()).toHaveProperty([':a'], expected);
+    expect((await namespace.getSystemMeta(name(':a'))).timestamp).toBeLessThanOrEqual(Date.now() / 1000);
+  });
+});
+
 describe('a twin without names', () => {
   const EMPTY = { ':Pyro': null, ':Pyro.NameServer': 'theirs', ':Default': null };
 
@@ -254,7 +303,7 @@ describe('a twin without names', () => {
     await twin.copyFrom(await open());
     expect(server.methods).toEqual(['_resync', 'resync']);
     expect(await contents()).toEqual({ ...NEW, ':Default.mine': 'mine' });
-    expect(logged).toContain('warn NameServer twin: it has no names, and copies ours');
+    expect(logged).toContain('warn NameServer twin: it lacks names that are here, and copies ours');
     expect(skip).not.toHaveBeenCalled();
     // The connection that asked for it is closed.
     await server.connections.at(-1)?.closed;

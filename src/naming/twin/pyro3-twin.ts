@@ -21,9 +21,11 @@ import {
 import { applyChange, type Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import type { SubtreeLock } from '../../sync/index.js';
-import { isExpected } from './finder.js';
+import { isExpected, type TwinFinder } from './finder.js';
+import { ageOf, isSameContent, type Replica } from './merge.js';
 import { PeerConnection } from './peer-link.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
+import type { NameRecord, TwinRole } from './records.js';
 
 /** How many changes may wait for a connection to the twin, and how many bytes for the twin to take them. */
 const MAX_WAITING = 10_000;
@@ -37,12 +39,24 @@ export interface Pyro3TwinOptions {
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
   readonly order: SubtreeLock<Name>;
+  /** Merges what a twin has that was only found by broadcast. */
+  readonly replica: Pick<Replica, 'mergeAll'>;
+  readonly finder: Pick<TwinFinder, 'role' | 'isAddressGiven'>;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   /** PYROSSL where both servers speak TLS. */
   readonly protocol: ObjectProtocol;
   readonly identification?: string | undefined;
   readonly persistent: boolean;
+}
+
+/** Why no Pyro 3 server may be the twin here; undefined where it may. */
+export function pyro3Refusal({
+  config,
+  identification,
+}: Pick<Pyro3TwinOptions, 'config' | 'identification'>): string | undefined {
+  if (identification === undefined || config.PYRO_NS_PYRO3_TWIN) return undefined;
+  return "a Pyro 3 server can't prove that it has the passphrase: with -i, it is a twin only where PYRO_NS_PYRO3_TWIN=1";
 }
 
 /**
@@ -80,18 +94,21 @@ export class Pyro3Twin {
   }
 
   /**
-   * Copies the twin's namespace, and tells it our changes from then on. A twin that has nothing copies ours instead.
+   * Copies the twin's namespace, and tells it our changes from then on. A twin that has nothing copies ours instead. Where
+   * the twin was only found by broadcast, anybody may be it: then its names are merged into ours, and it copies the result.
    * @throws PyroError where the twin refuses, gives no dump or is lost, or the store refuses its names
    */
   async copyFrom(peer: PeerConnection): Promise<void> {
-    const { log, print, order } = this.options;
+    const { log, print, order, finder } = this.options;
+    this.requireAllowed();
     const where = `other NS at ${peer.uri.address} port ${peer.uri.port}`;
     print(`Initial Resync with ${where}`);
     log.msg('NameServer', 'Initial resync with', where);
-    // Clients' changes wait: the copy would undo them.
     try {
-      const isCopied = await order.run(Name.root, () => this.copy(peer));
-      if (!isCopied) await this.offerOurs(peer.uri);
+      const isSame = finder.isAddressGiven
+        ? await order.run(Name.root, () => this.copy(peer))
+        : await this.mergeFrom(peer);
+      if (!isSame) await this.offerOurs(peer.uri);
     } catch (error) {
       throw error instanceof RemoteError ? new NamingError(`the twin refused: ${error.message}`) : error;
     }
@@ -102,6 +119,7 @@ export class Pyro3Twin {
   /** Answers `_resync`: gives the whole namespace, and remembers the twin. @throws NamingError where it sent no proxy */
   async giveCopy(value: PythonValue | undefined): Promise<PythonValue> {
     const { log, print, order, namespace } = this.options;
+    this.requireAllowed();
     const proxy = proxyFromPython(value);
     if (proxy === undefined) throw new NamingError('_resync takes a proxy of the twin name server');
     const where = `NS at ${proxy.uri.address} port ${proxy.uri.port}`;
@@ -130,8 +148,9 @@ export class Pyro3Twin {
   }
 
   /** Makes a change that the twin tells; after those that it told before, and never passed on. */
-  takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
+  async takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
     const { log, namespace, order, changes } = this.options;
+    this.requireAllowed();
     this.syncCalls = this.syncCalls.then(async () => {
       try {
         const change = readSyncCall(textOf(method) ?? '', args, this.defaultGroup);
@@ -142,7 +161,7 @@ export class Pyro3Twin {
         log.warn('NameServer', 'twin: a change of the twin could not be made here:', textOf(method), error);
       }
     });
-    return this.syncCalls;
+    await this.syncCalls;
   }
 
   stop(): void {
@@ -152,21 +171,43 @@ export class Pyro3Twin {
     this.peer = undefined;
   }
 
+  private requireAllowed(): void {
+    const refusal = pyro3Refusal(this.options);
+    if (refusal !== undefined) throw new NamingError(refusal);
+  }
+
+  /** @returns false where the twin has no names, and we have some */
   private async copy(peer: PeerConnection): Promise<boolean> {
-    const { namespace, log, changes } = this.options;
-    const dump = await this.dumpOf(peer);
-    this.shape = dump.shape;
-    for (const name of dump.unusable) log.warn('NameServer', 'twin: left out what is no name here:', name);
-    this.use(peer);
+    const { namespace, changes } = this.options;
+    const dump = await this.takeDump(peer);
     if (isBlank(dump, this.defaultGroup) && (await holdsObjects(namespace))) return false;
     await namespace.replace(Readable.from(withOwnEntry(dump.entries, await namespace.resolve(OWN_ENTRY))));
     changes.skip();
     return true;
   }
 
-  /** Has a twin without names copy ours. It calls us back meanwhile, and the connection to it is made anew then. */
+  /** Of each name, the newest wins. @returns false where the twin does not have then what we have */
+  private async mergeFrom(peer: PeerConnection): Promise<boolean> {
+    const { replica, finder, namespace } = this.options;
+    const { entries } = await this.takeDump(peer);
+    const role = finder.role === 'primary' ? 'secondary' : 'primary';
+    await replica.mergeAll(entries.map((entry) => recordOfEntry(entry, role)));
+    return isWithin(namespace, entries);
+  }
+
+  private async takeDump(peer: PeerConnection): Promise<Dump> {
+    const dump = await this.dumpOf(peer);
+    this.shape = dump.shape;
+    for (const name of dump.unusable) {
+      this.options.log.warn('NameServer', 'twin: left out what is no name here:', name);
+    }
+    this.use(peer);
+    return dump;
+  }
+
+  /** Has a twin copy our names. It calls us back meanwhile, and the connection to it is made anew then. */
   private async offerOurs(uri: PyroURI): Promise<void> {
-    this.options.log.warn('NameServer', 'twin: it has no names, and copies ours');
+    this.options.log.warn('NameServer', 'twin: it lacks names that are here, and copies ours');
     const peer = await PeerConnection.open({ host: uri.address, port: uri.port }, this.options);
     try {
       await peer.call('resync', []);
@@ -298,6 +339,23 @@ async function applyTwinChange(namespace: Namespace, change: Change): Promise<vo
     await namespace.unregister(change.name);
     await namespace.register(change.name, change.uri);
   }
+}
+
+/** What somebody found by broadcast says of a name: not that it is of the future, when it would win for ever. */
+function recordOfEntry({ name, uri, systemMeta, userMeta }: NamespaceEntry, role: TwinRole): NameRecord {
+  const time = ageOf(systemMeta?.timestamp ?? 0, Date.now() / 1000);
+  const state = { uri, userMeta, systemMeta: systemMeta && { ...systemMeta, timestamp: time }, systemMetaSet: false };
+  return { name, timestamp: { time, role }, observed: false, state };
+}
+
+/** True if all that a namespace holds is among these entries, but for our own. */
+async function isWithin(namespace: Namespace, entries: readonly NamespaceEntry[]): Promise<boolean> {
+  const known = new Map(entries.map((entry) => [entry.name.toString(), entry]));
+  for await (const { name, uri, userMeta } of namespace.export()) {
+    const entry = known.get(name.toString());
+    if (!OWN_ENTRY.equals(name) && !(entry && isSameContent(entry, { uri, userMeta }))) return false;
+  }
+  return true;
 }
 
 async function holdsObjects(namespace: Namespace): Promise<boolean> {

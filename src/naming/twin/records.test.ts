@@ -5,6 +5,7 @@ import { OBJECT, type SystemMeta } from '../../namespace/index.js';
 import { dumps, loads, PythonFloat, tuple, type PythonValue } from '../../pickle/index.js';
 import {
   isNewer,
+  isPlausible,
   isTwinRole,
   recordFromPython,
   recordToPython,
@@ -55,6 +56,19 @@ describe('of two changes of a name', () => {
       }),
     );
   });
+});
+
+test.each([
+  [0, true],
+  [1300, true],
+  [1300.1, false],
+  [1e300, false],
+  [Infinity, false],
+  [-Infinity, false],
+  [NaN, false],
+  [-0.1, false],
+])('where it is 1000, a change may be of the time %d: %s', (time, isIt) => {
+  expect(isPlausible({ time, role: 'primary' }, 1000)).toBe(isIt);
 });
 
 describe('a record travels', () => {

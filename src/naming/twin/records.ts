@@ -34,6 +34,15 @@ export interface NameRecord {
   readonly state: NameState | undefined;
 }
 
+/** By how many seconds the two servers' clocks may differ: beyond, nothing that depends on them is taken. */
+export const MAX_CLOCK_SKEW_SECONDS = 300;
+
+/** How many records go in one call. */
+export const MAX_BATCH_LENGTH = 500;
+
+/** How many bytes of records may wait for the twin's confirmation, about; a twin may send as much at once. */
+export const MAX_UNCONFIRMED_BYTES = 64 * 1024 * 1024;
+
 /** What a record has beside names and metadata, in bytes. */
 const RECORD_SIZE = 200;
 
@@ -43,6 +52,11 @@ export function isNewer(timestamp: Timestamp, other: Timestamp): boolean {
     timestamp.time > other.time ||
     (timestamp.time === other.time && timestamp.role === 'primary' && other.role !== 'primary')
   );
+}
+
+/** True unless the time is none that a change can have been made at: a later one would win for ever. */
+export function isPlausible({ time }: Timestamp, nowSeconds: number): boolean {
+  return Number.isFinite(time) && time >= 0 && time <= nowSeconds + MAX_CLOCK_SKEW_SECONDS;
 }
 
 const sizes = new WeakMap<NameRecord, number>();
@@ -75,8 +89,8 @@ export function recordToPython({ name, timestamp, observed, state }: NameRecord)
 /** @throws ProtocolError, NamingError or URIError where the value is no record */
 export function recordFromPython(value: PythonValue): NameRecord {
   const [name, time, role, observed, content] = value instanceof PythonTuple ? value.items : [];
-  const seconds = time instanceof PythonFloat ? time.value : time;
-  if (typeof name !== 'string' || typeof seconds !== 'number' || typeof observed !== 'boolean' || !isTwinRole(role)) {
+  const seconds = secondsFromPython(time);
+  if (typeof name !== 'string' || seconds === undefined || typeof observed !== 'boolean' || !isTwinRole(role)) {
     throw new ProtocolError('invalid record of a change');
   }
   return {
@@ -85,6 +99,12 @@ export function recordFromPython(value: PythonValue): NameRecord {
     observed,
     state: stateFromPython(content ?? null),
   };
+}
+
+/** @returns undefined where it is no number */
+export function secondsFromPython(value: PythonValue | undefined): number | undefined {
+  const seconds = value instanceof PythonFloat ? value.value : value;
+  return typeof seconds === 'number' ? seconds : undefined;
 }
 
 function stateFromPython(content: PythonValue): NameState | undefined {

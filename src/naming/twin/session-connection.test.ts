@@ -3,12 +3,13 @@ import { loadConfig, silentLog, type Log } from '../../config/index.js';
 import { ProtocolError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { MemoryNamespace } from '../../namespace/index.js';
-import { dumps, loads, type PythonValue, type PythonWritable } from '../../pickle/index.js';
+import { dumps, loads, textOf, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { TwinSession } from './session.js';
 import type { PeerLink } from './peer-link.js';
+import { newNonce, proofOf, type ProofSide } from './proof.js';
 import type { NameRecord } from './records.js';
 import { Replica } from './merge.js';
 import { Versions } from './versions.js';
@@ -61,6 +62,10 @@ const introduction = (more: Record<string, PythonValue> = {}): PythonValue =>
     Object.entries({ instance: 'run', role: 'secondary', uri: URI.toString(), time: 1000, merge: false, ...more }),
   );
 
+/** The connection that the twin calls by. */
+const CALLER = {};
+
+let begin: (identification: string | undefined) => TwinSession;
 let pair: TwinSession;
 let logged: string[];
 let noted: string[];
@@ -93,23 +98,26 @@ beforeEach(() => {
   };
   const replica = new Replica({ ...options, versions, role: 'primary' });
   connect = jest.fn(() => Promise.reject<PeerLink>(new ProtocolError('connection failed')));
-  pair = new TwinSession({
-    role: 'primary',
-    replica,
-    log,
-    config: loadConfig({ environment: {}, currentDirectory: '/' }),
-    finder: { connect, note: (uri) => noted.push(uri.toString()) },
-    timing: {
-      now,
-      delay: (milliseconds, signal) =>
-        new Promise((resolve, reject) => {
-          delays.push({ milliseconds, end: resolve });
-          signal.addEventListener('abort', () => {
-            reject(new Error('aborted'));
-          });
-        }),
-    },
-  });
+  begin = (identification) =>
+    new TwinSession({
+      role: 'primary',
+      identification,
+      replica,
+      log,
+      config: loadConfig({ environment: {}, currentDirectory: '/' }),
+      finder: { connect, note: (uri) => noted.push(uri.toString()) },
+      timing: {
+        now,
+        delay: (milliseconds, signal) =>
+          new Promise((resolve, reject) => {
+            delays.push({ milliseconds, end: resolve });
+            signal.addEventListener('abort', () => {
+              reject(new Error('aborted'));
+            });
+          }),
+      },
+    });
+  pair = begin(undefined);
 });
 
 afterEach(async () => {
@@ -178,7 +186,7 @@ describe('a twin that can not be reached', () => {
     pair.start(OWN, undefined);
     await settle();
     connect.mockResolvedValueOnce(new FakeLink());
-    pair.greet(introduction());
+    pair.greet(introduction(), CALLER);
     await settle();
     expect([pair.state, noted, waited()]).toEqual(['connected', [URI.toString()], [500, 5000]]);
   });
@@ -189,6 +197,12 @@ describe('what answers is no twin', () => {
     ['a Pyro 3 server', { _r_ha: () => 2 }, 'it is a Pyro 3 server, which has to call us'],
     ['an answer of no kind', { _twinHello: () => null }, 'incorrect answer received'],
     ['no run', { _twinHello: () => hello({ instance: 1 }) }, 'incorrect answer received'],
+    ['no time', { _twinHello: () => hello({ time: 'now' }) }, 'incorrect answer received'],
+    [
+      'a server whose clock differs by more than five minutes',
+      { _twinHello: () => hello({ time: 699 }) },
+      'the clocks differ by 301.0 seconds, and may by 300: set them, best by NTP',
+    ],
     ['no role', { _twinHello: () => hello({ role: 'x' }) }, 'incorrect answer received'],
     [
       'our own role',
@@ -274,12 +288,12 @@ describe('a connection', () => {
 
   test('is made anew at once where the twin was started again, and not where it just calls again', async () => {
     const link = await connected();
-    pair.greet(introduction());
+    pair.greet(introduction(), CALLER);
     await settle();
     expect([link.isOpen, pair.state]).toEqual([true, 'connected']);
     const next = new FakeLink({ _twinHello: () => hello({ instance: 'another run' }) });
     connect.mockResolvedValueOnce(next);
-    pair.greet(introduction({ instance: 'another run' }));
+    pair.greet(introduction({ instance: 'another run' }), CALLER);
     await settle();
     expect([link.isOpen, next.isOpen, pair.state, waited()]).toEqual([false, true, 'connected', [5000, 5000]]);
     next.close();
@@ -290,21 +304,21 @@ describe('a connection', () => {
 
   test('is made anew where the twin misses changes', async () => {
     const link = await connected();
-    const greeting = loads(dumps(pair.greet(introduction())));
+    const greeting = loads(dumps(pair.greet(introduction(), CALLER)));
     const instance = (greeting instanceof Map ? greeting.get('instance') : undefined) ?? null;
-    pair.takeConfirmation('another run', null, true);
+    pair.takeConfirmation(CALLER, 'another run', null, true);
     expect(link.isOpen).toBe(true);
-    pair.takeConfirmation(instance, null, false);
+    pair.takeConfirmation(CALLER, instance, null, false);
     expect(link.isOpen).toBe(true);
-    pair.takeConfirmation(instance, null, true);
+    pair.takeConfirmation(CALLER, instance, null, true);
     expect(link.isOpen).toBe(false);
   });
 
   test('tells the twin first what we have of it, without waiting for an answer', async () => {
     pair.start(OWN, undefined);
     await settle();
-    pair.greet(introduction());
-    await pair.takeMerge('run', 8, [], true);
+    pair.greet(introduction(), CALLER);
+    await pair.takeMerge(CALLER, 'run', 8, [], true);
     const link = new FakeLink();
     connect.mockResolvedValueOnce(link);
     await elapse();
@@ -319,5 +333,61 @@ describe('a connection', () => {
     await connected(link);
     await pair.stop();
     expect([link.isOpen, pair.state, connect.mock.calls.length]).toEqual([false, 'looking', 0]);
+  });
+});
+
+describe('with a passphrase', () => {
+  const ANSWERER = { instance: 'run', role: 'secondary' as const };
+
+  /** What a twin with this passphrase answers. */
+  function proving(passphrase: string, side: ProofSide = 'answerer', more: Record<string, PythonValue> = {}): Answer {
+    return ([introduction]) => {
+      const told = loads(dumps(introduction ?? null));
+      const field = (key: string): string => (told instanceof Map ? (textOf(told.get(key)) ?? '') : '');
+      if (field('proof') !== '') return hello();
+      const nonces = { callerNonce: field('nonce'), answererNonce: newNonce() };
+      const caller = { instance: field('instance'), role: 'primary' as const, uri: field('uri') };
+      const proof = proofOf(passphrase, side, { ...nonces, caller, answerer: ANSWERER });
+      return hello({ nonce: nonces.answererNonce, proof, ...more });
+    };
+  }
+
+  beforeEach(async () => {
+    await pair.stop();
+    pair = begin('secret');
+  });
+
+  test('a twin that has it is told everything once each has proved it', async () => {
+    const link = await connected(new FakeLink({ _twinHello: proving('secret') }));
+    expect(link.calls.map(({ method }) => method).slice(0, 4)).toEqual([
+      '_r_ha',
+      '_twinHello',
+      '_twinHello',
+      '_twinMerge',
+    ]);
+    expect([pair.state, pair.problem]).toEqual(['connected', undefined]);
+  });
+
+  /** A false twin that hands our own greeting to us. */
+  const mirror: Answer = ([introduction]) => loads(dumps(pair.greet(loads(dumps(introduction ?? null)), CALLER)));
+
+  test.each<[string, Answer, string]>([
+    ['has another one', proving('guess'), 'it does not have our passphrase: both need the same -i'],
+    ['proves the wrong side', proving('secret', 'caller'), 'it does not have our passphrase: both need the same -i'],
+    ['replays a proof', proving('secret', 'answerer', { nonce: newNonce() }), 'it does not have our passphrase'],
+    ['names another run', proving('secret', 'answerer', { instance: 'x' }), 'it does not have our passphrase'],
+    ['sends what is no proof', proving('secret', 'answerer', { proof: 1 }), 'it does not have our passphrase'],
+    ['proves nothing', () => hello(), 'it gives no proof that it has the passphrase'],
+    ['sends no challenge', proving('secret', 'answerer', { nonce: 'x' }), 'it gives no proof'],
+    ['has ourselves answer', mirror, 'both name servers are primary'],
+  ])('who %s is told nothing', async (_what, answer, problem) => {
+    const link = await connected(new FakeLink({ _twinHello: answer }));
+    expect([link.isOpen, pair.state, pair.problem]).toEqual([false, 'looking', expect.stringContaining(problem)]);
+    expect([link.calls.map(({ method }) => method), link.sent]).toEqual([['_r_ha', '_twinHello'], []]);
+  });
+
+  test('a Pyro 3 server is no twin, and the status says how it can be', async () => {
+    await connected(new FakeLink({ _r_ha: () => 2 }));
+    expect(pair.problem).toContain('PYRO_NS_PYRO3_TWIN=1');
   });
 });

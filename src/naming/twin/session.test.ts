@@ -1,11 +1,15 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Name, PyroURI } from '../../names/index.js';
-import { tuple, type PythonValue } from '../../pickle/index.js';
+import { dumps, loads, PythonFloat, textOf, tuple, type PythonValue } from '../../pickle/index.js';
 import { RemoteError } from '../../rpc/index.js';
+import { newNonce, proofOf } from './proof.js';
 import { isOurs } from './session.js';
 import { Simulation, type SimulationOptions } from './pair.model.js';
 import type { PeerLink } from './peer-link.js';
 import { recordToPython, type NameRecord } from './records.js';
+
+/** The connection that the twin calls by. */
+const CALLER = {};
 
 let simulation: Simulation;
 
@@ -62,13 +66,13 @@ describe('an introduction', () => {
     const { servers } = await begin(false);
     const { pair } = servers.primary;
     const answer = { role: 'primary', time: 1000, received: null };
-    expect(pair.greet(introduction())).toMatchObject(answer);
-    await pair.takeMerge('run', 5, [], true);
-    pair.takeChanges('run', 5, [travelling()]);
+    expect(pair.greet(introduction(), CALLER)).toMatchObject(answer);
+    await pair.takeMerge(CALLER, 'run', 5, [], true);
+    pair.takeChanges(CALLER, 'run', 5, [travelling()]);
     await settle();
-    expect(pair.greet(introduction())).toMatchObject({ ...answer, received: 5 });
-    expect(pair.greet(introduction({ instance: 'another run' }))).toMatchObject(answer);
-    expect(pair.greet(introduction())).toMatchObject(answer);
+    expect(pair.greet(introduction(), CALLER)).toMatchObject({ ...answer, received: 5 });
+    expect(pair.greet(introduction({ instance: 'another run' }), CALLER)).toMatchObject(answer);
+    expect(pair.greet(introduction(), CALLER)).toMatchObject(answer);
     expect(await servers.primary.contents()).toMatchObject({ ':a': ['PYRO://10.1.2.3:7766/x', null] });
   });
 
@@ -81,16 +85,19 @@ describe('an introduction', () => {
     ['of no role', { role: 'third' }, 'invalid introduction of a twin'],
     ['of no run', { instance: 1 }, 'invalid introduction of a twin'],
     ['of no URI', { uri: null }, 'invalid introduction of a twin'],
+    ['of no time', { time: 'now' }, 'invalid introduction of a twin'],
+    ['of a clock ahead', { time: 1301 }, 'the clocks differ by 301.0 seconds, and may by 300: set them, best by NTP'],
+    ['of a clock behind', { time: 699 }, 'the clocks differ by 301.0 seconds'],
     ['of an invalid URI', { uri: 'x' }, 'invalid URI'],
   ])('%s is refused', async (_what, more, message) => {
     const { servers } = await begin(false);
-    expect(() => servers.primary.pair.greet(introduction(more))).toThrow(message);
+    expect(() => servers.primary.pair.greet(introduction(more), CALLER)).toThrow(message);
   });
 
   test('that is none is refused', async () => {
     const { servers } = await begin(false);
     for (const value of [undefined, null, 'x', []]) {
-      expect(() => servers.primary.pair.greet(value)).toThrow('invalid introduction of a twin');
+      expect(() => servers.primary.pair.greet(value, CALLER)).toThrow('invalid introduction of a twin');
     }
   });
 
@@ -103,16 +110,16 @@ describe('an introduction', () => {
     const { servers } = await begin(false);
     const { pair, logged } = servers.primary;
     logged.length = 0;
-    pair.greet(introduction({ time }));
+    pair.greet(introduction({ time }), CALLER);
     expect(logged).toEqual(lines);
   });
 
   test('asks for everything where it says so', async () => {
     const { servers } = await begin(true);
     expect(servers.primary.pair.mergeIsDue).toBe(false);
-    servers.primary.pair.greet(introduction());
+    servers.primary.pair.greet(introduction(), CALLER);
     expect(servers.primary.pair.mergeIsDue).toBe(false);
-    servers.primary.pair.greet(introduction({ merge: true }));
+    servers.primary.pair.greet(introduction({ merge: true }), CALLER);
     expect(servers.primary.pair.mergeIsDue).toBe(true);
   });
 });
@@ -121,26 +128,29 @@ describe('what comes without an introduction, or is none of the protocol, is ref
   test('changes and merges of a run that we do not know', async () => {
     const { pair } = (await begin(false)).servers.primary;
     const message = 'a twin introduces itself first';
-    expect(() => pair.takeChanges('run', 1, [travelling()])).toThrow(message);
-    await expect(pair.takeMerge('run', 1, [travelling()], true)).rejects.toThrow(message);
-    pair.greet(introduction());
-    expect(() => pair.takeChanges('another', 1, [])).toThrow(message);
-    await expect(pair.takeMerge(null, 1, [travelling()], true)).rejects.toThrow(message);
+    expect(() => pair.takeChanges(CALLER, 'run', 1, [travelling()])).toThrow(message);
+    await expect(pair.takeMerge(CALLER, 'run', 1, [travelling()], true)).rejects.toThrow(message);
+    pair.greet(introduction(), CALLER);
+    expect(() => pair.takeChanges(CALLER, 'another', 1, [])).toThrow(message);
+    await expect(pair.takeMerge(CALLER, null, 1, [travelling()], true)).rejects.toThrow(message);
     expect(await simulation.servers.primary.contents()).not.toHaveProperty([':a']);
   });
 
   test('a number or records that are none', async () => {
     const { pair } = (await begin(false)).servers.primary;
-    pair.greet(introduction());
-    expect(() => pair.takeChanges('run', '1', [])).toThrow('invalid number of a change');
-    await expect(pair.takeMerge('run', null, 'x', true)).rejects.toThrow('invalid records of changes');
-    await expect(pair.takeMerge('run', null, [null], true)).rejects.toThrow('invalid record of a change');
+    pair.greet(introduction(), CALLER);
+    for (const number of ['1', -1, 1.5, NaN, Infinity, 2 ** 53]) {
+      expect(() => pair.takeChanges(CALLER, 'run', number, [])).toThrow('invalid number of a change');
+      await expect(pair.takeMerge(CALLER, 'run', number, [], true)).rejects.toThrow('invalid number of a change');
+    }
+    await expect(pair.takeMerge(CALLER, 'run', null, 'x', true)).rejects.toThrow('invalid records of changes');
+    await expect(pair.takeMerge(CALLER, 'run', null, [null], true)).rejects.toThrow('invalid record of a change');
   });
 
   test('changes with a gap before them: the twin is asked for what is missing', async () => {
     const { servers } = await begin(true);
-    servers.primary.pair.greet(introduction());
-    servers.primary.pair.takeChanges('run', 7, [travelling()]);
+    servers.primary.pair.greet(introduction(), CALLER);
+    servers.primary.pair.takeChanges(CALLER, 'run', 7, [travelling()]);
     await settle();
     expect(await servers.primary.contents()).not.toHaveProperty([':a']);
     expect(servers.primary.logged).toContain(
@@ -153,10 +163,99 @@ describe('what comes without an introduction, or is none of the protocol, is ref
     const { pair } = servers.primary;
     await servers.primary.perform({ kind: 'createGroup', name: Name.parse(':g') });
     expect(pair.unconfirmed).toBe(1);
-    pair.takeConfirmation('another run', 1, true);
+    pair.greet(introduction(), CALLER);
+    pair.takeConfirmation(CALLER, 'another run', 1, true);
     expect([pair.unconfirmed, pair.state]).toEqual([1, 'connected']);
     await simulation.finish();
     expect([pair.unconfirmed, pair.state]).toEqual([0, 'connected']);
+  });
+});
+
+describe('with a passphrase', () => {
+  const URI = 'PYRO://10.0.0.2:9090/x';
+
+  /** What the primary answers to a challenge of the secondary, and the proof that it then waits for. */
+  async function challenge(passphrase = 'secret'): Promise<{ answer: Map<PythonValue, PythonValue>; proof: string }> {
+    const { pair } = (await begin(false, { identification: 'secret' })).servers.primary;
+    const nonce = newNonce();
+    const answer = loads(dumps(pair.greet(introduction({ nonce }), CALLER)));
+    if (!(answer instanceof Map)) throw new Error('no answer');
+    const exchange = {
+      callerNonce: nonce,
+      answererNonce: textOf(answer.get('nonce')) ?? '',
+      caller: { instance: 'run', role: 'secondary' as const, uri: URI },
+      answerer: { instance: textOf(answer.get('instance')) ?? '', role: 'primary' as const },
+    };
+    return { answer, proof: proofOf(passphrase, 'caller', exchange) };
+  }
+
+  test('a twin is told nothing of what we have of it, and nothing of it is taken, until it has proved itself', async () => {
+    const { answer, proof } = await challenge();
+    const { pair } = simulation.servers.primary;
+    expect([...answer.keys()].sort()).toEqual(['instance', 'nonce', 'proof', 'role', 'time']);
+    await expect(pair.takeMerge(CALLER, 'run', 1, [travelling()], true)).rejects.toThrow('introduces itself first');
+    expect(() => pair.takeConfirmation(CALLER, 'run', 1, false)).toThrow('introduces itself first');
+    expect(pair.greet(introduction({ proof }), CALLER)).toMatchObject({ role: 'primary', received: null });
+    await pair.takeMerge(CALLER, 'run', 1, [travelling()], true);
+    expect(await simulation.servers.primary.contents()).toHaveProperty([':a']);
+  });
+
+  test('what another connection says in its name is refused', async () => {
+    const { proof } = await challenge();
+    const { pair } = simulation.servers.primary;
+    pair.greet(introduction({ proof }), CALLER);
+    await pair.takeMerge(CALLER, 'run', 1, [], false);
+    const stranger = {};
+    expect(() => pair.takeChanges(stranger, 'run', 1, [travelling()])).toThrow('introduces itself first');
+    await expect(pair.takeMerge(stranger, 'run', 1, [travelling()], true)).rejects.toThrow('introduces itself first');
+    expect(() => pair.greet(introduction({ proof }), stranger)).toThrow('does not have our passphrase');
+    expect(await simulation.servers.primary.contents()).not.toHaveProperty([':a']);
+  });
+
+  test('a twin with another one, or of an older version, is refused', async () => {
+    const { proof } = await challenge('guess');
+    const { pair } = simulation.servers.primary;
+    expect(() => pair.greet(introduction({ proof }), CALLER)).toThrow('does not have our passphrase');
+    expect(() => pair.greet(introduction(), CALLER)).toThrow('is of an older version of pyro-ns');
+  });
+});
+
+describe('a change of the twin', () => {
+  const ofTime = (time: number, name = ':a'): PythonValue =>
+    tuple(name, new PythonFloat(time), 'secondary', true, tuple('PYRO://10.1.2.3:7766/x', null, null, false));
+
+  test.each([Infinity, NaN, -1, 1301, 1e300])('of the time %d is refused, others are made', async (time) => {
+    const { servers } = await begin(false);
+    const { pair, logged } = servers.primary;
+    pair.greet(introduction(), CALLER);
+    logged.length = 0;
+    await pair.takeMerge(CALLER, 'run', 1, [ofTime(time), ofTime(1300, ':b')], true);
+    pair.takeChanges(CALLER, 'run', 1, [ofTime(time), ofTime(1300, ':c')]);
+    await settle();
+    expect(Object.keys(await servers.primary.contents()).sort()).toEqual([':', ':b', ':c']);
+    expect(logged.filter((line) => line.startsWith('twin: refused'))).toEqual([
+      expect.stringContaining(`twin: refused its change of :a, and all such: its time, ${time},`),
+    ]);
+    // It is not sent again and again: its number counts.
+    expect(pair.greet(introduction(), CALLER)).toMatchObject({ received: 2 });
+  });
+
+  test('that is refused does not make our own clock run away', async () => {
+    const { servers } = await begin(false);
+    servers.primary.pair.greet(introduction(), CALLER);
+    await servers.primary.pair.takeMerge(CALLER, 'run', 1, [ofTime(1e300)], true);
+    await servers.primary.perform({ kind: 'createGroup', name: Name.parse(':g') });
+    expect(simulation.made.at(-1)?.timestamp.time).toBe(1000);
+  });
+
+  test('comes with 500 others at most', async () => {
+    const { pair } = (await begin(false)).servers.primary;
+    pair.greet(introduction(), CALLER);
+    const many = (count: number): PythonValue => Array<PythonValue>(count).fill(travelling());
+    await pair.takeMerge(CALLER, 'run', 1, many(500), false);
+    await expect(pair.takeMerge(CALLER, 'run', null, many(501), true)).rejects.toThrow(
+      'too many records of changes in one call: 501 of 500',
+    );
   });
 });
 

@@ -10,7 +10,18 @@ import { isExpected } from './finder.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import type { PeerLink } from './peer-link.js';
-import { isTwinRole, recordFromPython, type NameRecord, type TwinRole } from './records.js';
+import { isNonce, isProof, newNonce, NO_PROOF, proofOf, TwinAuthenticator, type Credentials } from './proof.js';
+import { pyro3Refusal } from './pyro3-twin.js';
+import {
+  isTwinRole,
+  isPlausible,
+  MAX_BATCH_LENGTH,
+  MAX_CLOCK_SKEW_SECONDS,
+  recordFromPython,
+  secondsFromPython,
+  type NameRecord,
+  type TwinRole,
+} from './records.js';
 import type { Replica } from './merge.js';
 
 /** The method by which a server of ours is known: Pyro 3 has none of this name. */
@@ -28,7 +39,9 @@ const HEARTBEAT_TIMEOUT_MS = 10_000;
 const RESYNC_TIMEOUT_MS = 60_000;
 
 /** By how many seconds the two clocks may differ before the log says so: which change is newer depends on them. */
-const MAX_CLOCK_SKEW_SECONDS = 1;
+const CLOCK_SKEW_WARNING_SECONDS = 1;
+
+const INTRODUCTION_NEEDED = 'a twin introduces itself first';
 
 export type PairState = 'looking' | 'merging' | 'connected';
 
@@ -38,6 +51,8 @@ export interface TwinSessionOptions {
   readonly finder: SessionFinder;
   readonly config: Config;
   readonly log: Log;
+  /** The passphrase that both servers have: each proves it to the other. */
+  readonly identification?: string | undefined;
   /** The clock and the timer. */
   readonly timing?: SessionTiming;
 }
@@ -61,13 +76,22 @@ const systemTiming: SessionTiming = {
 };
 
 /** What one server tells the other when it connects. */
-interface Introduction {
+interface Introduction extends Credentials {
   readonly instance: string;
   readonly role: TwinRole;
   readonly uri: PyroURI;
   readonly time: number;
   /** Asks the other to send everything. */
   readonly merge: boolean;
+}
+
+/** What a server says of itself when it is introduced to another. */
+interface Greeting extends Credentials {
+  readonly instance: string;
+  readonly role: TwinRole;
+  readonly time: number;
+  /** The number of the last change that it has of ours. */
+  readonly received: number | undefined;
 }
 
 /**
@@ -78,6 +102,7 @@ export class TwinSession {
   /** Names this run of the server. */
   private readonly instance = newGUID('0.0.0.0', process.pid);
   private readonly outbox: Outbox;
+  private readonly authenticator: TwinAuthenticator;
   private readonly timing: SessionTiming;
   private readonly events = new EventEmitter();
   private readonly stopping = new AbortController();
@@ -86,6 +111,8 @@ export class TwinSession {
   /** The run of the twin that our connection leads to. */
   private greeted: string | undefined;
   private inbox: Inbox | undefined;
+  /** The run of the twin some of whose changes were refused because of their time: the log says it once. */
+  private refusedRun: string | undefined;
   /** True once all that the twin has was received. */
   private isWhole = false;
   private failures = 0;
@@ -96,11 +123,12 @@ export class TwinSession {
 
   constructor(private readonly options: TwinSessionOptions) {
     this.timing = options.timing ?? systemTiming;
-    const { replica, config, log } = options;
+    const { role, identification, replica, config, log } = options;
     const onAttention = (): void => {
       this.wake();
     };
     this.outbox = new Outbox({ instance: this.instance, replica, config, log, onAttention });
+    this.authenticator = new TwinAuthenticator(identification, { instance: this.instance, role });
     this.events.setMaxListeners(0);
   }
 
@@ -163,11 +191,21 @@ export class TwinSession {
     }
   }
 
-  /** Answers the twin's introduction. @throws NamingError where it can't be our twin */
-  greet(value: PythonValue | undefined): PythonWritable {
+  /**
+   * Answers the twin's introduction. Where there is a passphrase, the twin introduces itself twice: with its challenge,
+   * and with its answer to ours. Until then it is told nothing, and nothing of it is believed.
+   * @param caller its connection
+   * @throws NamingError where it can't be our twin, or can't prove it
+   */
+  greet(value: PythonValue | undefined, caller: object): PythonWritable {
     const { role, finder } = this.options;
     const other = readIntroduction(value);
-    this.check(other);
+    this.checkRole(other.role);
+    const { instance } = this;
+    const time = this.timing.now() / 1000;
+    const challenge = this.authenticator.admit(caller, { ...other, uri: other.uri.toString() }, other);
+    if (challenge) return { instance, role, time, ...challenge };
+    this.checkClock(other.time);
     if (this.inbox?.instance !== other.instance) this.inbox = this.newInbox(other.instance);
     const received = this.inbox.received ?? null;
     finder.note(other.uri);
@@ -178,15 +216,15 @@ export class TwinSession {
       this.peer?.close();
       this.wake();
     }
-    return { instance: this.instance, role, time: this.timing.now() / 1000, received };
+    return { instance, role, time, received };
   }
 
   /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
-  takeChanges(instance: PythonValue, first: PythonValue, values: PythonValue): null {
-    if (typeof first !== 'number') throw new ProtocolError('invalid number of a change');
-    const inbox = this.inboxOf(instance);
+  takeChanges(caller: object, instance: PythonValue, first: PythonValue, values: PythonValue): null {
+    if (!isChangeNumber(first)) throw new ProtocolError('invalid number of a change');
+    const inbox = this.inboxOf(caller, instance);
     try {
-      inbox.take(first, readRecords(values));
+      inbox.take(first, this.readRecords(values));
     } catch (error) {
       this.tellReceived(inbox, error);
     }
@@ -194,22 +232,55 @@ export class TwinSession {
   }
 
   /** Takes the twin's word that it has our changes up to this one; `isBroken` where it wants them again from there. */
-  takeConfirmation(instance: PythonValue, number: PythonValue, isBroken: PythonValue): null {
+  takeConfirmation(caller: object, instance: PythonValue, number: PythonValue, isBroken: PythonValue): null {
+    if (!this.authenticator.isTwin(caller)) throw new NamingError(INTRODUCTION_NEEDED);
     if (instance !== this.instance) return null;
-    if (typeof number === 'number') this.outbox.confirm(number);
+    if (isChangeNumber(number)) this.outbox.confirm(number);
     if (isBroken === true) this.peer?.close();
     return null;
   }
 
   /** Takes a part of all that the twin has. `next` is the number of the first change after the merge has begun. */
-  async takeMerge(instance: PythonValue, next: PythonValue, values: PythonValue, isLast: PythonValue): Promise<null> {
-    const inbox = this.inboxOf(instance);
-    if (typeof next === 'number') inbox.begin(next);
-    await this.options.replica.mergeAll(readRecords(values));
+  async takeMerge(
+    caller: object,
+    instance: PythonValue,
+    next: PythonValue,
+    values: PythonValue,
+    isLast: PythonValue,
+  ): Promise<null> {
+    const inbox = this.inboxOf(caller, instance);
+    if (next !== null && !isChangeNumber(next)) throw new ProtocolError('invalid number of a change');
+    if (next !== null) inbox.begin(next);
+    await this.options.replica.mergeAll(this.readRecords(values).filter((record) => record !== undefined));
     if (isLast !== true) return null;
     this.isWhole = true;
     this.events.emit('received');
     return null;
+  }
+
+  /** Reads records, with undefined in place of those that are refused because of their time. */
+  private readRecords(values: PythonValue): (NameRecord | undefined)[] {
+    if (!Array.isArray(values)) throw new ProtocolError('invalid records of changes');
+    if (values.length > MAX_BATCH_LENGTH) {
+      throw new ProtocolError(`too many records of changes in one call: ${values.length} of ${MAX_BATCH_LENGTH}`);
+    }
+    return values.map((value) => {
+      const record = recordFromPython(value);
+      if (isPlausible(record.timestamp, this.timing.now() / 1000)) return record;
+      this.reportRefusal(record);
+      return undefined;
+    });
+  }
+
+  private reportRefusal({ name, timestamp }: NameRecord): void {
+    const run = this.inbox?.instance;
+    if (run === this.refusedRun) return;
+    this.refusedRun = run;
+    this.options.log.error(
+      'NameServer',
+      `twin: refused its change of ${name.toString()}, and all such: its time, ${timestamp.time}, can't be,`,
+      `or is more than ${MAX_CLOCK_SKEW_SECONDS} seconds ahead of our clock. Set the clocks, then resync`,
+    );
   }
 
   private newInbox(instance: string): Inbox {
@@ -226,8 +297,10 @@ export class TwinSession {
       peer.send('_twinConfirmed', RequestFlag.Oneway, [instance, received ?? null, error !== undefined]);
   }
 
-  private inboxOf(instance: PythonValue): Inbox {
-    if (this.inbox?.instance !== instance) throw new NamingError('a twin introduces itself first');
+  private inboxOf(caller: object, instance: PythonValue): Inbox {
+    if (this.inbox?.instance !== instance || !this.authenticator.isAdmitted(caller, instance)) {
+      throw new NamingError(INTRODUCTION_NEEDED);
+    }
     return this.inbox;
   }
 
@@ -259,9 +332,10 @@ export class TwinSession {
     const stopWaiting = onAbort(signal, close);
     if (signal.aborted) close();
     try {
-      if (!(await isOurs(peer))) throw new ProtocolError('it is a Pyro 3 server, which has to call us');
-      const answer = await peer.call(HELLO, [this.introduction(false)]);
-      const { instance, received } = this.readAnswer(answer);
+      if (!(await isOurs(peer))) {
+        throw new ProtocolError(pyro3Refusal(this.options) ?? 'it is a Pyro 3 server, which has to call us');
+      }
+      const { instance, received } = await this.introduceOurselves(peer);
       this.peer = peer;
       this.greeted = instance;
       this.failures = 0;
@@ -297,28 +371,56 @@ export class TwinSession {
     }
   }
 
-  private introduction(merge: boolean): PythonWritable {
-    const { role } = this.options;
-    const { uri, instance } = this;
-    return { instance, role, uri: uri?.toString() ?? '', time: this.timing.now() / 1000, merge };
+  /** Introduces us to the twin; where there is a passphrase, once each has proved to the other that it has it. */
+  private async introduceOurselves(peer: PeerLink): Promise<Greeting> {
+    const { identification } = this.options;
+    const credentials = identification === undefined ? {} : { proof: await this.proofFor(peer, identification) };
+    const other = await this.hello(peer, credentials);
+    this.checkRole(other.role);
+    this.checkClock(other.time);
+    return other;
   }
 
-  private readAnswer(value: PythonValue): { instance: string; received: number | undefined } {
-    const [instance, role, time, received] = fields(value, 'instance', 'role', 'time', 'received');
-    if (typeof instance !== 'string' || !isTwinRole(role)) throw new ProtocolError('incorrect answer received');
-    this.check({ role, time: Number(time) });
-    return { instance, received: typeof received === 'number' ? received : undefined };
-  }
-
-  private check({ role, time }: Pick<Introduction, 'role' | 'time'>): void {
-    const { log } = this.options;
-    if (role === this.options.role) {
-      throw new NamingError(`both name servers are ${role}: one must be started with -1, the other with -2`);
+  /** Has the twin prove itself. @returns our own proof @throws PyroError where it can't */
+  private async proofFor(peer: PeerLink, passphrase: string): Promise<string> {
+    const callerNonce = newNonce();
+    const answerer = await this.hello(peer, { nonce: callerNonce });
+    this.checkRole(answerer.role);
+    if (!isNonce(answerer.nonce)) throw new ProtocolError(`it ${NO_PROOF}`);
+    const caller = { instance: this.instance, role: this.options.role, uri: this.ownURI };
+    const exchange = { callerNonce, answererNonce: answerer.nonce, caller, answerer };
+    if (answerer.instance === this.instance || !isProof(answerer.proof, passphrase, 'answerer', exchange)) {
+      throw new ProtocolError('it does not have our passphrase: both need the same -i');
     }
+    return proofOf(passphrase, 'caller', exchange);
+  }
+
+  private async hello(peer: PeerLink, credentials: Readonly<Record<string, string>>): Promise<Greeting> {
+    return readGreeting(await peer.call(HELLO, [{ ...this.introduction(false), ...credentials }]));
+  }
+
+  private get ownURI(): string {
+    return this.uri?.toString() ?? '';
+  }
+
+  private introduction(merge: boolean): Readonly<Record<string, string | number | boolean>> {
+    const { instance, ownURI } = this;
+    return { instance, role: this.options.role, uri: ownURI, time: this.timing.now() / 1000, merge };
+  }
+
+  private checkRole(role: TwinRole): void {
+    if (role !== this.options.role) return;
+    throw new NamingError(`both name servers are ${role}: one must be started with -1, the other with -2`);
+  }
+
+  private checkClock(time: number): void {
     const difference = Math.abs(this.timing.now() / 1000 - time);
+    if (difference <= CLOCK_SKEW_WARNING_SECONDS) return;
+    const problem = `the clocks differ by ${difference.toFixed(1)} seconds`;
     if (difference > MAX_CLOCK_SKEW_SECONDS) {
-      log.warn('NameServer', `twin: the clocks differ by ${difference.toFixed(1)} seconds`);
+      throw new NamingError(`${problem}, and may by ${MAX_CLOCK_SKEW_SECONDS}: set them, best by NTP`);
     }
+    this.options.log.warn('NameServer', `twin: ${problem}`);
   }
 
   private noteLoss(reason: string): void {
@@ -356,16 +458,25 @@ export async function isOurs(peer: PeerLink, timeout?: number): Promise<boolean>
 
 function readIntroduction(value: PythonValue | undefined): Introduction {
   const [instance, role, uri, time, merge] = fields(value, 'instance', 'role', 'uri', 'time', 'merge');
-  if (typeof instance !== 'string' || !isTwinRole(role) || typeof uri !== 'string') {
+  const [nonce, proof] = fields(value, 'nonce', 'proof');
+  const seconds = secondsFromPython(time);
+  if (typeof instance !== 'string' || !isTwinRole(role) || typeof uri !== 'string' || seconds === undefined) {
     throw new ProtocolError('invalid introduction of a twin');
   }
-  return { instance, role, uri: PyroURI.parse(uri), time: Number(time), merge: merge === true };
+  return { instance, role, uri: PyroURI.parse(uri), time: seconds, merge: merge === true, nonce, proof };
 }
 
-function readRecords(values: PythonValue): NameRecord[] {
-  if (!Array.isArray(values)) throw new ProtocolError('invalid records of changes');
-  return values.map(recordFromPython);
+function readGreeting(value: PythonValue): Greeting {
+  const [instance, role, time, received] = fields(value, 'instance', 'role', 'time', 'received');
+  const [nonce, proof] = fields(value, 'nonce', 'proof');
+  const seconds = secondsFromPython(time);
+  if (typeof instance !== 'string' || !isTwinRole(role) || seconds === undefined) {
+    throw new ProtocolError('incorrect answer received');
+  }
+  return { instance, role, time: seconds, received: typeof received === 'number' ? received : undefined, nonce, proof };
 }
+
+const isChangeNumber = (value: PythonValue): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
 function fields(value: PythonValue | undefined, ...names: string[]): (PythonValue | undefined)[] {
   return names.map((name) => (value instanceof Map ? value.get(name) : undefined));

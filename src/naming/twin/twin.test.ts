@@ -5,7 +5,7 @@ import { Name, PyroURI } from '../../names/index.js';
 import { MemoryNamespace } from '../../namespace/index.js';
 import { tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 import { proxyToPython, RemoteError } from '../../rpc/index.js';
-import { ClientConnection, type ServerConnection } from '../../wire/index.js';
+import { ClientConnection, mungeIdentification, type ServerConnection } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { TwinFinder } from './finder.js';
@@ -28,10 +28,19 @@ afterEach(async () => {
   await server.stop();
 });
 
+interface Settings {
+  readonly environment?: Record<string, string>;
+  /** Whether it was said where the twin is. */
+  readonly isGiven?: boolean;
+}
+
 /** A server whose twin answers so. */
-async function begin(answers: Record<string, FakeAnswer>, options: Partial<TwinOptions> = {}): Promise<void> {
-  server = await FakeNameServer.start(answers);
-  const address = { host: '127.0.0.1', port: server.port };
+async function begin(
+  answers: Record<string, FakeAnswer>,
+  { environment = {}, isGiven = true, ...options }: Partial<TwinOptions> & Settings = {},
+): Promise<void> {
+  server = await FakeNameServer.start(answers, options.identification);
+  const address = isGiven ? { host: '127.0.0.1', port: server.port } : undefined;
   printed = [];
   logged = [];
   const write =
@@ -40,11 +49,12 @@ async function begin(answers: Record<string, FakeAnswer>, options: Partial<TwinO
       logged.push([level, ...parts].map(String).join(' '));
     };
   const log: Log = { ...silentLog, msg: write('msg'), warn: write('warn'), error: write('error') };
-  const config = loadConfig({ environment: {}, currentDirectory: '/' });
+  const config = loadConfig({ environment, currentDirectory: '/' });
   const print = (line: string): void => {
     printed.push(line);
   };
-  const common = { config, log, print, protocol: 'PYRO' as const };
+  const { identification } = options;
+  const common = { config, log, print, protocol: 'PYRO' as const, identification };
   namespace = new MemoryNamespace();
   await namespace.createGroup(name(':Pyro'));
   await namespace.register(name(':Pyro.NameServer'), OWN);
@@ -266,6 +276,58 @@ describe('with a Pyro 3 server as the twin', () => {
   });
 });
 
+describe('with a passphrase, where a peer says that it is a Pyro 3 server', () => {
+  const proxy = () =>
+    proxyToPython({
+      kind: 'DynamicProxy' as const,
+      uri: server.uri,
+      identification: new Uint8Array(),
+      timeout: null,
+      onewayMethods: [],
+    });
+
+  test('it is not told the hash of the passphrase, and its names replace nothing', async () => {
+    await begin(ofPyro3(), { identification: 'secret' });
+    await namespace.register(name(':ours'), OWN);
+    await twin.start(OWN);
+    await eventually(() => twin.status().problem !== null);
+    expect([await holds(':ours'), await holdsTheirs()]).toEqual([true, false]);
+    expect(new Set(server.methods)).toEqual(new Set(['_r_ha']));
+    const hash = mungeIdentification('secret');
+    expect(server.bodies.some((body) => body.includes(hash))).toBe(false);
+    expect(printed.at(-1)).toMatch(/^WARNING: Cannot resync with twin NS: .* PYRO_NS_PYRO3_TWIN=1$/);
+    expect(logged.at(-1)).toContain('PYRO_NS_PYRO3_TWIN=1');
+    await expect(invoke('_resync', proxy())).rejects.toThrow('PYRO_NS_PYRO3_TWIN=1');
+    await expect(invoke('_synccall', 'createGroup', ':g')).rejects.toThrow('PYRO_NS_PYRO3_TWIN=1');
+    expect(await holds(':g')).toBe(false);
+  });
+
+  test('it is the twin where the configuration allows it', async () => {
+    await begin(ofPyro3(), { identification: 'secret', environment: { PYRO_NS_PYRO3_TWIN: '1' } });
+    await twin.start(OWN);
+    expect([await holdsTheirs(), twin.status().software]).toEqual([true, 'Pyro 3']);
+    await invoke('_synccall', 'createGroup', ':g');
+    expect(await holds(':g')).toBe(true);
+  });
+});
+
+describe('where nobody has said where the twin is', () => {
+  const proxyOf = (uri: PyroURI): PythonValue =>
+    proxyToPython({ kind: 'DynamicProxy', uri, identification: new Uint8Array(), timeout: null, onewayMethods: [] });
+
+  test('it is the first Pyro 3 server that calls from where it says that it is, and then nobody else', async () => {
+    await begin(ofPyro3(), { isGiven: false });
+    await expect(invoke('_synccall', 'createGroup', ':g')).rejects.toThrow('is for the twin name server');
+    const elsewhere = PyroURI.parse('PYRO://192.0.2.1:9091/x');
+    await expect(invoke('_resync', proxyOf(elsewhere))).rejects.toThrow('is for the twin name server');
+    await expect(invoke('_resync', 'no proxy')).rejects.toThrow('is for the twin name server');
+    await invoke('_resync', proxyOf(server.uri));
+    await invoke('_synccall', 'createGroup', ':g');
+    expect([await holds(':g'), twin.status().uri]).toEqual([true, server.uri.toString()]);
+    expect(logged).toContain(`warn NameServer twin: taken for it, as the first that has called: ${String(server.uri)}`);
+  });
+});
+
 describe('without its twin', () => {
   test('a server starts, and looks for it', async () => {
     await begin(NOBODY);
@@ -324,6 +386,8 @@ describe('the calls that only the twin makes', () => {
     ['_twinChanges', ['run', 1, []], 'a twin introduces itself first'],
     ['_twinChanges', ['run'], 'invalid number of a change'],
     ['_twinMerge', ['run', 1, [], true], 'a twin introduces itself first'],
+    ['_twinConfirmed', [], 'a twin introduces itself first'],
+    ['_twinConfirmed', ['run', 1, true], 'a twin introduces itself first'],
     ['_resync', [], '_resync takes a proxy of the twin name server'],
   ])('%s %j', async (method, args, message) => {
     await begin(NOBODY);
@@ -332,7 +396,6 @@ describe('the calls that only the twin makes', () => {
 
   test('without what they need are answered as with nothing', async () => {
     await begin(NOBODY);
-    expect(await invoke('_twinConfirmed')).toBeNull();
     expect(await invoke('_none')).toBeNull();
   });
 });

@@ -3,6 +3,7 @@ import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.
 import type { Name, ObjectProtocol, PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
+import { proxyFromPython } from '../../rpc/index.js';
 import type { CallRequest, ServerConnection } from '../../wire/index.js';
 import type { Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
@@ -10,7 +11,7 @@ import { SubtreeLock } from '../../sync/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { HELLO, isOurs, TwinSession } from './session.js';
 import type { PeerConnection } from './peer-link.js';
-import { Pyro3Twin } from './pyro3-twin.js';
+import { Pyro3Twin, pyro3Refusal } from './pyro3-twin.js';
 import type { TwinRole } from './records.js';
 import { Replica } from './merge.js';
 import { Versions } from './versions.js';
@@ -51,7 +52,10 @@ export interface TwinStatus {
   readonly problem: string | null;
 }
 
-type RemoteMethod = (args: readonly PythonValue[]) => Promise<PythonWritable> | PythonWritable;
+type RemoteMethod = (
+  args: readonly PythonValue[],
+  caller: ServerConnection,
+) => Promise<PythonWritable> | PythonWritable;
 
 /**
  * The other name server of a pair: it is told of every change made here, and its own are made here too. The name server
@@ -72,7 +76,7 @@ export class Twin {
     const { order, role } = this;
     this.replica = new Replica({ log, role, namespace, order, changes, versions: new Versions(role) });
     this.pair = new TwinSession({ ...options, role, replica: this.replica, finder });
-    this.pyro3 = new Pyro3Twin({ ...options, order });
+    this.pyro3 = new Pyro3Twin({ ...options, order, replica: this.replica });
     this.methods = this.remoteMethods();
     // The name server object can be called before `start` is.
     this.initialSync = new Promise((resolve, reject) => {
@@ -137,11 +141,19 @@ export class Twin {
   /** Answers a call of such a method. @throws NamingError where the caller is not the twin */
   async invoke(call: CallRequest, caller: ServerConnection): Promise<PythonWritable> {
     // Any client may ask for `resync`; the others are for the twin alone.
-    if (call.method !== 'resync' && !(await this.options.finder.trusts(caller))) {
+    if (call.method !== 'resync' && !(await this.isTwin(call, caller))) {
       this.options.log.warn('NameServer', `twin: refused ${call.method} of`, caller);
       throw new NamingError(`${call.method} is for the twin name server: this is not where it is known to be`);
     }
-    return (await this.methods.get(call.method)?.(call.args)) ?? null;
+    return (await this.methods.get(call.method)?.(call.args, caller)) ?? null;
+  }
+
+  /** True if a caller may be the twin, by its address. What it has to prove beside is its session's matter. */
+  private async isTwin({ method, args }: CallRequest, caller: ServerConnection): Promise<boolean> {
+    const { finder } = this.options;
+    if (await finder.trusts(caller)) return true;
+    const proxy = method === '_resync' ? proxyFromPython(args[0]) : undefined;
+    return proxy !== undefined && (await finder.acceptFirst(caller, proxy.uri));
   }
 
   status(): TwinStatus {
@@ -174,11 +186,19 @@ export class Twin {
 
   /** Takes the names of a Pyro 3 twin. If it dies meanwhile, ours are served: it calls when it is back. */
   private async copyFrom(peer: PeerConnection): Promise<void> {
+    const { print } = this.options;
+    const refusal = pyro3Refusal(this.options);
+    if (refusal !== undefined) {
+      // The session's log says so too. Ours are served: who pretends to be a Pyro 3 server must not keep us from that.
+      print(`WARNING: Cannot resync with twin NS:  ${refusal}`);
+      peer.close();
+      return;
+    }
     try {
       await this.pyro3.copyFrom(peer);
     } catch (error) {
       if (error instanceof ConnectionDeniedError || !(error instanceof ProtocolError)) throw error;
-      this.options.print(`WARNING: Cannot resync with twin NS:  ${printable(error.message)}`);
+      print(`WARNING: Cannot resync with twin NS:  ${printable(error.message)}`);
       this.options.log.warn('NameServer', 'twin: lost while its names were copied:', error);
     }
   }
@@ -201,16 +221,20 @@ export class Twin {
       ['resync', () => this.resync()],
       ['_resync', ([proxy]) => pyro3.giveCopy(proxy)],
       ['_synccall', (args) => pyro3.takeSyncCall(args).then(() => null)],
-      [HELLO, ([introduction]) => pair.greet(introduction)],
-      ['_twinChanges', ([instance = null, first = null, records = null]) => pair.takeChanges(instance, first, records)],
+      [HELLO, ([introduction], caller) => pair.greet(introduction, caller)],
+      [
+        '_twinChanges',
+        ([instance = null, first = null, records = null], caller) => pair.takeChanges(caller, instance, first, records),
+      ],
       [
         '_twinConfirmed',
-        ([instance = null, number = null, isBroken = null]) => pair.takeConfirmation(instance, number, isBroken),
+        ([instance = null, number = null, isBroken = null], caller) =>
+          pair.takeConfirmation(caller, instance, number, isBroken),
       ],
       [
         '_twinMerge',
-        ([instance = null, next = null, records = null, isLast = null]) =>
-          pair.takeMerge(instance, next, records, isLast),
+        ([instance = null, next = null, records = null, isLast = null], caller) =>
+          pair.takeMerge(caller, instance, next, records, isLast),
       ],
     ]);
   }

@@ -123,3 +123,25 @@ test('what was within a deleted group is forgotten, and nothing else', () => {
   versions.forgetWithin(Name.parse(':g'));
   expect(names.filter((name) => versions.get(name)).map(String)).toEqual([':g', ':gh', ':gh.a', ':a.g.b']);
 });
+
+describe('a clock that was far ahead, and is set back', () => {
+  test.each([
+    [299, false],
+    [301, true],
+  ])('by %d seconds: what is dated in the future is of now then (%s)', (seconds, redated) => {
+    let now = 1_000_000;
+    const versions = new Versions('primary', () => now);
+    const [a, b] = [Name.parse(':a'), Name.parse(':b')];
+    versions.set(a, { timestamp: versions.next(), confirmed: true, systemMetaSet: true });
+    versions.remove(b, { timestamp: { time: 1000, role: 'secondary' }, confirmed: false });
+    versions.set(A.child('old'), version(500));
+    now -= seconds * 1000;
+    const { time } = versions.next();
+    const dated = redated ? 1000 - seconds : 1000;
+    expect(time).toBeCloseTo(dated, 3);
+    expect(time).toBeGreaterThan(dated);
+    expect(versions.get(a)).toEqual({ timestamp: at(dated), confirmed: true, systemMetaSet: true });
+    expect(versions.removalOf(b)).toEqual({ timestamp: { time: dated, role: 'secondary' }, confirmed: false });
+    expect(versions.get(A.child('old'))).toEqual(version(500));
+  });
+});

@@ -1,5 +1,5 @@
 import type { Name } from '../../names/index.js';
-import { isNewer, type Timestamp, type TwinRole } from './records.js';
+import { isNewer, MAX_CLOCK_SKEW_SECONDS, type Timestamp, type TwinRole } from './records.js';
 
 /** How many removals are remembered; the oldest are forgotten first, and then a name may come back. */
 export const MAX_REMOVALS = 100_000;
@@ -40,7 +40,9 @@ export class Versions {
 
   /** The timestamp of a change made here now: later than all that was seen before, even if the clock was set back. */
   next(): Timestamp {
-    this.lastTime = Math.max(this.now() / 1000, this.lastTime + TICK);
+    const now = this.now() / 1000;
+    if (this.lastTime > now + MAX_CLOCK_SKEW_SECONDS) this.restart(now);
+    this.lastTime = Math.max(now, this.lastTime + TICK);
     return { time: this.lastTime, role: this.role };
   }
 
@@ -100,6 +102,15 @@ export class Versions {
   /** All removals that are remembered, by their names. */
   allRemovals(): readonly (readonly [string, Removal])[] {
     return [...this.removals];
+  }
+
+  /** The clock was far ahead, and was set back: what is dated in the future was changed just now, or it would win for ever. */
+  private restart(now: number): void {
+    const redated = <T extends Removal>(one: T): T =>
+      one.timestamp.time > now ? { ...one, timestamp: { ...one.timestamp, time: now } } : one;
+    for (const [text, version] of this.present) this.present.set(text, redated(version));
+    for (const [text, removal] of this.removals) this.removals.set(text, redated(removal));
+    this.lastTime = now;
   }
 
   private forgetOldest(): void {
