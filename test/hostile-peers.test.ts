@@ -188,6 +188,32 @@ describe('pyro-ns, with peers that keep it busy', () => {
     client.close();
   });
 
+  test('holds no more large answers than it may, however many clients leave theirs unread', async () => {
+    const MB = 1 << 20;
+    const environment = {
+      PYRO_NS_MAX_LISTS_SIZE: `${32 * MB}`,
+      PYRO_NS_MAX_META_SIZE: `${15 * MB}`,
+      PYRO_STALL_TIMEOUT: '0.5',
+    };
+    server = await NameServerProcess.start(ours, { environment });
+    const client = await NameServerClient.connect(server);
+    const meta = 'x'.repeat(14 * MB);
+    await client.call('setMeta', ':Default', meta);
+    const before = await peakOf(server);
+    const deaf: RawConnection[] = [];
+    for (let count = 0; count < 60; count++) {
+      const peer = await RawConnection.openGranted(server.port, { localAddress: '127.0.0.2' });
+      peer.pause();
+      peer.write(callFrame(server.objectID, 'getMeta', ':Default'));
+      deaf.push(peer);
+    }
+    expect(await client.call('getMeta', ':Default')).toBe(meta);
+    // All of them together would be 840 MB.
+    await expectPeakBelow((before ?? 0) + 250_000, server);
+    for (const peer of deaf) peer.close();
+    client.close();
+  });
+
   test('lists all names for others, however many leave such lists unread, and send a byte now and then', async () => {
     const environment = { PYRO_NS_MAX_LISTS_SIZE: '1024', PYRO_STALL_TIMEOUT: '0.5' };
     server = await NameServerProcess.start(ours, { environment });

@@ -157,7 +157,7 @@ const OWN_ITEMS = {
   PYRO_NS_MAX_LISTS_SIZE: item(
     bytes,
     256 * MiB,
-    'Memory of long listings that clients have not taken yet; beyond, others wait until they have, but for one of any size.',
+    'Memory of answers over 64 kB that clients have not taken yet; beyond, others wait until they have, but for one of any size.',
   ),
   PYRO_NS_MAX_NAMES: item(integer(1), 2_000_000, 'How many groups and objects clients may make; beyond, no new ones.'),
   PYRO_NS_MAX_META_SIZE: item(bytes, MiB, 'Largest metadata of a name, as a pickle.'),

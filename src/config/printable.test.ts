@@ -1,6 +1,6 @@
 import { expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { printable } from './printable.js';
+import { printable, printableJSON } from './printable.js';
 
 it('escapes what would break a line or command a terminal', () => {
   expect(printable('a\nb\r\t\u001b[2J\u009b\u2028 é \\n')).toBe('a\\nb\\r\\t\\x1b[2J\\x9b\\u2028 é \\n');
@@ -34,4 +34,10 @@ it('leaves no control character in any text', () => {
       expect(printable(text)).not.toMatch(/[\p{Cc}\u2028\u2029]/u);
     }),
   );
+});
+
+it('escapes what JSON leaves as it is, and stays the same value', () => {
+  const value = { name: '\u001b[2J\u007f\u0080\u009f\u00a0é\u2028\u2029\n' };
+  expect(printableJSON(value)).toBe('{"name":"\\u001b[2J\\u007f\\u0080\\u009f\u00a0é\\u2028\\u2029\\n"}');
+  expect(JSON.parse(printableJSON(value))).toEqual(value);
 });

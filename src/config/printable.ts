@@ -16,3 +16,14 @@ export function printable(text: string, limit = Infinity): string {
     return SHORT_ESCAPES[character] ?? (hex.length > 2 ? `\\u${hex}` : `\\x${hex.padStart(2, '0')}`);
   });
 }
+
+// JSON.stringify escapes C0 only.
+const RAW_IN_JSON = /[\u007f-\u009f\u2028\u2029]/g;
+
+/** A value as JSON for a terminal, a pipe or a file: with no control character in it but those of the layout. */
+export function printableJSON(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(
+    RAW_IN_JSON,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

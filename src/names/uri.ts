@@ -86,3 +86,11 @@ export class PyroURI {
     return this.toString();
   }
 }
+
+/**
+ * Refuses what Pyro 3 accepts in new URIs: a control character in the object id, which could command a terminal.
+ * @throws URIError `invalid URI format`
+ */
+export function requireNewURI({ objectID }: PyroURI): void {
+  if (/\p{Cc}/u.test(objectID)) throw new URIError('invalid URI format');
+}

@@ -158,3 +158,12 @@ test('a feed that is started later knows no position of an earlier one', () => {
   createGroups(999);
   return expect(later.since(first + 999)).resolves.toEqual({ position: first + 1000, changes: undefined });
 });
+
+test('remembers no more than 8 Mi characters of names and URIs', async () => {
+  const long = `:${'x'.repeat(4000)}`;
+  for (let count = 0; count < 3000; count += 1) feed.append({ kind: 'createGroup', name: Name.parse(long) });
+  expect((await feed.since(first)).changes).toBeUndefined();
+  expect((await feed.since(first + 2000)).changes).toHaveLength(1000);
+  // Forgotten when the 2097th came, and half of them: of 8 Mi characters, no more are left than were told since.
+  expect((await feed.since(first + 1000)).changes).toBeUndefined();
+});

@@ -17,6 +17,9 @@ export interface ChangesSince {
 /** How many changes are remembered for watchers that are late. */
 const MAX_REMEMBERED = 10_000;
 
+/** How many characters the names and URIs of those may have. */
+const MAX_REMEMBERED_CHARACTERS = 8 * 1024 * 1024;
+
 /** How long a watcher is kept waiting: less than networks let a silent connection live. */
 const MAX_WAIT_MS = 25_000;
 
@@ -26,6 +29,7 @@ const MAX_WAIT_MS = 25_000;
  */
 export class ChangeFeed {
   private readonly remembered: NameChange[] = [];
+  private rememberedCharacters = 0;
   /** The position after the last change. It begins with the time, so that a position of an earlier server is none here. */
   private position = Date.now() * 1000;
   private readonly waiting = new Set<() => void>();
@@ -36,8 +40,7 @@ export class ChangeFeed {
     if (change.kind === 'setSystemMeta') return;
     const uri = change.kind === 'register' ? change.uri.toString() : undefined;
     this.position += 1;
-    this.remembered.push({ operation: change.kind, name: change.name.toString(), uri });
-    if (this.remembered.length > MAX_REMEMBERED) this.remembered.splice(0, MAX_REMEMBERED / 2);
+    this.remember({ operation: change.kind, name: change.name.toString(), uri });
     this.wakeAll();
   }
 
@@ -45,12 +48,18 @@ export class ChangeFeed {
   skip(): void {
     this.position += 1;
     this.remembered.length = 0;
+    this.rememberedCharacters = 0;
     this.wakeAll();
   }
 
   /** Answers at once where there are changes after this position, or it is none of ours; else waits for a while. */
   async since(position: number | undefined): Promise<ChangesSince> {
     if (position === this.position && !this.closed) await this.more();
+    return this.sinceNow(position);
+  }
+
+  /** As `since`, without waiting. */
+  sinceNow(position: number | undefined): ChangesSince {
     const missed = position === undefined ? Infinity : this.position - position;
     if (missed < 0 || missed > this.remembered.length) return { position: this.position, changes: undefined };
     return { position: this.position, changes: missed === 0 ? [] : this.remembered.slice(-missed) };
@@ -60,6 +69,16 @@ export class ChangeFeed {
   close(): void {
     this.closed = true;
     this.wakeAll();
+  }
+
+  /** Where there are too many, the older half is forgotten. */
+  private remember(change: NameChange): void {
+    this.remembered.push(change);
+    this.rememberedCharacters += charactersOf(change);
+    if (this.remembered.length <= MAX_REMEMBERED && this.rememberedCharacters <= MAX_REMEMBERED_CHARACTERS) return;
+    for (const forgotten of this.remembered.splice(0, Math.floor(this.remembered.length / 2))) {
+      this.rememberedCharacters -= charactersOf(forgotten);
+    }
   }
 
   private more(): Promise<void> {
@@ -78,3 +97,5 @@ export class ChangeFeed {
     for (const wake of this.waiting) wake();
   }
 }
+
+const charactersOf = ({ name, uri }: NameChange): number => name.length + (uri?.length ?? 0);

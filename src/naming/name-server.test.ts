@@ -99,12 +99,33 @@ describe('names', () => {
   });
 });
 
+test('what an error says again of a text is cut', async () => {
+  const long = 'x'.repeat(1_000_000);
+  for (const request of [
+    () => call(long),
+    () => call('register', [':a', long]),
+    () => call('ping', [], { [long]: 1 }),
+  ]) {
+    const error: unknown = await (async () => request())().catch((reason: unknown) => reason);
+    expect(JSON.stringify(error).length).toBeLessThan(10_000);
+  }
+});
+
 describe('URIs', () => {
   test('come as PyroURI objects or as text, whose host is resolved', async () => {
     await call('register', [':a', uriToPython(uri)]);
     await call('register', [':b', 'PYRO://localhost/x']);
     expect(await namespace.resolve(Name.parse(':b'))).toEqual(new PyroURI('PYRO', '127.0.0.1', 7766, 'x'));
     expect(await namespace.resolve(Name.parse(':a'))).toEqual(uri);
+  });
+
+  test.each(['a\u009b31m', 'a\u001b', '\u007f'])('new ones have no control characters: %j', async (objectID) => {
+    const hostile = new PyroURI('PYRO', '127.0.0.1', 1, objectID);
+    await expect(call('register', [':a', hostile.toString()])).rejects.toThrow('invalid URI');
+    await expect(call('register', [':a', uriToPython(hostile)])).rejects.toThrow('invalid URI');
+    await namespace.register(Name.parse(':old'), hostile);
+    expect(await call('resolve', [':old'])).toEqual(uriToPython(hostile));
+    await call('unregister', [':old']);
   });
 
   test.each<PythonValue>(['', 'x', 'PYRO://no.such.host.invalid/x', 7, null])('%p is none', async (value) => {

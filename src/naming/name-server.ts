@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import type { Config, Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
-import { Name, newGUID, PyroURI, requireNewName } from '../names/index.js';
+import { Name, newGUID, PyroURI, requireNewName, requireNewURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
@@ -11,8 +11,8 @@ import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
 import { isAcceptance, type OperationGuard } from './security-plugins.js';
-import { inBatches, ListEncoder } from './list-encoder.js';
 import { Quota } from './quota.js';
+import { inBatches, ReplyEncoder } from './reply-encoder.js';
 import type { NameServerStatus } from './status.js';
 import type { Twin } from './twin/index.js';
 
@@ -60,7 +60,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly methods: ReadonlyMap<string, Method>;
   private readonly changes: ChangeFeed;
   private twinPermissions: Promise<void> = Promise.resolve();
-  private readonly lists: ListEncoder;
+  private readonly replies: ReplyEncoder;
   private readonly quota: Quota;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
@@ -72,7 +72,7 @@ export class NameServer implements Servant, NameServerObject {
     this.defaultGroup = Name.parse(options.config.PYRO_NS_DEFAULTGROUP);
     this.changes = options.changes ?? new ChangeFeed();
     const { PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT } = options.config;
-    this.lists = new ListEncoder(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
+    this.replies = new ReplyEncoder(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
     this.quota = new Quota(namespace, options.config);
     this.methods = this.remoteMethods();
   }
@@ -142,7 +142,7 @@ export class NameServer implements Servant, NameServerObject {
     }
     const method = this.methods.get(call.method);
     if (method === undefined) {
-      const text = `'${this.options.className}' object has no attribute '${call.method}'`;
+      const text = `'${this.options.className}' object has no attribute '${shortened(call.method)}'`;
       throw new RemoteError('exceptions', 'AttributeError', [text]);
     }
     const client = isOneway(call) ? undefined : caller;
@@ -193,9 +193,9 @@ export class NameServer implements Servant, NameServerObject {
 
   private remoteMethods(): ReadonlyMap<string, Method> {
     const { namespace } = this;
-    const named = (call: (name: Name) => Promise<Answer>): Method => ({
+    const named = (call: (name: Name, client: Client) => Promise<Answer>): Method => ({
       parameters: ['name'],
-      call: ([name]) => call(this.nameOf(name)),
+      call: ([name], client) => call(this.nameOf(name), client),
     });
     const grouped = (call: (group: Name) => Promise<Answer>): Method => ({
       parameters: ['groupname'],
@@ -216,12 +216,14 @@ export class NameServer implements Servant, NameServerObject {
       flatlist: { parameters: [], call: (_args, client) => this.answerFlatlist(client) },
       createGroup: grouped((group) => this.answerCreateGroup(group)),
       deleteGroup: grouped((group) => this.answerDeleteGroup(group)),
-      getMeta: named((name) => namespace.getMeta(name)),
+      getMeta: named((name, client) => this.answerValue(() => namespace.getMeta(name), client)),
       setMeta: {
         parameters: ['name', 'meta'],
         call: ([name, meta]) => this.answerSetMeta(this.nameOf(name), meta ?? null),
       },
-      _getSystemMeta: named(async (name) => systemMetaToPython(await namespace.getSystemMeta(name))),
+      _getSystemMeta: named((name, client) =>
+        this.answerValue(async () => systemMetaToPython(await namespace.getSystemMeta(name)), client),
+      ),
       _setSystemMeta: {
         parameters: ['name', 'meta'],
         call: ([name, meta]) => this.answerSetSystemMeta(this.nameOf(name), meta),
@@ -234,7 +236,7 @@ export class NameServer implements Servant, NameServerObject {
       resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
       _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
       // Not in Pyro 3: see docs/pyro-nsc.md.
-      _changes: { parameters: ['since'], call: ([since]) => this.answerChanges(since) },
+      _changes: { parameters: ['since'], call: ([since], client) => this.answerChanges(since, client) },
       // Not in Pyro 3: see docs/monitor.md.
       _status: { parameters: [], call: () => this.options.status?.() ?? null },
       _shutdown: { parameters: [], call: () => this.answerShutdown() },
@@ -277,13 +279,14 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private async answerList(group: Name, client: Client): Promise<Answer> {
-    const entries = await this.namespace.list(group);
-    return client && this.lists.pickle(inBatches(entries), ({ part, type }) => tuple(part, type), client);
+    if (client === undefined) return undefined;
+    const batches = async () => inBatches(await this.namespace.list(group));
+    return this.replies.encodeList(batches, ({ part, type }) => tuple(part, type), client);
   }
 
   private answerFlatlist(client: Client): Answer | Promise<Answer> {
     const toPython = ([name, uri]: readonly [Name, PyroURI]) => tuple(name.toString(), uriToPython(uri));
-    return client && this.lists.pickle(this.namespace.flatlist(), toPython, client);
+    return client && this.replies.encodeList(() => this.namespace.flatlist(), toPython, client);
   }
 
   private async answerCreateGroup(group: Name): Promise<null> {
@@ -304,9 +307,21 @@ export class NameServer implements Servant, NameServerObject {
     return null;
   }
 
-  private async answerChanges(position: PythonValue | undefined): Promise<PythonWritable> {
-    const known = typeof position === 'number' ? position : Number(position ?? NaN);
-    const { position: next, changes } = await this.changes.since(Number.isNaN(known) ? undefined : known);
+  /** Answers what may be large. */
+  private answerValue(read: () => Promise<PythonWritable>, client: Client): Promise<Answer> {
+    return client === undefined ? read() : this.replies.encodeValue(read, client);
+  }
+
+  private async answerChanges(position: PythonValue | undefined, client: Client): Promise<Answer> {
+    const number = typeof position === 'number' ? position : Number(position ?? NaN);
+    const known = Number.isNaN(number) ? undefined : number;
+    // It may take long until there are any: others read meanwhile.
+    await this.changes.since(known);
+    return this.answerValue(() => Promise.resolve(this.changesSince(known)), client);
+  }
+
+  private changesSince(known: number | undefined): PythonWritable {
+    const { position: next, changes } = this.changes.sinceNow(known);
     return tuple(next, changes?.map(({ operation, name, uri }) => tuple(operation, name, uri ?? null)) ?? null);
   }
 
@@ -356,12 +371,13 @@ export class NameServer implements Servant, NameServerObject {
   private async uriOf(value: PythonValue | undefined): Promise<PyroURI> {
     try {
       const uri = uriFromPython(value ?? null);
+      const parsed = uri ?? PyroURI.parse(characters(value) ?? '');
+      requireNewURI(parsed);
       if (uri !== undefined) return uri;
-      const parsed = PyroURI.parse(characters(value) ?? '');
       return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
     } catch (error) {
       if (!(error instanceof URIError)) throw error;
-      const shown = characters(value) ?? inspect(value, { depth: 0 });
+      const shown = shortened(characters(value) ?? inspect(value, { depth: 0 }));
       // As in Pyro 3 the client is not told more.
       this.options.log.msg('NameServer', 'refused the URI', shown, '-', error.args.join(': '));
       throw new NamingError('invalid URI', shown);
@@ -377,3 +393,9 @@ export class NameServer implements Servant, NameServerObject {
 }
 
 const isNothing = (value: PythonValue | undefined): boolean => value === null || characters(value) === '';
+
+/** How much of a text of a client's an error says again: what the client does not read is held here. */
+const MAX_REPEATED_LENGTH = 4096;
+
+const shortened = (text: string): string =>
+  text.length > MAX_REPEATED_LENGTH ? `${text.slice(0, MAX_REPEATED_LENGTH)}...` : text;

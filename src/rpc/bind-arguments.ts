@@ -2,7 +2,11 @@ import type { PythonValue } from '../pickle/index.js';
 import type { CallRequest } from '../wire/index.js';
 import { RemoteError } from './remote-error.js';
 
-const typeError = (text: string): RemoteError => new RemoteError('exceptions', 'TypeError', [text]);
+/** How long the text of an error may be: method and keyword are a peer's, and as long as it likes. */
+const MAX_TEXT_LENGTH = 4096;
+
+const typeError = (text: string): RemoteError =>
+  new RemoteError('exceptions', 'TypeError', [text.slice(0, MAX_TEXT_LENGTH)]);
 
 /**
  * Puts a call's positional and keyword arguments in the order of a method's parameters, as Python does it.

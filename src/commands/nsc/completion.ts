@@ -1,3 +1,4 @@
+import { printable } from '../../config/index.js';
 import { GROUP } from '../../namespace/index.js';
 import type { NameServerProxy } from '../../naming/index.js';
 
@@ -13,14 +14,17 @@ const COMPLETED = new Set(['list', 'tree', 'resolve', 'remove', 'deletegroup', '
 /** True where what stands behind the command is completed from the names of the running name server. */
 export const takesNames = (command: string): boolean => COMPLETED.has(command);
 
-/** The names that begin with what is typed; of a group, with the dot that its members' names have behind it. */
+/**
+ * The names that begin with what is typed; of a group, with the dot that its members' names have behind it. What has control
+ * characters is left out: a line break would make two names of it, and the shell would write it to the terminal.
+ */
 export async function matchingNames(current: string, nameServer: NameServerProxy): Promise<string[]> {
   const end = Math.max(current.lastIndexOf('.'), current.startsWith(':') ? 0 : -1);
   const typed = current.slice(0, end + 1);
   const members = await nameServer.list(end > 0 ? current.slice(0, end) : typed);
   return members
     .map(({ part, type }) => `${typed}${part}${type === GROUP ? '.' : ''}`)
-    .filter((name) => name.startsWith(current));
+    .filter((name) => name.startsWith(current) && name === printable(name));
 }
 
 /**

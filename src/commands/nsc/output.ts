@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { styleText } from 'node:util';
-import { printable } from '../../config/index.js';
+import { printable, printableJSON } from '../../config/index.js';
 
 /** Where a tool prints: a terminal, a pipe, or a test's own stream. */
 export interface OutputStream extends Writable {
@@ -46,7 +46,7 @@ export class Output {
 
   /** A result of a command that goes on: an object a line, or text. */
   event(data: object, text: string): void {
-    this.stdout.write(`${this.json ? JSON.stringify(data) : text}\n`);
+    this.stdout.write(`${this.json ? printableJSON(data) : text}\n`);
   }
 
   /** Something that did not work: on stderr, and as a result of the name it is about. */
@@ -58,7 +58,7 @@ export class Output {
 
   /** Says that there is nothing more to come. */
   end(): void {
-    if (this.json) this.stdout.write(`${JSON.stringify(this.results, null, 2)}\n`);
+    if (this.json) this.stdout.write(`${printableJSON(this.results, 2)}\n`);
   }
 
   /** Coloured on a terminal that can show it, and wants it. */

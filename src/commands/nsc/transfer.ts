@@ -9,10 +9,12 @@ import { NAMESERVER_NAME } from '../../names/index.js';
 import { databaseOf, isEtcdURL, openNamespace, type Namespace } from '../../namespace/index.js';
 import {
   importEntries,
+  LineReader,
   writeEntryLine,
   type ExistingNames,
   type ExportSource,
   type ImportTarget,
+  type Line,
 } from '../../naming/index.js';
 import type { Output } from './output.js';
 
@@ -110,21 +112,16 @@ export async function importFrom(
 }
 
 /** The lines of a text, as it comes. @throws what reading it throws */
-async function* linesOf(
-  input: AsyncIterable<Buffer | string>,
-  onBytes: (count: number) => void,
-): AsyncGenerator<string> {
+async function* linesOf(input: AsyncIterable<Buffer | string>, onBytes: (count: number) => void): AsyncGenerator<Line> {
   const decoder = new TextDecoder();
-  let rest = '';
+  const reader = new LineReader();
   let bytes = 0;
   for await (const piece of input) {
     bytes += piece.length;
     onBytes(bytes);
-    const lines = (rest + (typeof piece === 'string' ? piece : decoder.decode(piece, { stream: true }))).split('\n');
-    rest = lines.pop() ?? '';
-    yield* lines;
+    yield* reader.push(typeof piece === 'string' ? piece : decoder.decode(piece, { stream: true }));
   }
-  if (rest !== '') yield rest;
+  yield* reader.end();
 }
 
 /** What the system says of a file, in our words; all else as it is. */

@@ -1,3 +1,4 @@
+import { printableJSON } from '../../config/index.js';
 import { NamingError, PyroError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { GROUP, OBJECT, type NamespaceEntry } from '../../namespace/index.js';
@@ -8,7 +9,7 @@ type ValueInLine = string | { readonly pickle: string };
 
 /** Writes an entry as a line of JSON, without its end. @throws PickleError where a value is nested too deep */
 export function writeEntryLine({ name, uri, systemMeta, userMeta }: NamespaceEntry): string {
-  return JSON.stringify({
+  return printableJSON({
     name: name.toString(),
     uri: uri?.toString(),
     since: systemMeta?.timestamp,

@@ -3,6 +3,7 @@ import type { PyroURI } from '../../names/index.js';
 import type { NamespaceEntry } from '../../namespace/index.js';
 import { dumps, type PythonValue } from '../../pickle/index.js';
 import { readEntryLine } from './entry-line.js';
+import { MAX_LINE_LENGTH, TOO_LONG, type Line } from './lines.js';
 import type { ImportTarget } from './remote-namespace.js';
 
 /** What to do with a name that is there already, and is not the same: leave it and fail, leave it, or replace it. */
@@ -36,7 +37,7 @@ const MAX_UNDERWAY = 64;
  */
 export async function importEntries(
   target: ImportTarget,
-  lines: AsyncIterable<string>,
+  lines: AsyncIterable<Line>,
   options: ImportOptions,
 ): Promise<ImportReport> {
   return new Import(target, options).run(lines);
@@ -55,11 +56,12 @@ class Import {
     private readonly options: ImportOptions,
   ) {}
 
-  async run(lines: AsyncIterable<string>): Promise<ImportReport> {
+  async run(lines: AsyncIterable<Line>): Promise<ImportReport> {
     let number = 0;
     for await (const line of lines) {
       number += 1;
-      if (line.trim() !== '') this.begin(line, number);
+      if (line === TOO_LONG) this.fail(number, lineTooLong());
+      else if (line.trim() !== '') this.begin(line, number);
       if (this.inflight.size >= MAX_UNDERWAY) await Promise.race(this.inflight);
       if (this.fatal !== undefined) break;
     }
@@ -174,3 +176,6 @@ class Import {
 const TAKEN: ReadonlySet<string> = new Set(['name already exists', 'group already exists']);
 
 const isSameValue = (one: PythonValue, other: PythonValue): boolean => dumps(one).equals(dumps(other));
+
+const lineTooLong = (): NamingError =>
+  new NamingError(`the line is too long: it may have ${MAX_LINE_LENGTH} characters`);

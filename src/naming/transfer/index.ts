@@ -4,3 +4,4 @@ export { importEntries } from './import.js';
 export type { ExistingNames, ImportOptions, ImportReport } from './import.js';
 export { RemoteNamespace } from './remote-namespace.js';
 export type { ExportSource, ImportTarget } from './remote-namespace.js';
+export { LineReader, type Line } from './lines.js';

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { ConnectionClosedError } from '../errors.js';
 import { loads, tuple } from '../pickle/index.js';
 import type { EncodedBody } from '../wire/index.js';
-import { inBatches, ListEncoder } from './list-encoder.js';
+import { inBatches, ReplyEncoder } from './reply-encoder.js';
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 
@@ -51,8 +51,8 @@ describe('a long list', () => {
         fc.constantFrom(0, 1, 2),
         fc.array(fc.array(fc.string(), { maxLength: 20 }), { maxLength: 5 }),
         async (protocol, batches) => {
-          const pickled = await new ListEncoder(protocol, LIMIT, STALL_TIMEOUT).pickle(
-            batches,
+          const pickled = await new ReplyEncoder(protocol, LIMIT, STALL_TIMEOUT).encodeList(
+            () => batches,
             (text) => [text, 1],
             client,
           );
@@ -64,12 +64,16 @@ describe('a long list', () => {
   });
 
   test.each([0, 1, 999, 1000, 1001, 10_000])('of %d items is whole', async (count) => {
-    const pickled = await new ListEncoder(2, LIMIT, STALL_TIMEOUT).pickle(inBatches(numbers(count)), toTuple, client);
+    const pickled = await new ReplyEncoder(2, LIMIT, STALL_TIMEOUT).encodeList(
+      () => inBatches(numbers(count)),
+      toTuple,
+      client,
+    );
     expect(valueOf(pickled)).toEqual(numbers(count).map((number) => tuple(number)));
   });
 
   test('lets others run after each thousand items, of however many lists', async () => {
-    const lists = new ListEncoder(2, LIMIT, STALL_TIMEOUT);
+    const lists = new ReplyEncoder(2, LIMIT, STALL_TIMEOUT);
     const perTurn = [0];
     const isDone = new AbortController();
     const nextTurn = () => {
@@ -81,7 +85,7 @@ describe('a long list', () => {
       perTurn.push((perTurn.pop() ?? 0) + 1);
       return 0;
     };
-    await Promise.all(numbers(10).map(() => lists.pickle(inBatches(numbers(5000)), count, client)));
+    await Promise.all(numbers(10).map(() => lists.encodeList(() => inBatches(numbers(5000)), count, client)));
     isDone.abort();
     const [first, ...others] = perTurn.filter((written) => written > 0);
     // The first thousand of each list come at once, all others one after the other.
@@ -92,23 +96,25 @@ describe('a long list', () => {
 
 describe('long lists together', () => {
   const count = 3000;
-  let lists: ListEncoder;
+  let lists: ReplyEncoder;
   let clients: SlowClient[];
   let made: Set<SlowClient>;
   let failed: unknown[];
 
   const ask = (items: number, address?: string): SlowClient => {
     const client = new SlowClient(address);
-    lists.pickle(inBatches(numbers(items)), toTuple, client).then(
-      () => made.add(client),
-      (error: unknown) => failed.push(error),
-    );
+    lists
+      .encodeList(() => inBatches(numbers(items)), toTuple, client)
+      .then(
+        () => made.add(client),
+        (error: unknown) => failed.push(error),
+      );
     return client;
   };
 
   beforeEach(async () => {
     // Any one of them is longer than that.
-    lists = new ListEncoder(2, 1, 1_000_000);
+    lists = new ReplyEncoder(2, 1, 1_000_000);
     made = new Set();
     failed = [];
     clients = numbers(4).map(() => ask(count));
@@ -150,7 +156,7 @@ describe('long lists together', () => {
   });
 
   test('late ones pass none that wait, though there is room at the moment', async () => {
-    lists = new ListEncoder(2, 50_000, 1_000_000);
+    lists = new ReplyEncoder(2, 50_000, 1_000_000);
     made.clear();
     const first = ask(20_000);
     while (made.size === 0) await settled();
@@ -168,7 +174,7 @@ describe('long lists together', () => {
 
     beforeEach(async () => {
       jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
-      lists = new ListEncoder(2, 1, TIMEOUT);
+      lists = new ReplyEncoder(2, 1, TIMEOUT);
       made.clear();
       clients = numbers(5).map(() => ask(count));
       await settled();
@@ -210,7 +216,7 @@ describe('long lists together', () => {
   });
 
   test('take no room for clients that leave while theirs is made', async () => {
-    lists = new ListEncoder(2, 100_000, 1_000_000);
+    lists = new ReplyEncoder(2, 100_000, 1_000_000);
     for (let left = 0; left < 100; left++) {
       const leaving = new SlowClient();
       const batches = (function* () {
@@ -218,7 +224,7 @@ describe('long lists together', () => {
         leaving.destroy();
         yield* inBatches(numbers(2000));
       })();
-      await expect(lists.pickle(batches, toTuple, leaving)).rejects.toBeInstanceOf(ConnectionClosedError);
+      await expect(lists.encodeList(() => batches, toTuple, leaving)).rejects.toBeInstanceOf(ConnectionClosedError);
     }
     const both = [ask(count), ask(count)];
     await settled();
@@ -226,14 +232,76 @@ describe('long lists together', () => {
   });
 
   test('leave room where one fails', async () => {
-    const failing = (function* () {
+    const failing = function* () {
       yield* inBatches(numbers(count));
       throw new Error('lost');
-    })();
-    lists = new ListEncoder(2, 1, 1_000_000);
-    await expect(lists.pickle(failing, toTuple, new SlowClient())).rejects.toThrow('lost');
+    };
+    lists = new ReplyEncoder(2, 1, 1_000_000);
+    await expect(lists.encodeList(failing, toTuple, new SlowClient())).rejects.toThrow('lost');
     const next = ask(count);
     await settled();
     expect(made).toContain(next);
   });
 });
+
+describe('large values', () => {
+  const SIZE = 100_000;
+  const text = 'x'.repeat(SIZE);
+  let replies: ReplyEncoder;
+  let reads: number;
+  let made: SlowClient[];
+
+  const ask = (value = text): SlowClient => {
+    const asking = new SlowClient();
+    const read = () => {
+      reads += 1;
+      return Promise.resolve(value);
+    };
+    replies.encodeValue(read, asking).then(
+      () => made.push(asking),
+      () => undefined,
+    );
+    return asking;
+  };
+
+  beforeEach(() => {
+    replies = new ReplyEncoder(2, 2 * SIZE, 1_000_000);
+    reads = 0;
+    made = [];
+  });
+
+  test('come as they are', async () => {
+    expect(valueOf(await replies.encodeValue(() => Promise.resolve([text, 1]), client))).toEqual([text, 1]);
+  });
+
+  test('wait where there is no room, hold nothing meanwhile, and are read again', async () => {
+    const clients = numbers(5).map(() => ask());
+    await settled();
+    expect(made).toEqual(clients.slice(0, 2));
+    expect(reads).toBe(5);
+    clients[0]?.take();
+    await settled();
+    expect(made).toEqual(clients.slice(0, 3));
+    expect(reads).toBe(6);
+  });
+
+  test('keep short ones waiting never', async () => {
+    for (let count = 0; count < 5; count += 1) ask();
+    const short = ask('short');
+    await settled();
+    expect(made).toContain(short);
+  });
+
+  test('share their room with long lists, and with short lists of long names', async () => {
+    const clients = [ask(), ask()];
+    await settled();
+    const listing = replies.encodeList(() => [[text]], toTextTuple, new SlowClient());
+    const outcome = listing.then(() => 'made');
+    await settled();
+    expect(await Promise.race([outcome, Promise.resolve('waits')])).toBe('waits');
+    for (const asking of clients) asking.take();
+    expect(await outcome).toBe('made');
+  });
+});
+
+const toTextTuple = (value: string) => tuple(value);
