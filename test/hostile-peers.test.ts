@@ -191,13 +191,13 @@ describe('pyro-ns, with peers that keep it busy', () => {
   test('holds no more large answers than it may, however many clients leave theirs unread', async () => {
     const MB = 1 << 20;
     const environment = {
-      PYRO_NS_MAX_LISTS_SIZE: `${32 * MB}`,
-      PYRO_NS_MAX_META_SIZE: `${15 * MB}`,
-      PYRO_STALL_TIMEOUT: '0.5',
+      PYRO_NS_MAX_LISTS_SIZE: `${8 * MB}`,
+      PYRO_NS_MAX_META_SIZE: `${5 * MB}`,
+      PYRO_STALL_TIMEOUT: '1',
     };
     server = await NameServerProcess.start(ours, { environment });
     const client = await NameServerClient.connect(server);
-    const meta = 'x'.repeat(14 * MB);
+    const meta = 'x'.repeat(4 * MB);
     await client.call('setMeta', ':Default', meta);
     const before = await peakOf(server);
     const deaf: RawConnection[] = [];
@@ -208,8 +208,8 @@ describe('pyro-ns, with peers that keep it busy', () => {
       deaf.push(peer);
     }
     expect(await client.call('getMeta', ':Default')).toBe(meta);
-    // All of them together would be 840 MB.
-    await expectPeakBelow((before ?? 0) + 250_000, server);
+    // All of them together would be 240 MB.
+    await expectPeakBelow((before ?? 0) + 120_000, server);
     for (const peer of deaf) peer.close();
     client.close();
   });
