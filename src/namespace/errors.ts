@@ -17,6 +17,9 @@ export const resolvedGroup = (name: Name) => new NamingError('attempt to resolve
 export const groupNotFound = (group: Name) => new NamingError('group not found', group.toString());
 export const groupExists = (group: Name) => new NamingError('group already exists', group.toString());
 export const isNoGroup = (name: Name) => new NamingError('is no group', name.toString());
+/** The log says which file. */
+export const holdsForeignFiles = (group: Name) =>
+  new NamingError('group holds files that are no names', group.toString());
 export const rootNotDeletable = () => new NamingError('not allowed to delete root group', ':');
 
 export const parentNotFound = (name: Name) => new NamingError('(parent)group not found', name.toString());

@@ -47,8 +47,26 @@ test('starts a name server, which answers as soon as that is said', async () => 
   expect([await waiting, await starter.waitUntilStarted(0)]).toEqual([true, true]);
   const locator = new NameServerLocator({ config, log: silentLog });
   expect(await locator.detectNS({ host: '127.0.0.1', port: uri.port })).toEqual(uri);
+  expect(lines.join('\n')).not.toContain('Database:');
   expect(lines).toContain(`Name server listening on: ('127.0.0.1', ${uri.port})`);
   expect(lines.at(-1)).toBe('Name Server started.');
+});
+
+test('says which database it serves, and how much is in it', async () => {
+  await starter.start({ ...QUIET, persistent: true });
+  expect(lines).toContain(`Database: ${directory}/Pyro_NS_database (new)`);
+  await starter.shutdown();
+  lines.length = 0;
+  starter = newStarter();
+  await starter.start({ ...QUIET, persistent: true });
+  expect(lines).toContain(`Database: ${directory}/Pyro_NS_database (1 name in 2 groups)`);
+});
+
+test('refuses to serve a directory that is no database', async () => {
+  writeFileSync(join(directory, 'hosts'), '127.0.0.1 localhost');
+  await expect(starter.start({ ...QUIET, persistent: true, dbdir: directory })).rejects.toThrow(
+    `${directory} is no database of a name server`,
+  );
 });
 
 test('tells the sockets that it listens on', async () => {

@@ -11,6 +11,7 @@ import {
   MemoryNamespace,
   openNamespace,
   type Namespace,
+  type NamespaceSize,
   type StoreStatus,
 } from '../namespace/index.js';
 import { Daemon, resolveAddress } from '../rpc/index.js';
@@ -386,6 +387,7 @@ export class NameServerStarter implements AsyncDisposable {
       ? await openNamespace(this.databaseOf(options), { config, log })
       : new MemoryNamespace();
     this.namespace = namespace;
+    if (persistent) await this.announceDatabase(namespace, this.databaseOf(options));
     const changes = new ChangeFeed();
     const { protocol } = daemon;
     this.twin =
@@ -419,6 +421,14 @@ export class NameServerStarter implements AsyncDisposable {
     return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
   }
 
+  /** Says which database is served and how much is in it, so that a wrong directory is noticed. */
+  private async announceDatabase(namespace: Namespace, database: string): Promise<void> {
+    const timeout = setTimeout(MAX_COUNT_MS, undefined, { ref: false });
+    const size = await Promise.race([namespace.count(), timeout]);
+    const text = size === undefined ? 'many names' : sizeText(size);
+    this.options.print(`Database: ${printable(database)} (${text})`);
+  }
+
   private databaseOf({ dbdir }: StartOptions): string {
     return databaseOf(dbdir, this.options.config);
   }
@@ -450,6 +460,9 @@ const broadcastSettings = (config: Config, role: TwinRole | undefined) =>
     ? { address: config.PYRO_NS2_BC_ADDR, port: config.PYRO_NS2_BC_PORT }
     : { address: config.PYRO_NS_BC_ADDR, port: config.PYRO_NS_BC_PORT };
 
+/** How long a start waits to tell how many names there are. */
+const MAX_COUNT_MS = 1000;
+
 const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback address 127.0.x.x';
 
 const MULTIPLE_REFUSAL = 'Cannot start multiple Name Servers in the same network segment.';
@@ -464,6 +477,11 @@ async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {
     if (error instanceof URIError) return false;
     throw error;
   }
+}
+
+function sizeText({ objects, groups }: NamespaceSize): string {
+  if (objects === 0 && groups === 0) return 'new';
+  return `${objects} ${objects === 1 ? 'name' : 'names'} in ${groups} ${groups === 1 ? 'group' : 'groups'}`;
 }
 
 /** As Python prints a socket's name. */

@@ -3,6 +3,7 @@
  * it for a name. The tree is looked at as it is on the disk, whatever a server would make of it.
  */
 import type { Dirent } from 'node:fs';
+import { refuseForeignDirectory } from './foreign-files.js';
 import { lstat, mkdir, readdir, realpath, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../config/index.js';
@@ -111,7 +112,7 @@ interface Place {
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckReport> {
   try {
     const root = await realpath(path);
-    await requireDatabase(root);
+    await refuseForeignDirectory(root);
     const lock = await DatabaseLock.acquire(root, options.log);
     try {
       return await new Check(root, options).run();
@@ -122,13 +123,6 @@ export async function checkDatabase(path: string, options: CheckOptions): Promis
     if (codeOf(error) === undefined) throw error;
     throw new NamingError(`the database ${path} can't be checked: ${String(error)}`);
   }
-}
-
-/** Lest the files of something else be moved aside. */
-async function requireDatabase(root: string): Promise<void> {
-  const members = await readdir(root);
-  if (members.length === 0 || members.includes('Pyro') || members.includes(OWN_DIRECTORY)) return;
-  throw new NamingError(`${root} is no database of a name server: there is no group 'Pyro' in it`);
 }
 
 class Check {

@@ -262,6 +262,16 @@ describe('DirectoryNamespace', () => {
       expect(readdirSync(`${directory}/elsewhere`)).toEqual(['secret']);
     });
 
+    it('erases nothing with a group that is no name', async () => {
+      mkdirSync(`${root}/G/inner`, { recursive: true });
+      writeFileSync(`${root}/G/inner/notes.txt`, 'do not erase');
+      await expectRefusal(namespace.deleteGroup(named(':G')), 'group holds files that are no names', ':G');
+      expect(readFileSync(`${root}/G/inner/notes.txt`, 'utf8')).toBe('do not erase');
+      rmSync(`${root}/G/inner/notes.txt`);
+      await namespace.deleteGroup(named(':G'));
+      expect(existsSync(`${root}/G`)).toBe(false);
+    });
+
     it('serves a database behind a link', async () => {
       symlinkSync(root, `${directory}/link`);
       await namespace.close();

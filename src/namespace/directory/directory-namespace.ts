@@ -17,6 +17,7 @@ import { TreeWriter } from './tree-writer.js';
 import { DirectorySync } from './directory-sync.js';
 import { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
+import { foreignFileIn, refuseForeignDirectory } from './foreign-files.js';
 import { InlineIOPolicy, WRITE_BACKOFF, READ_BACKOFF } from './inline-io-policy.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
 import { DatabaseLock, LOCK_FILES } from './lock.js';
@@ -128,6 +129,7 @@ export class DirectoryNamespace implements Namespace {
     );
     // Else a power failure may take away all of the database, whatever was synced in it.
     if (isMade) await new DirectorySync(options.sync ?? true).sync(dirname(resolve(path)));
+    await refuseForeignDirectory(path);
     const lock = await DatabaseLock.acquire(path, options.log);
     try {
       const { root } = lock;
@@ -217,12 +219,22 @@ export class DirectoryNamespace implements Namespace {
       if (found === undefined) throw refusals.groupNotFound(group);
       if (found.type === OBJECT) throw refusals.isNoGroup(group);
       requireNoMountIn(found.path);
+      await this.requireOnlyNames(found.path, group);
       try {
         await this.changes.remove(found.path, metaPathOf(found.path, group));
       } finally {
         this.watches.invalidate(group);
       }
     });
+  }
+
+  /** What is no name must not be erased with a group: people keep notes beside their names. */
+  private async requireOnlyNames(path: string, group: Name): Promise<void> {
+    const foreign = await foreignFileIn(path);
+    if (foreign === undefined) return;
+    const refusal = refusals.holdsForeignFiles(group);
+    this.fsErrors.report(`group ${group.toString()} is not deleted:`, refusal, `Move away or remove ${foreign}`);
+    throw refusal;
   }
 
   getMeta(name: Name): Promise<PythonValue> {
