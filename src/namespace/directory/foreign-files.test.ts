@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { foreignFileIn, refuseForeignDirectory } from './foreign-files.js';
 
@@ -15,43 +15,47 @@ afterEach(() => {
   rmSync(root, { recursive: true });
 });
 
+/** Writes a file with the directories above it; a path that ends with a slash is a directory. */
 function write(path: string, content = ''): void {
-  mkdirSync(join(root, path, '..'), { recursive: true });
-  writeFileSync(join(root, path), content);
+  mkdirSync(join(root, path.endsWith('/') ? path : dirname(path)), { recursive: true });
+  if (!path.endsWith('/')) writeFileSync(join(root, path), content);
 }
 
+const URI = 'PYRO://127.0.0.1:1/x';
+
 describe('a directory is taken for a database', () => {
-  test.each<[string, () => void]>([
-    ['where it is empty', () => undefined],
-    ['where it is a fresh file system', () => mkdirSync(join(root, 'lost+found'))],
-    ['where there are groups only', () => mkdirSync(join(root, 'G/inner'), { recursive: true })],
-    ['where only what is no name is in it', () => write('.git/HEAD')],
-    ['where the group Pyro is in it', () => (write('Pyro/x'), write('hosts'))],
-    ['where the server has been', () => (write('.pyro-ns.ns_meta/x'), write('hosts'))],
-    ['where metadata is in it', () => write('G/x.ns_meta')],
-    ['where a URI is at its top', () => write('name', 'PYRO://127.0.0.1:1/x')],
-    ['where a URI is in a group', () => (write('hosts', '127.0.0.1'), write('G/inner/name', 'PYRO://127.0.0.1:1/x'))],
-  ])('%s', async (_what, make) => {
-    make();
+  test.each<[string, Record<string, string>]>([
+    ['where it is empty', {}],
+    ['where it is a fresh file system', { 'lost+found/': '' }],
+    ['where there are groups only', { 'G/inner/': '' }],
+    ['where only what is no name is in it', { '.git/HEAD': 'ref' }],
+    ['where the group Pyro is in it', { 'Pyro/x': '', hosts: '' }],
+    ['where the server has been', { '.pyro-ns.ns_meta/x': '', hosts: '' }],
+    ['where metadata is in it', { 'G/x.ns_meta': '' }],
+    ['where a URI is at its top', { name: URI }],
+    ['where a URI is in a group', { hosts: '127.0.0.1', 'G/inner/name': URI }],
+  ])('%s', async (_what, files) => {
+    for (const [path, content] of Object.entries(files)) write(path, content);
     await expect(refuseForeignDirectory(root)).resolves.toBeUndefined();
   });
 
-  test.each<[string, () => void]>([
-    ['other files are in it', () => write('hosts', '127.0.0.1 localhost')],
-    ['other directories are in it', () => write('Documents/old/letter', 'Dear')],
-    [
-      'a URI is only behind a link',
-      () => (write('../elsewhere-uri', 'PYRO://127.0.0.1:1/x'), symlinkSync('../elsewhere-uri', join(root, 'name'))),
-    ],
-  ])('but not where %s', async (_what, make) => {
-    make();
-    rmSync(join(root, '../elsewhere-uri'), { force: true });
-    const refusal = `${root} is no database of a name server: it holds other things, and no group 'Pyro'. `;
+  test.each<[string, string, string]>([
+    ['other files are in it', 'hosts', '127.0.0.1 localhost'],
+    ['other directories are in it', 'Documents/old/letter', 'Dear'],
+  ])('but not where %s', async (_what, path, content) => {
+    write(path, content);
     await expect(refuseForeignDirectory(root)).rejects.toThrow(
-      `${refusal}To make it one all the same: mkdir '${root}/Pyro'`,
+      `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +
+        `To make it one all the same: mkdir '${root}/Pyro'`,
     );
-    mkdirSync(join(root, 'Pyro'));
+    write('Pyro/');
     await expect(refuseForeignDirectory(root)).resolves.toBeUndefined();
+  });
+
+  test('but not where a URI is only behind a link', async () => {
+    write('.hidden.files/uri', URI);
+    symlinkSync('.hidden.files/uri', join(root, 'name'));
+    await expect(refuseForeignDirectory(root)).rejects.toThrow('is no database');
   });
 });
 
