@@ -84,8 +84,8 @@ describeWithEtcd('name servers over one etcd', () => {
       (refusal) => refusal === '' || refusal.includes('name not found'),
     );
     const lines = await log(server);
-    expect(lines).toMatch('nothing is heard from etcd for 5 s: names are told as they were then, for 1 s');
-    expect(lines).toMatch('nothing is heard from etcd: names are not told any more');
+    expect(lines).toMatch('no answer from etcd for 5 s: names are served from memory, for 1 s at most');
+    expect(lines).toMatch('no answer from etcd for too long: names are no longer served');
     expect(lines).toMatch(/names are up to date again, after \d+\.\d s/);
     client.close();
   });

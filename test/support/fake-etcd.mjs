@@ -41,7 +41,7 @@ export class FakeEtcd {
     return response;
   }
 
-  async ask(method, request) {
+  async callWithRetry(method, request) {
     return this.call(method, request);
   }
 

@@ -7,7 +7,7 @@ import type { Deadline } from '../../sync/index.js';
 import type { Method, WatchRequest, WatchResponse } from './protocol.js';
 import { AUTHENTICATE, RANGE, WATCH } from './protocol.js';
 
-/** Where an etcd cluster is, and how one is let in. */
+/** The address of an etcd cluster, and the credentials to connect with. */
 export interface EtcdAccess {
   /** `host:port` of members of the cluster; one at least. */
   readonly endpoints: readonly string[];
@@ -18,8 +18,10 @@ export interface EtcdAccess {
 }
 
 /**
- * What is known of a call that failed: that it was never sent, that etcd has refused it and done nothing, or nothing at
- * all, so that it may have been done, or may yet be done.
+ * What a failed call did in etcd:
+ * - `unsent`: nothing, the request was never sent;
+ * - `refused`: nothing, etcd answered with an error before it did anything;
+ * - `unknown`: no answer came, so etcd may have executed the call, or may still do so later.
  */
 export type CallOutcome = 'unsent' | 'refused' | 'unknown';
 
@@ -34,31 +36,32 @@ export class EtcdError extends Error {
     this.name = 'EtcdError';
   }
 
-  /** The request, or the value in it, is larger than etcd takes. */
+  /** True if the request, or the value in it, is larger than etcd accepts. */
   get isTooLarge(): boolean {
     return /too large|larger than max/.test(this.message);
   }
 }
 
-/** A member that takes longer than so many milliseconds is left for another one. */
+/** Timeout of one call to one member. After it, the client switches to the next member. */
 const ATTEMPT_TIMEOUT_MS = 2000;
 const RETRY_DELAY_MS = 50;
+/** Timeout of the call that finds out why a connection failed. */
 const REASON_TIMEOUT_MS = 100;
 
-/** How large a message may be: a thousand of the largest values that etcd keeps by default fit in. */
+/** Maximum size of a received message: a page of a thousand of the largest values that etcd stores by default fits in. */
 const MAX_MESSAGE_SIZE = 2 ** 31 - 1;
 
 const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.max_receive_message_length': MAX_MESSAGE_SIZE,
-  // Too large requests are for etcd to refuse, by its own limit.
+  // No limit here: etcd has its own, and refuses larger requests.
   'grpc.max_send_message_length': -1,
-  // A member that is left gets a new connection when it is come back to.
+  // No connection is reused: when the client comes back to a member that failed before, it connects anew.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_retries': 0,
   'grpc.enable_http_proxy': 0,
 };
 
-// What these say of a call is said before anything is done.
+/** Status codes that etcd returns before it has changed anything. */
 const REFUSALS: ReadonlySet<status> = new Set([
   status.INVALID_ARGUMENT,
   status.NOT_FOUND,
@@ -71,7 +74,10 @@ const REFUSALS: ReadonlySet<status> = new Set([
   status.UNAUTHENTICATED,
 ]);
 
-/** The server name (SNI) for a member that is known by its address: TLS takes names only, and Node 26 throws otherwise. */
+/**
+ * The TLS server name (SNI) sent to a member whose endpoint is an IP address. TLS allows only host names there, and Node 26
+ * throws if it is an address. The certificate is checked against the address all the same.
+ */
 const NO_SERVER_NAME = 'ip-address.invalid';
 
 /** A gRPC channel to a member. With TLS, its certificate must be for the name or the address in the endpoint. */
@@ -91,10 +97,10 @@ function openChannel(endpoint: string, tls: EtcdAccess['tls']): Client {
   });
 }
 
-/** A connection to one member, from when it is chosen to when it is left. */
+/** A connection to one member of the cluster. */
 class Member {
   readonly client: Client;
-  private readonly leaving = new AbortController();
+  private readonly closing = new AbortController();
 
   constructor(
     readonly endpoint: string,
@@ -103,20 +109,20 @@ class Member {
     this.client = openChannel(endpoint, tls);
   }
 
-  /** Aborted when the member is left. */
-  get left(): AbortSignal {
-    return this.leaving.signal;
+  /** Aborted when the connection is closed. */
+  get closeSignal(): AbortSignal {
+    return this.closing.signal;
   }
 
-  leave(): void {
-    this.leaving.abort();
+  close(): void {
+    this.closing.abort();
     this.client.close();
   }
 }
 
-/** A client of an etcd cluster: it talks to one member, and to the next one when that one fails. */
+/** A client of an etcd cluster. It is connected to one member at a time, and fails over to the next when a call fails. */
 export class EtcdClient {
-  private turn: number;
+  private memberIndex: number;
   private member: Member;
   private metadata: Promise<Metadata> | undefined;
   private readonly calls = new Set<ClientUnaryCall>();
@@ -124,55 +130,55 @@ export class EtcdClient {
 
   constructor(private readonly access: EtcdAccess) {
     const { endpoints } = access;
-    // So that many servers don't all talk to the member that is named first.
-    this.turn = Math.floor(Math.random() * endpoints.length);
+    // Start at a random member, to spread many name servers over the cluster.
+    this.memberIndex = Math.floor(Math.random() * endpoints.length);
     this.member = this.connect();
   }
 
-  /** Which member is talked to, as `host:port`. */
+  /** The current member, as `host:port`. */
   get endpoint(): string {
     return this.member.endpoint;
   }
 
   /**
-   * Calls once.
-   * @param patience milliseconds, if the member needs longer for this than for most
-   * @throws EtcdError, by whose outcome the caller knows whether it may call again
+   * Makes a call, once (and once more with a new token if the old one has expired).
+   * @param attemptTimeoutMs timeout of the call, for calls that take longer than most
+   * @throws EtcdError, whose `outcome` says whether the call is safe to repeat
    */
   async call<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
     deadline: Deadline,
-    patience = ATTEMPT_TIMEOUT_MS,
+    attemptTimeoutMs = ATTEMPT_TIMEOUT_MS,
   ): Promise<Response> {
     const { member } = this;
-    const timeout = (): number => Math.min(deadline.remainingMs, patience);
+    const timeoutMs = (): number => Math.min(deadline.remainingMs, attemptTimeoutMs);
     if (this.closed) throw new EtcdError('the client is closed', 'unsent');
     try {
-      await this.connected(member, timeout());
-      return await this.send(member, method, request, await this.authorized(member), timeout());
+      await this.waitUntilConnected(member, timeoutMs());
+      return await this.send(member, method, request, await this.callMetadata(member), timeoutMs());
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
-      if (error.outcome !== 'refused') this.leave(member);
+      if (error.outcome !== 'refused') this.switchFrom(member);
       if (!saysTokenExpired(error) || this.access.user === undefined) throw error;
       this.metadata = undefined;
-      return this.send(member, method, request, await this.authorized(member), timeout());
+      return this.send(member, method, request, await this.callMetadata(member), timeoutMs());
     }
   }
 
   /**
-   * Calls until there is an answer: only for what may be done twice.
-   * @throws EtcdError if it is refused, or the deadline passes
+   * Makes a call, and retries it until there is an answer. Only for idempotent calls: etcd may execute it more than once.
+   * @throws EtcdError if etcd refuses it, or the deadline passes
    */
-  async ask<Request, Response>(
+  async callWithRetry<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
     deadline: Deadline,
-    patience = ATTEMPT_TIMEOUT_MS,
+    attemptTimeoutMs = ATTEMPT_TIMEOUT_MS,
   ): Promise<Response> {
     for (;;) {
       try {
-        return await this.call(method, request, deadline, patience);
+        return await this.call(method, request, deadline, attemptTimeoutMs);
       } catch (error) {
         if (!(error instanceof EtcdError) || error.outcome === 'refused') throw error;
         if (this.closed || deadline.remainingMs <= RETRY_DELAY_MS) throw error;
@@ -182,10 +188,10 @@ export class EtcdClient {
   }
 
   /**
-   * Watches a range at the member that is talked to.
+   * Watches a range at the current member.
    * @param onResponse is called with each response
-   * @returns a promise that never resolves, and rejects with an EtcdError when the watch has ended: because it was
-   *   aborted, its member was left, or etcd has ended it
+   * @returns a promise that never resolves. It rejects with an EtcdError when the watch ends: because `signal` aborted it,
+   *   the client switched to another member, or etcd ended it
    */
   async watch(
     request: WatchRequest,
@@ -194,14 +200,22 @@ export class EtcdClient {
   ): Promise<never> {
     const { member } = this;
     try {
-      await this.connected(member, ATTEMPT_TIMEOUT_MS);
-      const metadata = await this.authorized(member);
+      await this.waitUntilConnected(member, ATTEMPT_TIMEOUT_MS);
+      const metadata = await this.callMetadata(member);
       return await new Promise((_, reject) => {
-        if (member.left.aborted) throw new EtcdError(`${member.endpoint} was left`, 'unsent');
+        if (member.closeSignal.aborted)
+          throw new EtcdError(`${member.endpoint}: the connection was closed after a failed call`, 'unsent');
         const stream = member.client.makeBidiStreamRequest(WATCH.path, WATCH.encode, WATCH.decode, metadata);
-        const ended = AbortSignal.any([signal, member.left]);
+        const ended = AbortSignal.any([signal, member.closeSignal]);
         const end = (): void => {
-          reject(new EtcdError(signal.aborted ? 'the watch was ended' : `${member.endpoint} was left`, 'unknown'));
+          reject(
+            new EtcdError(
+              signal.aborted
+                ? 'the watch was ended'
+                : `${member.endpoint}: the connection was closed after a failed call`,
+              'unknown',
+            ),
+          );
           stream.cancel();
         };
         ended.addEventListener('abort', end);
@@ -216,47 +230,47 @@ export class EtcdClient {
         stream.write(request);
       });
     } catch (error) {
-      if (!signal.aborted) this.leave(member);
+      if (!signal.aborted) this.switchFrom(member);
       throw error;
     }
   }
 
-  /** Ends all calls: whether they came to something is not known. */
+  /** Cancels all calls. Their outcome is `unknown`. */
   close(): void {
     this.closed = true;
-    this.member.leave();
+    this.member.close();
     for (const call of this.calls) call.cancel();
   }
 
   private connect(): Member {
-    const endpoint = this.access.endpoints[this.turn % this.access.endpoints.length] ?? '';
+    const endpoint = this.access.endpoints[this.memberIndex % this.access.endpoints.length] ?? '';
     return new Member(endpoint, this.access.tls);
   }
 
-  /** Turns to the next member, unless that has been done. */
-  private leave(member: Member): void {
+  /** Fails over from this member to the next, unless another call has done so already. */
+  private switchFrom(member: Member): void {
     if (member !== this.member || this.closed) return;
-    this.turn += 1;
+    this.memberIndex += 1;
     this.member = this.connect();
-    member.leave();
+    member.close();
   }
 
-  /** Waits for the connection, so that what fails before it is there is known to be unsent. */
-  private async connected(member: Member, timeout: number): Promise<void> {
+  /** Waits for the connection. A call that fails before there is one was never sent: its outcome is `unsent`. */
+  private async waitUntilConnected(member: Member, timeoutMs: number): Promise<void> {
     const { client } = member;
-    const until = Date.now() + timeout;
+    const until = Date.now() + timeoutMs;
     for (;;) {
       const state = client.getChannel().getConnectivityState(true);
       if (state === connectivityState.READY) return;
       const failed = state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN;
-      if (failed || !(await changed(client, state, until))) {
-        throw new EtcdError(await this.whyNotConnected(member), 'unsent');
+      if (failed || !(await stateChanged(client, state, until))) {
+        throw new EtcdError(await this.connectFailureReason(member), 'unsent');
       }
     }
   }
 
-  /** Only a call is told why there is no connection: so this makes one that does nothing. */
-  private async whyNotConnected(member: Member): Promise<string> {
+  /** Why there is no connection. gRPC gives the reason only in the error of a call, so this makes a call without effect. */
+  private async connectFailureReason(member: Member): Promise<string> {
     const call = this.send(member, RANGE, { key: '\0' }, new Metadata(), REASON_TIMEOUT_MS);
     return call.then(
       () => `${member.endpoint}: the connection took too long`,
@@ -265,15 +279,16 @@ export class EtcdClient {
   }
 
   private send<Request, Response>(
-    { client, endpoint, left }: Member,
+    { client, endpoint, closeSignal }: Member,
     { path, encode, decode }: Method<Request, Response>,
     request: Request,
     metadata: Metadata,
-    timeout: number,
+    timeoutMs: number,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
-      if (left.aborted) throw new EtcdError(`${endpoint} was left`, 'unsent');
-      const options = { deadline: Date.now() + timeout };
+      if (closeSignal.aborted)
+        throw new EtcdError(`${endpoint}: the connection was closed after a failed call`, 'unsent');
+      const options = { deadline: Date.now() + timeoutMs };
       const call = client.makeUnaryRequest(path, encode, decode, request, metadata, options, (error, response) => {
         this.calls.delete(call);
         if (response !== undefined) resolve(response);
@@ -283,8 +298,8 @@ export class EtcdClient {
     });
   }
 
-  /** What goes with each call: that a member that knows of no leader is to say so, and the user's token. */
-  private authorized(member: Member): Promise<Metadata> {
+  /** The metadata of each call: the user's token, and `hasleader`, with which a member without a leader fails at once. */
+  private callMetadata(member: Member): Promise<Metadata> {
     this.metadata ??= this.authenticate(member).catch((error: unknown) => {
       this.metadata = undefined;
       throw error;
@@ -304,8 +319,8 @@ export class EtcdClient {
   }
 }
 
-/** Waits for a client's connection to leave a state. @returns false if it has not by then */
-function changed(client: Client, state: connectivityState, until: number): Promise<boolean> {
+/** Waits until a connection is no longer in `state`. @returns false if it still is at the time `until` */
+function stateChanged(client: Client, state: connectivityState, until: number): Promise<boolean> {
   return new Promise((resolve) => {
     client.getChannel().watchConnectivityState(state, until, (error) => {
       resolve(error === undefined);

@@ -1,4 +1,4 @@
-/** What the values in etcd hold: URIs, and metadata. */
+/** Encodes and decodes the values in etcd: URIs, and metadata. */
 import { PyroURI } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
 import { dumps, loads, PythonTuple, tuple } from '../../pickle/index.js';
@@ -13,7 +13,7 @@ export interface Metadata {
 /** The value of a group's key. */
 export const GROUP_VALUE = '';
 
-/** Reads a URI; undefined where it is none. Put there by hand it may have white space around it. */
+/** Reads a URI; undefined if the value is not one. White space around it is allowed, as somebody may have put it by hand. */
 export function readURI(value: Uint8Array): PyroURI | undefined {
   try {
     return PyroURI.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8').trim());
@@ -28,8 +28,8 @@ export function writeMeta({ system, user }: Metadata): Buffer {
 }
 
 /**
- * Reads metadata. Where there is none, or something else, the entry was made by hand: nobody knows when.
- * @param type what the entry is
+ * Reads metadata. If it is missing or can't be decoded, the entry was put there by hand: then its time is unknown, and 0.
+ * @param type whether the entry is a group or an object
  */
 export function readMeta(pickle: Uint8Array | undefined, type: NodeType): Metadata {
   const [system = null, user = null] = pickle === undefined ? [] : pairIn(pickle);
@@ -45,7 +45,7 @@ function pairIn(pickle: Uint8Array): readonly PythonValue[] {
   }
 }
 
-/** What is kept of a name that is made now. */
+/** The metadata of a name that is created now. */
 export function newMeta(type: NodeType): Metadata {
   return { system: { type, timestamp: Date.now() / 1000, owner: null }, user: null };
 }

@@ -164,7 +164,7 @@ describeWithEtcd('the namespace in etcd', () => {
       expect(await two.list(Name.root)).toEqual([]);
     });
 
-    it('see at once what the others have done, where they ask etcd', async () => {
+    it('see the changes of the others immediately when reads are linearizable', async () => {
       const [one, two] = [await openStore({ read: 'linearizable' }), await openStore({ read: 'linearizable' })];
       for (let round = 0; round < 20; round += 1) {
         await one.register(named(':x'), uri);
@@ -200,7 +200,7 @@ describeWithEtcd('the namespace in etcd', () => {
       expect(await cluster.etcdctl('get', '--prefix', '--keys-only', `${prefix}/2/`)).not.toContain(':G');
     });
 
-    it('give a name to one of many, and say no to the others', async () => {
+    it('let one of many register a name, and refuse the others', async () => {
       const stores = await Promise.all([openStore(), openStore(), openStore()]);
       for (let round = 0; round < 10; round += 1) {
         const name = named(`:wanted${round}`);
@@ -215,7 +215,7 @@ describeWithEtcd('the namespace in etcd', () => {
       }
     });
 
-    it('lose no metadata when they set it at once', async () => {
+    it('lose no metadata when they set it concurrently', async () => {
       const [one, two] = [await openStore(), await openStore({ read: 'linearizable' })];
       await one.register(named(':x'), uri);
       expect((await two.resolve(named(':x'))).equals(uri)).toBe(true);

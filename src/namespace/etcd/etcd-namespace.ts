@@ -1,4 +1,4 @@
-import { setImmediate as othersRan } from 'node:timers/promises';
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import type { Log } from '../../config/index.js';
 import type { NamingError } from '../../errors.js';
 import type { PyroURI } from '../../names/index.js';
@@ -20,61 +20,64 @@ import type { Node, MirrorTree } from './mirror-tree.js';
 import { GROUP_VALUE, newMeta, writeMeta, type Metadata } from './codec.js';
 
 export interface EtcdOptions extends EtcdAccess {
-  /** What all keys begin with, such as `/pyro`. */
+  /** The prefix of all keys, such as `/pyro`. */
   readonly prefix: string;
-  /** `cached`: reads are answered from memory, which follows etcd; `linearizable`: etcd is asked what the newest is. */
+  /**
+   * `cached`: reads are answered from the mirror, which may lag behind etcd for a moment. `linearizable`: each read first waits
+   * until the mirror has every change that etcd has.
+   */
   readonly read: 'cached' | 'linearizable';
-  /** How long reads go on from memory while etcd is away. */
+  /** How long cached reads are still answered while etcd is unreachable. */
   readonly staleSeconds: number;
   /** How long a change or a linearizable read may take before it fails. */
   readonly timeoutSeconds: number;
   readonly log: Log;
 }
 
-/** How an `EtcdNamespace` is doing. */
+/** The health of an `EtcdNamespace`. */
 export interface EtcdHealth {
-  /** The member of the cluster that is talked to, as `host:port`. */
+  /** The current member of the cluster, as `host:port`. */
   readonly endpoint: string;
-  /** How many groups and objects there are. */
+  /** Number of groups and objects. */
   readonly names: number;
-  /** For how many seconds etcd has been away; undefined while it is not. */
+  /** For how many seconds etcd has been unreachable; undefined while it is reachable. */
   readonly awaySeconds: number | undefined;
 }
 
-/** What keeps a change from being made in a tree. */
+/** The error why a change can't be made in this tree; undefined if it can. */
 type RefusalIn = (tree: MirrorTree) => NamingError | undefined;
 
-/** What a change requires and does, in a tree as it is known. */
+/** Builds the preconditions and operations of a change, from the mirrored tree. */
 type Plan = (keys: TreeKeys, tree: MirrorTree) => Omit<TransactionChange, 'name' | 'tree'>;
 
-/** How many objects `flatlist` hands out before it lets others run. */
+/** How many entries are produced before the event loop may run other work. */
 const BATCH_SIZE = 1000;
 
 /**
- * A namespace in etcd, shared by many name servers. Each of them has all of it in memory, and follows etcd's watch; each
- * change is one transaction in etcd.
+ * A namespace in etcd, shared by many name servers. Each server answers reads from a mirror of it in memory, which etcd's
+ * watch keeps up to date. Each change is one transaction in etcd.
  */
 export class EtcdNamespace implements Namespace {
   private constructor(
     private readonly client: EtcdClient,
-    private readonly feed: Mirror,
+    private readonly mirror: Mirror,
     private readonly changes: Transactions,
-    private readonly contact: HealthMonitor,
+    private readonly healthMonitor: HealthMonitor,
     private readonly replacement: KeyspaceReplacement,
     private readonly options: EtcdOptions,
   ) {}
 
-  /** Connects, and loads the namespace; makes an empty one if there is none. @throws EtcdError */
+  /** Connects, and loads the namespace; creates an empty one if there is none. @throws EtcdError */
   static async open(options: EtcdOptions): Promise<EtcdNamespace> {
     const { log, prefix, staleSeconds } = options;
     const client = new EtcdClient(options);
     const keys = new Keys(prefix);
-    const contact = new HealthMonitor(staleSeconds, log);
+    const healthMonitor = new HealthMonitor(staleSeconds, log);
     try {
-      const feed = await Mirror.open(client, keys, contact, log);
-      const changes = new Transactions(client, keys, feed);
-      const replacement = new KeyspaceReplacement(client, keys, feed, changes);
-      return new EtcdNamespace(client, feed, changes, contact, replacement, options);
+      const mirror = await Mirror.open(client, keys, healthMonitor, log);
+      const changes = new Transactions(client, keys, mirror);
+      const replacement = new KeyspaceReplacement(client, keys, mirror, changes);
+      return new EtcdNamespace(client, mirror, changes, healthMonitor, replacement, options);
     } catch (error) {
       client.close();
       throw error;
@@ -82,7 +85,11 @@ export class EtcdNamespace implements Namespace {
   }
 
   get health(): EtcdHealth {
-    return { endpoint: this.client.endpoint, names: this.feed.tree.size, awaySeconds: this.contact.awaySeconds };
+    return {
+      endpoint: this.client.endpoint,
+      names: this.mirror.tree.size,
+      awaySeconds: this.healthMonitor.awaySeconds,
+    };
   }
 
   async resolve(name: Name): Promise<PyroURI> {
@@ -94,8 +101,8 @@ export class EtcdNamespace implements Namespace {
   }
 
   resolveNow(name: Name): PyroURI | undefined {
-    if (this.options.read === 'linearizable' || !this.contact.usable) return undefined;
-    const node = this.feed.tree.find(name);
+    if (this.options.read === 'linearizable' || !this.healthMonitor.usable) return undefined;
+    const node = this.mirror.tree.find(name);
     return node?.type === OBJECT ? node.uri : undefined;
   }
 
@@ -135,7 +142,7 @@ export class EtcdNamespace implements Namespace {
       if (batch.length === BATCH_SIZE) {
         yield batch;
         batch = [];
-        await othersRan();
+        await yieldToEventLoop();
       }
     }
     if (batch.length > 0) yield batch;
@@ -189,7 +196,7 @@ export class EtcdNamespace implements Namespace {
       const { system, user } = tree.meta(node);
       yield { name: node.name, uri, systemMeta: system, userMeta: user };
       count += 1;
-      if (count % BATCH_SIZE === 0) await othersRan();
+      if (count % BATCH_SIZE === 0) await yieldToEventLoop();
     }
   }
 
@@ -198,7 +205,7 @@ export class EtcdNamespace implements Namespace {
   }
 
   count(): Promise<NamespaceSize> {
-    return countNames(this.feed.tree.all());
+    return countNames(this.mirror.tree.all());
   }
 
   get bytesInMemory(): number {
@@ -207,28 +214,27 @@ export class EtcdNamespace implements Namespace {
 
   status(): EtcdStatus {
     const { endpoint, awaySeconds } = this.health;
-    const problem =
-      awaySeconds === undefined ? undefined : `nothing is heard from etcd for ${awaySeconds.toFixed(0)} s`;
-    return { kind: 'etcd', problem: this.contact.usable ? undefined : problem, endpoint, awaySeconds };
+    const problem = awaySeconds === undefined ? undefined : `no answer from etcd for ${awaySeconds.toFixed(0)} s`;
+    return { kind: 'etcd', problem: this.healthMonitor.usable ? undefined : problem, endpoint, awaySeconds };
   }
 
   async close(): Promise<void> {
     await this.changes.finish();
-    const followed = this.feed.close();
+    const mirrorClosed = this.mirror.close();
     this.client.close();
-    await followed;
+    await mirrorClosed;
   }
 
   /** The tree to read from. @throws NamingError `namespace is unavailable` */
   private async read(name: Name): Promise<MirrorTree> {
     if (this.options.read === 'linearizable') await this.catchUp(name);
-    else if (!this.contact.usable) throw refusals.unavailable(name);
-    return this.feed.tree;
+    else if (!this.healthMonitor.usable) throw refusals.unavailable(name);
+    return this.mirror.tree;
   }
 
   private async catchUp(name: Name): Promise<void> {
     try {
-      if (await this.feed.caughtUp(this.newDeadline())) return;
+      if (await this.mirror.catchUp(this.newDeadline())) return;
     } catch (error) {
       if (!(error instanceof EtcdError)) throw error;
       this.options.log.warn('EtcdNamespace', 'can not read from etcd:', error.message);
@@ -277,8 +283,8 @@ export class EtcdNamespace implements Namespace {
   }
 
   /**
-   * Makes a change. Etcd decides whether it can be made, as what is known here may be old; when it can't be, what is known
-   * is new enough to say why. If nothing stands in the way any more, it is tried again.
+   * Makes a change. Etcd checks the preconditions, because the mirror may be stale. When they fail, the mirror has caught up
+   * far enough to say why. If it sees no reason any more (another change has removed it), the change is tried again.
    */
   private async change(name: Name, refusalIn: RefusalIn, plan: Plan): Promise<void> {
     if (name.toString() === NAMESERVER_NAME) {
@@ -287,26 +293,26 @@ export class EtcdNamespace implements Namespace {
     }
     const deadline = this.newDeadline();
     while (!deadline.passed) {
-      const { tree, treeKeys } = this.feed;
+      const { tree, treeKeys } = this.mirror;
       const change = { ...plan(treeKeys, tree), name: name.toString(), tree: treeKeys };
       const outcome = await this.changes.make(change, deadline);
       if (outcome.result === 'made') return;
       if (outcome.result === 'unknown') throw refusals.changeUncertain(name);
       if (outcome.result === 'refused') throw this.refusalOf(name, outcome.error);
-      const refusal = refusalIn(this.feed.tree);
+      const refusal = refusalIn(this.mirror.tree);
       if (refusal !== undefined) throw refusal;
     }
     throw refusals.unavailableForChange(name);
   }
 
-  /** Changes this server's own entry, which is in its memory only. */
+  /** Changes this server's own entry, which is kept in memory only. */
   private changeOwn(refusalIn: RefusalIn, plan: Plan): void {
-    const { tree, treeKeys } = this.feed;
+    const { tree, treeKeys } = this.mirror;
     const refusal = refusalIn(tree);
     if (refusal !== undefined) throw refusal;
     for (const operation of plan(treeKeys, tree).does) {
-      if ('put' in operation) this.feed.setOwn(operation.put, operation.value);
-      else if ('delete' in operation) this.feed.setOwn(operation.delete.key, undefined);
+      if ('put' in operation) this.mirror.setOwn(operation.put, operation.value);
+      else if ('delete' in operation) this.mirror.setOwn(operation.delete.key, undefined);
     }
   }
 
@@ -333,7 +339,7 @@ function refusalOfGroup(tree: MirrorTree, group: Name): NamingError | undefined 
   return node.type === GROUP ? undefined : refusals.isNoGroup(group);
 }
 
-/** What keeps a name from being added to its parent: on the way there, something is missing, or is an object. */
+/** The error why a name can't be added to its parent: an ancestor is missing, or is an object. */
 function refusalOfParent(tree: MirrorTree, name: Name): NamingError | undefined {
   if (tree.find(name.parent)?.type === GROUP) return undefined;
   for (let depth = 1; depth < name.parts.length; depth += 1) {

@@ -1,59 +1,63 @@
 import type { Log } from '../../config/index.js';
 
-/** After how many seconds without contact it counts as lost. */
-export const AWAY_AFTER = 5;
+/** Etcd counts as unreachable after so many seconds without a successful health check. */
+export const UNREACHABLE_AFTER_SECONDS = 5;
 
-/** Knows whether what is known of etcd is known to be up to date, and whether it may be told; says in the log when that changes. */
+/**
+ * Health check of the mirror. `Mirror` reports each time that it has proved to be up to date. If no report comes for a while,
+ * the mirror is stale: it is served for `staleSeconds` more, and then no longer. Each of these changes is logged.
+ */
 export class HealthMonitor {
-  private awayTimer: NodeJS.Timeout | undefined;
+  private contactTimer: NodeJS.Timeout | undefined;
   private expiryTimer: NodeJS.Timeout | undefined;
-  private awaySince: number | undefined;
+  private unreachableSince: number | undefined;
   private expired = false;
 
-  /** @param staleSeconds how long what is known may be used, once etcd is away */
+  /** @param staleSeconds how long a stale mirror may be served */
   constructor(
     private readonly staleSeconds: number,
     private readonly log: Log,
   ) {}
 
-  /** True while what is known may be told. */
+  /** True while the mirror may be served. */
   get usable(): boolean {
     return !this.expired;
   }
 
-  /** Seconds since etcd was found to be away; undefined while it is not. */
+  /** Seconds since etcd was found to be unreachable; undefined while it is reachable. */
   get awaySeconds(): number | undefined {
-    return this.awaySince === undefined ? undefined : (performance.now() - this.awaySince) / 1000;
+    return this.unreachableSince === undefined ? undefined : (performance.now() - this.unreachableSince) / 1000;
   }
 
-  /** Etcd has answered, and what is known is up to date. */
-  made(): void {
-    if (this.awaySince !== undefined) {
+  /** Records a successful health check: etcd has answered, and the mirror is up to date. */
+  recordContact(): void {
+    if (this.unreachableSince !== undefined) {
       this.log.warn('EtcdNamespace', `names are up to date again, after ${this.awaySeconds?.toFixed(1) ?? 0} s`);
-      this.awaySince = undefined;
+      this.unreachableSince = undefined;
     }
     this.expired = false;
     clearTimeout(this.expiryTimer);
-    if (this.awayTimer === undefined) this.awayTimer = setTimeout(this.lose, AWAY_AFTER * 1000);
-    else this.awayTimer.refresh();
+    if (this.contactTimer === undefined)
+      this.contactTimer = setTimeout(this.onContactLost, UNREACHABLE_AFTER_SECONDS * 1000);
+    else this.contactTimer.refresh();
   }
 
   end(): void {
-    clearTimeout(this.awayTimer);
+    clearTimeout(this.contactTimer);
     clearTimeout(this.expiryTimer);
   }
 
-  private readonly lose = (): void => {
-    this.awaySince = performance.now();
+  private readonly onContactLost = (): void => {
+    this.unreachableSince = performance.now();
     this.log.warn(
       'EtcdNamespace',
-      `nothing is heard from etcd for ${AWAY_AFTER} s: names are told as they were then, for ${this.staleSeconds} s`,
+      `no answer from etcd for ${UNREACHABLE_AFTER_SECONDS} s: names are served from memory, for ${this.staleSeconds} s at most`,
     );
-    this.expiryTimer = setTimeout(this.expire, this.staleSeconds * 1000);
+    this.expiryTimer = setTimeout(this.onStaleLimit, this.staleSeconds * 1000);
   };
 
-  private readonly expire = (): void => {
+  private readonly onStaleLimit = (): void => {
     this.expired = true;
-    this.log.error('EtcdNamespace', 'nothing is heard from etcd: names are not told any more');
+    this.log.error('EtcdNamespace', 'no answer from etcd for too long: names are no longer served');
   };
 }

@@ -1,4 +1,4 @@
-/** What may be believed when answers are lost, a backup is restored, or another tree is served: against an etcd in memory. */
+/** Outcomes of changes, and the mirror, when answers are lost, a backup is restored or another tree is served: with an etcd in memory. */
 import { setImmediate as othersRan } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
@@ -16,19 +16,19 @@ const URI = 'PYRO://127.0.0.1:7766/x';
 const keys = new Keys('/pyro');
 
 let etcd: FakeEtcd;
-let feed: Mirror;
+let mirror: Mirror;
 let changes: Transactions;
 
 async function open(): Promise<void> {
   etcd = new FakeEtcd();
-  feed = await Mirror.open(etcd, keys, new HealthMonitor(60, silentLog), silentLog);
-  changes = new Transactions(etcd, keys, feed);
+  mirror = await Mirror.open(etcd, keys, new HealthMonitor(60, silentLog), silentLog);
+  changes = new Transactions(etcd, keys, mirror);
 }
 
 async function close(): Promise<void> {
   etcd.releaseEvents();
   await changes.finish();
-  const closed = feed.close();
+  const closed = mirror.close();
   etcd.close();
   await closed;
 }
@@ -37,7 +37,7 @@ beforeEach(open);
 afterEach(close);
 
 /** Puts a name that must not be there. */
-const addition = (part: string, tree: TreeKeys = feed.treeKeys): TransactionChange => {
+const addition = (part: string, tree: TreeKeys = mirror.treeKeys): TransactionChange => {
   const key = `${tree.all.key}:${part}`;
   return {
     name: `:${part}`,
@@ -49,7 +49,7 @@ const addition = (part: string, tree: TreeKeys = feed.treeKeys): TransactionChan
 };
 const make = (change: TransactionChange): Promise<Outcome> => changes.make(change, Deadline.in(10_000));
 
-const known = (): string[] => Array.from(feed.tree.all(), ({ name }) => name.toString()).sort();
+const known = (): string[] => Array.from(mirror.tree.all(), ({ name }) => name.toString()).sort();
 const stored = (): string[] =>
   etcd
     .keysBelow(`/pyro/${etcd.get('/pyro/tree') ?? ''}/:`)
@@ -71,7 +71,7 @@ const serveNextTree = (number: number): void => {
 
 describe('a change in a tree that is not served any more', () => {
   it('is not made, alone or together with others', async () => {
-    const old = feed.treeKeys;
+    const old = mirror.treeKeys;
     serveNextTree(2);
     const outcomes = await Promise.all(['a', 'b', 'c', 'd', 'e', 'f'].map((part) => make(addition(part, old))));
     expect(outcomes).toEqual(outcomes.map(() => ({ result: 'not made' })));
@@ -79,26 +79,26 @@ describe('a change in a tree that is not served any more', () => {
     expect(stored()).toEqual([':', ':new']);
   });
 
-  it('is told to be not made when the new tree is known, and not before', async () => {
-    const old = feed.treeKeys;
+  it('is reported as "not made" once the mirror has loaded the new tree, and not before', async () => {
+    const old = mirror.treeKeys;
     etcd.holdEvents();
     serveNextTree(2);
-    let isTold = false;
-    const making = make(addition('a', old)).finally(() => (isTold = true));
+    let isSettled = false;
+    const making = make(addition('a', old)).finally(() => (isSettled = true));
     for (let turn = 0; turn < 20; turn += 1) await othersRan();
-    expect(isTold).toBe(false);
+    expect(isSettled).toBe(false);
     etcd.releaseEvents();
     expect(await making).toEqual({ result: 'not made' });
-    expect([feed.treeKeys.number, known()]).toEqual([2, [':', ':new']]);
+    expect([mirror.treeKeys.number, known()]).toEqual([2, [':', ':new']]);
   });
 
   it('is not sent together with one in the tree that is served', async () => {
-    const old = feed.treeKeys;
+    const old = mirror.treeKeys;
     serveNextTree(2);
-    await until(() => feed.treeKeys.number === 2);
+    await until(() => mirror.treeKeys.number === 2);
     // The first four go alone; the others wait for each other.
     const parts = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
-    const trees = parts.map((_, index) => (index % 2 === 0 ? feed.treeKeys : old));
+    const trees = parts.map((_, index) => (index % 2 === 0 ? mirror.treeKeys : old));
     const outcomes = await Promise.all(parts.map((part, index) => make(addition(part, trees[index]))));
     const results = outcomes.map(({ result }) => result);
     expect(results).toEqual(trees.map((tree) => (tree === old ? 'not made' : 'made')));
@@ -106,12 +106,12 @@ describe('a change in a tree that is not served any more', () => {
   });
 });
 
-it('a change that another one forbids is not called "not made" before that one is known', async () => {
+it('a change that conflicts with another is not reported as "not made" before the mirror has that other change', async () => {
   etcd.holdEvents();
   etcd.put({ '/pyro/1/:x': URI }, 'of another server');
   expect(await changes.make(addition('x'), Deadline.in(50))).toEqual({
     result: 'refused',
-    error: new EtcdError('the watch stays behind', 'refused'),
+    error: new EtcdError('the watch is behind etcd', 'refused'),
   });
   etcd.releaseEvents();
   expect(await make(addition('x'))).toEqual({ result: 'not made' });
@@ -141,14 +141,14 @@ describe('changes that come at the same time', () => {
   const four = (): TransactionChange[] => alone.flat().map((part) => put(part));
   const numbered = (count: number): string[] => Array.from({ length: count }, (_, index) => `n${index}`);
 
-  it('are four transactions; what comes meanwhile waits, and goes together', async () => {
+  it('are sent in four transactions; changes that come meanwhile are batched into the next', async () => {
     expect(await batchesOf([...four(), ...['e', 'f', 'g'].map((part) => put(part))])).toEqual([
       ...alone,
       ['e', 'f', 'g'],
     ]);
   });
 
-  it('never go together when they are of one name, and stay in their order', async () => {
+  it('are never in one transaction when they change the same name, and keep their order', async () => {
     const parts = ['e', 'f', 'e', 'g', 'e', 'f'];
     const batches = [['e', 'f', 'g'], ['e', 'f'], ['e']];
     const changed = parts.map((part, index) => put(part, {}, `${URI}${index}`));
@@ -157,18 +157,18 @@ describe('changes that come at the same time', () => {
     expect(etcd.get('/pyro/1/:f')).toBe(`${URI}5`);
   });
 
-  it('have a transaction for themselves where they must, and no later one passes them', async () => {
+  it('get a transaction of their own where they ask for it, and no later change overtakes them', async () => {
     const changed = [put('e'), put('f', { alone: true }), put('g'), put('h'), put('i', { alone: true }), put('j')];
     expect(await batchesOf([...four(), ...changed])).toEqual([...alone, ['e'], ['f'], ['g', 'h'], ['i'], ['j']]);
   });
 
-  it('are a hundred in a transaction at most', async () => {
+  it('are batched up to a hundred in a transaction', async () => {
     const parts = numbered(201);
     const batches = [parts.slice(0, 100), parts.slice(100, 200), parts.slice(200)];
     expect(await batchesOf([...four(), ...parts.map((part) => put(part))])).toEqual([...alone, ...batches]);
   });
 
-  it('are 256 KiB in a transaction at most, unless one is larger', async () => {
+  it('are batched up to 256 KiB in a transaction, unless a single one is larger', async () => {
     const sized = (part: string, size: number): TransactionChange => {
       const change = put(part);
       return { ...change, does: [{ put: change.changes, value: 'x'.repeat(size - change.changes.length) }] };
@@ -217,7 +217,7 @@ describe('a change whose answer is lost', () => {
       etcd.holdEvents();
       etcd.fates.push(outcome);
       const making = make(addition('x'));
-      // The fence is there: now the feed skips what it was not told.
+      // The fence exists: now the mirror loads all again, and so skips revisions.
       await until(() => etcd.keysBelow('/pyro/fence/').length === 1);
       etcd.compact();
       etcd.breakWatches();
@@ -226,7 +226,7 @@ describe('a change whose answer is lost', () => {
     },
   );
 
-  it('is still certain where the change was seen before all was loaded again', async () => {
+  it('has a known outcome if the watch reported the change before all was loaded again', async () => {
     etcd.fates.push('lost after');
     const making = make(addition('x'));
     await until(() => known().includes(':x'));
@@ -235,7 +235,7 @@ describe('a change whose answer is lost', () => {
     expect(await making).toEqual({ result: 'made' });
   });
 
-  it('was made, or not, each by itself where several were sent together', async () => {
+  it('has its own outcome where several were sent in one transaction', async () => {
     await make(addition('taken'));
     etcd.fates.push(undefined, undefined, undefined, undefined, 'lost after');
     const parts = ['a', 'b', 'c', 'd', 'e', 'taken', 'f'];
@@ -253,7 +253,7 @@ describe('a change whose answer is lost', () => {
 });
 
 describe('a history from a backup', () => {
-  it('is not taken for the one that is known, even where it has come to the same revision', async () => {
+  it('is not mistaken for the mirrored one, even if it has reached the same revision', async () => {
     const backup = etcd.backup();
     etcd.put({ '/pyro/1/:before': URI }, 'before');
     await until(() => known().includes(':before'));
@@ -264,7 +264,7 @@ describe('a history from a backup', () => {
     expect(known()).toEqual([':', ':after', ':later']);
   });
 
-  it('that is shorter than the one that is known is loaded', async () => {
+  it('that is shorter than the mirrored one is loaded', async () => {
     const backup = etcd.backup();
     etcd.put({ '/pyro/1/:before': URI }, 'before');
     await until(() => known().includes(':before'));
@@ -273,19 +273,19 @@ describe('a history from a backup', () => {
     expect(known()).toEqual([':']);
   });
 
-  it('that goes on as it was known is followed from there, without loading all again', async () => {
-    const { tree } = feed;
+  it('that continues the mirrored one is watched from there, without loading all again', async () => {
+    const { tree } = mirror;
     etcd.put({ '/pyro/1/:before': URI }, 'before');
     await until(() => known().includes(':before'));
     etcd.breakWatches();
     etcd.put({ '/pyro/1/:missed': URI }, 'missed');
     await until(() => known().includes(':missed'));
     expect(known()).toEqual([':', ':before', ':missed']);
-    expect(feed.tree).toBe(tree);
+    expect(mirror.tree).toBe(tree);
   });
 });
 
-it('knows what etcd has in the end, whatever has happened', async () => {
+it('the mirror equals etcd in the end, whatever has happened', async () => {
   const step = fc.oneof(
     {
       weight: 4,

@@ -1,14 +1,14 @@
 /**
- * Where things are in etcd. With the prefix `/pyro`, and for as long as the namespace has not been replaced as a whole:
+ * The key layout in etcd. With the prefix `/pyro`, as long as the namespace has not been replaced as a whole:
  *
  * | key | value |
  * |---|---|
  * | `/pyro/1/:Default.printer` | an object's URI |
  * | `/pyro/1/:Default` | a group: empty; the root is `/pyro/1/:` |
  * | `/pyro/1/meta/:Default.printer` | its metadata: a pickle of `(NameSpaceSystemMeta, user metadata)`, as in a `.ns_meta` file |
- * | `/pyro/tree` | `1`: which tree is served; a replacement is written as tree 2, and served when it is complete |
- * | `/pyro/change` | the token of the last change: put with every change, so its revision is that of the last one |
- * | `/pyro/fence/<token>` | there for a while, if that change came to nothing: see `Changes` |
+ * | `/pyro/tree` | `1`: the number of the tree that is served; a replacement is written as tree 2, and served when complete |
+ * | `/pyro/change` | the token of the last change: put with every change, so its revision is that of the last change |
+ * | `/pyro/fence/<token>` | a fence: while it exists, the change with that token can't be made. See `Transactions` |
  */
 import type { Name } from '../../names/index.js';
 import type { KeyRange } from './protocol.js';
@@ -38,7 +38,7 @@ export class Keys {
     return new TreeKeys(this.base, number);
   }
 
-  /** The trees but for this one: numbers begin with a digit, and nothing else here does. */
+  /** The key ranges of all other trees. A tree's keys begin with its number, and no other keys begin with a digit. */
   otherTrees({ all }: TreeKeys): KeyRange[] {
     return [
       { key: `${this.base}0`, end: all.key },
@@ -47,10 +47,11 @@ export class Keys {
   }
 }
 
-/** What a key of a tree is of. */
+/** A parsed key of a tree. */
 export interface TreeKey {
+  /** Whether the key holds the name itself, or its metadata. */
   readonly of: 'name' | 'meta';
-  /** A name, if the key is one of ours. */
+  /** The name, not validated: somebody may have put other keys there. */
   readonly text: string;
 }
 
@@ -77,12 +78,15 @@ export class TreeKeys {
     return this.metadata + name.toString();
   }
 
-  /** What is in a group, and all metadata of that. `:a.` to `:a/` has all of `:a`, and nothing of `:a-b` or `:ab`. */
+  /**
+   * The key ranges of all that is in a group, and of its metadata. The range from `:a.` to `:a/` has all members of `:a`, and
+   * nothing of `:a-b` or `:ab`.
+   */
   contents(group: Name): KeyRange[] {
     return [this.name(group), this.meta(group)].map((key) => ({ key: `${key}.`, end: `${key}/` }));
   }
 
-  /** Reads a key; undefined if it is not of this tree. */
+  /** Parses a key; undefined if it is not a key of this tree. */
   parse(key: string): TreeKey | undefined {
     if (key.startsWith(this.metadata)) return { of: 'meta', text: copy(key.slice(this.metadata.length)) };
     if (key.startsWith(this.names)) return { of: 'name', text: copy(key.slice(this.names.length)) };
@@ -90,12 +94,12 @@ export class TreeKeys {
   }
 }
 
-/** All keys that begin with this, which ends in a slash. */
+/** The range of all keys that begin with `base`, which ends in a slash. (`0` is the character after the slash.) */
 function keysBelow(base: string): Required<KeyRange> {
   return { key: base, end: `${base.slice(0, -1)}0` };
 }
 
-/** A text of its own: V8 makes a slice of a long one as a view of it, which is several times slower to be found in a Map. */
+/** A flat copy of a string. V8 makes a slice as a view of the longer string, and looks it up in a Map several times slower. */
 function copy(slice: string): string {
   return Buffer.from(slice).toString();
 }

@@ -8,7 +8,7 @@ import { readMeta, readURI, type Metadata } from './codec.js';
 /** A group or an object. */
 export type Node =
   | { readonly type: typeof GROUP; readonly name: Name }
-  /** Without a URI, where the value is none. */
+  /** `uri` is undefined where the value is not a URI. */
   | { readonly type: typeof OBJECT; readonly name: Name; readonly uri: PyroURI | undefined };
 
 interface StoredMeta {
@@ -17,9 +17,10 @@ interface StoredMeta {
 }
 
 /**
- * What is known of a namespace in etcd: as it was at one revision, which moves on with the events of the watch.
+ * A copy in memory of the namespace in etcd, as of one revision. The events of the watch update it.
  *
- * It takes key by key in any order, as they come from etcd, and keys put there by hand that make no tree.
+ * Keys may be set in any order, as they come from etcd. Keys that somebody put there by hand and that form no tree, such as
+ * a member without its group, are accepted too.
  */
 export class MirrorTree {
   private readonly nodes = new Map<string, Node>();
@@ -27,17 +28,17 @@ export class MirrorTree {
   private readonly metadata = new Map<string, StoredMeta>();
   private storedBytes = 0;
 
-  /** How many groups and objects there are. */
+  /** Number of groups and objects. */
   get size(): number {
     return this.nodes.size;
   }
 
-  /** How many bytes names, URIs and metadata have. */
+  /** Total size of names, URIs and metadata, in bytes. */
   get bytes(): number {
     return this.storedBytes;
   }
 
-  /** Takes over what is at a key now: undefined for nothing. */
+  /** Applies the new value of a key; undefined if the key was deleted. */
   set({ of, text }: TreeKey, value: Uint8Array | undefined, modRevision: number): void {
     if (of === 'name') this.setNode(text, value);
     else this.setMeta(text, value, modRevision);
@@ -52,7 +53,7 @@ export class MirrorTree {
     return Array.from(members, ([part, { type }]) => ({ part, type }));
   }
 
-  /** All groups and objects, in no order. Goes on when some come or go meanwhile. */
+  /** All groups and objects, in no particular order. The iteration stays valid when some are added or removed meanwhile. */
   all(): Iterable<Node> {
     return this.nodes.values();
   }
@@ -77,7 +78,7 @@ export class MirrorTree {
     return readMeta(this.metadata.get(node.name.toString())?.pickle, node.type);
   }
 
-  /** When the metadata of a name was changed last; 0 if it has none. */
+  /** The revision of the last change of a name's metadata; 0 if it has none. */
   metaRevision(name: Name): number {
     return this.metadata.get(name.toString())?.modRevision ?? 0;
   }
@@ -89,7 +90,7 @@ export class MirrorTree {
   private setMeta(text: string, value: Uint8Array | undefined, modRevision: number): void {
     this.storedBytes += (value?.length ?? 0) - (this.metadata.get(text)?.pickle.length ?? 0);
     if (value === undefined) this.metadata.delete(text);
-    // A copy, lest it keep the whole message that it came in.
+    // A copy: the value is a view, which would keep the whole message that it came in.
     else this.metadata.set(text, { pickle: Uint8Array.from(value), modRevision });
   }
 
@@ -117,7 +118,7 @@ export class MirrorTree {
   }
 }
 
-/** The name that a key stands for; undefined for what others have put there. */
+/** Parses a name; undefined if it is invalid, as a key that somebody put there by hand may be. */
 function nameOf(text: string): Name | undefined {
   try {
     return Name.parse(text);

@@ -8,17 +8,18 @@ import { Deadline } from '../../sync/index.js';
 import { EtcdError, type EtcdClient } from './client.js';
 import type { HealthMonitor } from './health.js';
 import type { Keys, TreeKey, TreeKeys } from './keys.js';
-import { RANGE, TRANSACTION, type KeyRange, type KeyValue, type WatchEvent, type WatchResponse } from './protocol.js';
+import { RANGE, TRANSACTION, type KeyRange, type KeyValue, type KeyEvent, type WatchResponse } from './protocol.js';
 import { MirrorTree } from './mirror-tree.js';
 import { GROUP_VALUE, newMeta, writeMeta } from './codec.js';
 
-/** What the feed has seen of a change, by the token that was put with it. */
+/** A write whose outcome the mirror watches for, by the token that was put in the same transaction. */
 export interface PendingWrite {
-  /** The events that it made, and others around them; undefined while it was not seen. */
-  events: readonly WatchEvent[] | undefined;
+  /** The watch response that contains the write, possibly with events of other writes; undefined until the watch reports it. */
+  events: readonly KeyEvent[] | undefined;
+  /** The revision of the write, once it was reported. */
   revision: number;
-  /** The feed has skipped revisions since it was asked to look out: the change may have been among them. */
-  gap: boolean;
+  /** True if all was loaded again meanwhile, so that revisions were skipped: the write may be in one of them, unseen. */
+  hasGap: boolean;
 }
 
 interface Waiter {
@@ -28,84 +29,84 @@ interface Waiter {
 
 const OWN_GROUP = Name.parse(NAMESERVER_NAME).parent;
 
-/** Etcd 3.4 looks at all keys that are left for each page: so pages are few. */
+/** Keys per page. Large, because etcd 3.4 scans all remaining keys for each page. */
 const PAGE_SIZE = 10_000;
 const PAGE_TIMEOUT_MS = 20_000;
-/** Milliseconds that a member may take for a page. */
+/** Timeout of one attempt at one member to read a page. */
 const PAGE_ATTEMPT_MS = 10_000;
 const PROBE_INTERVAL_MS = 1000;
 const PROBE_TIMEOUT_MS = 5000;
 const RETRY_DELAY_MS = 50;
 
 /**
- * Follows a namespace in etcd: loads it as it was at one revision, and takes over all that the watch tells from there on.
- * What is known is always whole, as of one revision; it goes from one to the next, and never back.
+ * A mirror in memory of the namespace in etcd: it loads all keys as of one revision, and applies the events of a watch from
+ * there on. It is always a consistent copy as of one revision, and its revision only grows.
  *
- * When a watch ends, another one begins where it left off. Where that is not possible (the history was compacted, or is
- * another one since a backup was restored) all is loaded again, while the old tree serves.
+ * When a watch ends, the next one resumes after the last revision. Where that is not possible (etcd has compacted its
+ * history, or its history is another one since a backup was restored), all is loaded again. The old tree is served until then.
  */
 export class Mirror {
-  private mirrored = new MirrorTree();
-  private mirroredKeys: TreeKeys;
+  private currentTree = new MirrorTree();
+  private currentKeys: TreeKeys;
   private revision = 0;
-  /** The token of the last change up to `revision`. */
-  private lastChange = '';
+  /** The token of the last change at `revision`. Etcd must have it too, else its history is not the one mirrored here. */
+  private lastChangeToken = '';
   private mustLoad = true;
   private isFailing = false;
   private closed = false;
-  private running = Promise.resolve();
-  private probing = Promise.resolve();
-  private following = new AbortController();
-  private announceWatch: () => void = () => undefined;
-  /** The values of this server's own entry and its metadata. */
+  private runLoop = Promise.resolve();
+  private probeLoop = Promise.resolve();
+  private watchAbort = new AbortController();
+  private onWatchCreated: () => void = () => undefined;
+  /** The values of this server's own entry, `:Pyro.NameServer`, and of its metadata. */
   private readonly ownEntry = new Map<TreeKey['of'], Uint8Array>();
   private readonly waiters = new Set<Waiter>();
   private readonly pendingWrites = new Map<string, PendingWrite>();
-  private readingChange: Promise<unknown> = Promise.resolve();
-  private nextReadOfChange: Promise<number> | undefined;
+  private currentRevisionRead: Promise<unknown> = Promise.resolve();
+  private queuedRevisionRead: Promise<number> | undefined;
 
   private constructor(
     private readonly client: EtcdClient,
     private readonly keys: Keys,
-    private readonly contact: HealthMonitor,
+    private readonly health: HealthMonitor,
     private readonly log: Log,
   ) {
-    this.mirroredKeys = keys.firstTree;
+    this.currentKeys = keys.firstTree;
   }
 
-  /** Loads the namespace, makes an empty one if there is none, and begins to follow it. @throws EtcdError */
-  static async open(client: EtcdClient, keys: Keys, contact: HealthMonitor, log: Log): Promise<Mirror> {
-    const feed = new Mirror(client, keys, contact, log);
-    await feed.load();
-    // Etcd lets a watch wait that begins with changes of the past: so this one begins before there are any.
-    const isWatched = new Promise<void>((resolve) => {
-      feed.announceWatch = resolve;
+  /** Loads the namespace (creates an empty one if there is none), and begins to watch it. @throws EtcdError */
+  static async open(client: EtcdClient, keys: Keys, health: HealthMonitor, log: Log): Promise<Mirror> {
+    const mirror = new Mirror(client, keys, health, log);
+    await mirror.load();
+    // Wait until the watch exists: etcd delivers past changes to a new watch with a delay, so have it before there are any.
+    const watchCreated = new Promise<void>((resolve) => {
+      mirror.onWatchCreated = resolve;
     });
-    feed.running = feed.run();
-    await isWatched;
-    return feed;
+    mirror.runLoop = mirror.run();
+    await watchCreated;
+    return mirror;
   }
 
-  /** The namespace as far as it is known. Another object after it was loaded again. */
+  /** The mirrored namespace. It is another object after all was loaded again. */
   get tree(): MirrorTree {
-    return this.mirrored;
+    return this.currentTree;
   }
 
   /** The keys of that tree. */
   get treeKeys(): TreeKeys {
-    return this.mirroredKeys;
+    return this.currentKeys;
   }
 
-  /** Changes this server's own entry, `:Pyro.NameServer`: each server has another one, so it is not in etcd. */
+  /** Changes this server's own entry, `:Pyro.NameServer`. It is kept in memory only, because it differs for each server. */
   setOwn(key: string, value: string | Uint8Array | undefined): void {
-    const treeKey = this.mirroredKeys.parse(key);
+    const treeKey = this.currentKeys.parse(key);
     if (treeKey === undefined) return;
     if (value === undefined) this.ownEntry.delete(treeKey.of);
     else this.ownEntry.set(treeKey.of, Buffer.from(value));
-    this.mirrored.set(treeKey, this.ownEntry.get(treeKey.of), 0);
+    this.currentTree.set(treeKey, this.ownEntry.get(treeKey.of), 0);
   }
 
-  /** Waits until what is known has this revision. @returns false if it has not by the deadline */
+  /** Waits until the mirror is at this revision or a later one. @returns false if it is not by the deadline */
   reached(revision: number, deadline: Deadline): Promise<boolean> {
     if (revision <= this.revision) return Promise.resolve(true);
     return new Promise((resolve) => {
@@ -123,129 +124,133 @@ export class Mirror {
   }
 
   /**
-   * Waits until what is known has every change that was made before this call.
-   * @returns false if it has not by the deadline
+   * Waits until the mirror contains every change that was made before this call.
+   * @returns false if it does not by the deadline
    */
-  async caughtUp(deadline: Deadline): Promise<boolean> {
-    const late = new AbortController();
-    const expiry = pause(deadline.remainingMs, Infinity, { signal: late.signal });
+  async catchUp(deadline: Deadline): Promise<boolean> {
+    const cancelExpiry = new AbortController();
+    const expiry = pause(deadline.remainingMs, Infinity, { signal: cancelExpiry.signal });
     expiry.catch(() => undefined);
     try {
-      return await this.reached(await Promise.race([this.revisionOfLastChange(), expiry]), deadline);
+      return await this.reached(await Promise.race([this.lastChangeRevision(), expiry]), deadline);
     } finally {
-      late.abort();
+      cancelExpiry.abort();
     }
   }
 
-  /** Begins to look out for a change, until it is forgotten. */
-  expect(token: string): PendingWrite {
-    const pendingWrite: PendingWrite = { events: undefined, revision: 0, gap: false };
+  /** Records what the watch reports of the write with this token, until `untrackWrite`. */
+  trackWrite(token: string): PendingWrite {
+    const pendingWrite: PendingWrite = { events: undefined, revision: 0, hasGap: false };
     this.pendingWrites.set(token, pendingWrite);
     return pendingWrite;
   }
 
-  forget(token: string): void {
+  untrackWrite(token: string): void {
     this.pendingWrites.delete(token);
   }
 
-  /** Ends what is under way; calls to etcd are ended by closing the client. */
+  /** Ends the watch and all waits. Calls to etcd end only when the client is closed, too. */
   async close(): Promise<void> {
     this.closed = true;
-    this.following.abort();
-    this.contact.end();
+    this.watchAbort.abort();
+    this.health.end();
     for (const waiter of this.waiters) waiter.settle(false);
-    await Promise.allSettled([this.running, this.probing]);
+    await Promise.allSettled([this.runLoop, this.probeLoop]);
   }
 
   private async run(): Promise<void> {
     for (;;) {
       try {
-        if (this.mustLoad || !(await this.historyIsKnown())) await this.load();
+        if (this.mustLoad || !(await this.historyIsIntact())) await this.load();
         await this.follow();
       } catch (error) {
-        this.announceWatch();
+        this.onWatchCreated();
         if (this.closed) return;
         const reason = error instanceof EtcdError ? error.message : error;
-        if (!this.isFailing) this.log.warn('EtcdNamespace', 'lost the watch, and looks for another:', reason);
+        if (!this.isFailing) this.log.warn('EtcdNamespace', 'the watch has ended, starting another:', reason);
         this.isFailing = true;
         await pause(RETRY_DELAY_MS);
       }
     }
   }
 
-  /** Watches until all must be loaded again. @throws EtcdError when the watch was lost, or stays behind */
+  /** Watches until all must be loaded again. @throws EtcdError when the watch ended, or falls behind */
   private async follow(): Promise<void> {
-    const following = new AbortController();
-    this.following = following;
+    const watchAbort = new AbortController();
+    this.watchAbort = watchAbort;
     const watching = this.client.watch(
       { ...this.keys.everything, startRevision: this.revision + 1 },
       (response) => {
-        if (!following.signal.aborted) this.take(response);
+        if (!watchAbort.signal.aborted) this.onWatchResponse(response);
       },
-      following.signal,
+      watchAbort.signal,
     );
-    this.probing = this.probe(following.signal);
+    this.probeLoop = this.probe(watchAbort.signal);
     try {
-      await Promise.race([watching, this.probing]);
+      await Promise.race([watching, this.probeLoop]);
     } catch (error) {
       if (!this.mustLoad) throw error;
     } finally {
-      following.abort();
+      watchAbort.abort();
       await Promise.allSettled([watching]);
     }
   }
 
-  /** Finds out again and again whether the watch tells the last change: one that is stuck looks like one without news. */
+  /**
+   * Checks each second that the watch has delivered the last change: without this check, a watch that hangs could not be
+   * told from one without events.
+   */
   private async probe(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const deadline = Deadline.in(PROBE_TIMEOUT_MS);
-      if (!(await this.caughtUp(deadline))) {
-        throw new EtcdError('the watch stays behind', 'unknown');
+      if (!(await this.catchUp(deadline))) {
+        throw new EtcdError('the watch is behind etcd', 'unknown');
       }
-      this.contact.made();
+      this.health.recordContact();
       this.isFailing = false;
       await pause(PROBE_INTERVAL_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 
-  private take({ created, canceled, cancelReason, compactRevision, events }: WatchResponse): void {
-    if (created) this.announceWatch();
+  private onWatchResponse({ created, canceled, cancelReason, compactRevision, events }: WatchResponse): void {
+    if (created) this.onWatchCreated();
     if (canceled) {
       this.log.warn('EtcdNamespace', 'etcd has ended the watch:', cancelReason);
       this.mustLoad ||= compactRevision > 0;
-      this.following.abort();
+      this.watchAbort.abort();
       return;
     }
-    const replaced = events.find(({ key }) => key === this.keys.tree)?.modRevision ?? Infinity;
+    const replacedAt = events.find(({ key }) => key === this.keys.tree)?.modRevision ?? Infinity;
     for (const event of events) {
-      if (event.modRevision < replaced) this.takeEvent(event, events);
+      if (event.modRevision < replacedAt) this.applyEvent(event, events);
     }
-    if (replaced < Infinity) {
+    if (replacedAt < Infinity) {
       this.mustLoad = true;
-      this.following.abort();
+      this.watchAbort.abort();
     }
-    this.wake();
+    this.settleWaiters();
   }
 
-  private takeEvent({ key, value, modRevision }: WatchEvent, events: readonly WatchEvent[]): void {
+  private applyEvent({ key, value, modRevision }: KeyEvent, events: readonly KeyEvent[]): void {
     this.revision = modRevision;
-    const treeKey = this.mirroredKeys.parse(key);
+    const treeKey = this.currentKeys.parse(key);
     if (treeKey !== undefined) {
-      if (treeKey.text !== NAMESERVER_NAME) this.mirrored.set(treeKey, value, modRevision);
-      if (key === this.mirroredKeys.name(OWN_GROUP) && value === undefined) this.deleteOwn();
+      if (treeKey.text !== NAMESERVER_NAME) this.currentTree.set(treeKey, value, modRevision);
+      if (key === this.currentKeys.name(OWN_GROUP) && value === undefined) this.deleteOwn();
     } else if (key === this.keys.change && value !== undefined) {
-      this.lastChange = textOf(value);
-      const pendingWrite = this.pendingWrites.get(this.lastChange);
+      this.lastChangeToken = textOf(value);
+      const pendingWrite = this.pendingWrites.get(this.lastChangeToken);
       if (pendingWrite !== undefined) Object.assign(pendingWrite, { events, revision: modRevision });
     }
   }
 
   private deleteOwn(): void {
-    for (const of of this.ownEntry.keys()) this.mirrored.set({ of, text: NAMESERVER_NAME }, undefined, 0);
+    for (const of of this.ownEntry.keys()) this.currentTree.set({ of, text: NAMESERVER_NAME }, undefined, 0);
     this.ownEntry.clear();
   }
 
-  private wake(): void {
+  /** Resolves the waits for a revision that the mirror has reached. */
+  private settleWaiters(): void {
     for (const waiter of this.waiters) if (waiter.revision <= this.revision) waiter.settle(true);
   }
 
@@ -260,18 +265,18 @@ export class Mirror {
       }
     }
     for (const [of, value] of this.ownEntry) tree.set({ of, text: NAMESERVER_NAME }, value, 0);
-    for (const pendingWrite of this.pendingWrites.values()) pendingWrite.gap = true;
-    this.mirrored = tree;
-    this.mirroredKeys = keys;
+    for (const pendingWrite of this.pendingWrites.values()) pendingWrite.hasGap = true;
+    this.currentTree = tree;
+    this.currentKeys = keys;
     this.revision = revision;
-    this.lastChange = change;
+    this.lastChangeToken = change;
     this.mustLoad = false;
-    this.contact.made();
-    this.wake();
+    this.health.recordContact();
+    this.settleWaiters();
     this.log.msg('EtcdNamespace', `loaded ${tree.size} names of revision ${revision} from ${this.client.endpoint}`);
   }
 
-  /** All keys of a range, as they were at a revision. */
+  /** All keys of a range as of a revision, in pages. A page that is too large for one message is read again in smaller ones. */
   private async *pages({ key, end }: Required<KeyRange>, revision: number): AsyncGenerator<readonly KeyValue[]> {
     let next = key;
     let limit = PAGE_SIZE;
@@ -279,7 +284,7 @@ export class Mirror {
       try {
         const request = { key: next, end, limit, revision };
         const deadline = Deadline.in(PAGE_TIMEOUT_MS);
-        const { keyValues, more } = await this.client.ask(RANGE, request, deadline, PAGE_ATTEMPT_MS);
+        const { keyValues, more } = await this.client.callWithRetry(RANGE, request, deadline, PAGE_ATTEMPT_MS);
         yield keyValues;
         const last = keyValues.at(-1);
         if (!more || last === undefined) return;
@@ -291,7 +296,7 @@ export class Mirror {
     }
   }
 
-  /** Which tree is served, and the last change, at the newest revision. Makes an empty tree if there is none. */
+  /** The number of the served tree and the last change's token, at the newest revision. Creates an empty tree if there is none. */
   private async readHead(): Promise<{ number: number; revision: number; change: string }> {
     const { keys } = this;
     const head = [{ range: { key: keys.tree } }, { range: { key: keys.change } }];
@@ -306,7 +311,7 @@ export class Mirror {
         ...head,
       ],
     } as const;
-    const { revision, ranges } = await this.client.ask(TRANSACTION, request, Deadline.in(PROBE_TIMEOUT_MS));
+    const { revision, ranges } = await this.client.callWithRetry(TRANSACTION, request, Deadline.in(PROBE_TIMEOUT_MS));
     const [tree, change] = ranges.map(({ keyValues: [keyValue] }) => valueOf(keyValue));
     const number = Number(tree);
     if (!Number.isSafeInteger(number)) {
@@ -315,31 +320,38 @@ export class Mirror {
     return { number, revision, change: change ?? '' };
   }
 
-  /** Whether etcd still has the history that is known here: it has not if it was compacted, or came from a backup. */
-  private async historyIsKnown(): Promise<boolean> {
+  /** True if etcd still has the history that was mirrored: not if it was compacted, or etcd was restored from a backup. */
+  private async historyIsIntact(): Promise<boolean> {
     const request = { key: this.keys.change, revision: this.revision };
     try {
-      const { keyValues } = await this.client.ask(RANGE, request, Deadline.in(PROBE_TIMEOUT_MS));
-      return valueOf(keyValues[0]) === this.lastChange;
+      const { keyValues } = await this.client.callWithRetry(RANGE, request, Deadline.in(PROBE_TIMEOUT_MS));
+      return valueOf(keyValues[0]) === this.lastChangeToken;
     } catch (error) {
       if (error instanceof EtcdError && error.code === status.OUT_OF_RANGE) return false;
       throw error;
     }
   }
 
-  /** Asks etcd; who asks while an answer is under way waits for the next, as that one may be older than the question. */
-  private revisionOfLastChange(): Promise<number> {
-    this.nextReadOfChange ??= this.readingChange.then(() => {
-      const reading = this.readRevisionOfLastChange();
-      this.readingChange = reading.catch(() => undefined);
-      this.nextReadOfChange = undefined;
+  /**
+   * Reads the revision of the last change, once for all callers that wait. A caller that comes while a read is in flight waits
+   * for the next one, because the answer of that read may be older than the caller's question.
+   */
+  private lastChangeRevision(): Promise<number> {
+    this.queuedRevisionRead ??= this.currentRevisionRead.then(() => {
+      const reading = this.readLastChangeRevision();
+      this.currentRevisionRead = reading.catch(() => undefined);
+      this.queuedRevisionRead = undefined;
       return reading;
     });
-    return this.nextReadOfChange;
+    return this.queuedRevisionRead;
   }
 
-  private async readRevisionOfLastChange(): Promise<number> {
-    const { keyValues } = await this.client.ask(RANGE, { key: this.keys.change }, Deadline.in(PROBE_TIMEOUT_MS));
+  private async readLastChangeRevision(): Promise<number> {
+    const { keyValues } = await this.client.callWithRetry(
+      RANGE,
+      { key: this.keys.change },
+      Deadline.in(PROBE_TIMEOUT_MS),
+    );
     return keyValues[0]?.modRevision ?? 0;
   }
 }

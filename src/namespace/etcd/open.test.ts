@@ -51,7 +51,7 @@ describeWithEtcd('an etcd that asks who one is', () => {
       options: [
         ...['--cert-file', `${directory}/server.pem`, '--key-file', `${directory}/server.key`],
         ...['--client-cert-auth', '--trusted-ca-file', `${directory}/authority.pem`],
-        // Tokens are forgotten after a second without use.
+        // Tokens expire after a second without use.
         ...['--auth-token-ttl', '1'],
       ],
     });
@@ -80,7 +80,7 @@ describeWithEtcd('an etcd that asks who one is', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('lets in who has a certificate and a password, and lets them in again when the token has expired', async () => {
+  it('connects with a certificate and a password, and authenticates again when the token has expired', async () => {
     const namespace = await open(cluster.url('/pyro'), directory, items);
     await namespace.createGroup(Name.parse(':G'));
     await cluster.members[0]?.kill();

@@ -12,13 +12,14 @@ export interface EtcdOpenOptions {
 }
 
 /**
- * Opens the namespace at an etcd URL, as the configuration says, and loads it; makes an empty one if there is none.
+ * Opens the namespace at an etcd URL with the configuration's PYRO_NS_ETCD_* items, and loads it. Creates an empty one if
+ * there is none.
  * @param url `etcd://host:2379[,host:2379...]/prefix`
  * @throws ConfigError where the URL or an item is wrong, NamingError where etcd can't be reached or refuses
  */
 export async function openEtcdNamespace(url: string, { config, log }: EtcdOpenOptions): Promise<EtcdNamespace> {
   const { endpoints, prefix } = parseEtcdURL(url);
-  // Not before it is wanted: loading gRPC takes as long as all the rest of a program.
+  // Imported only when needed, because loading gRPC takes as long as loading all the rest of a program.
   const [{ EtcdNamespace }, { EtcdError }] = await Promise.all([import('./etcd-namespace.js'), import('./client.js')]);
   try {
     return await EtcdNamespace.open({

@@ -54,7 +54,7 @@ describeWithEtcd('when etcd', () => {
     await expectRefusal(other.resolve(name), 'name not found', ':x');
   });
 
-  it('can not be reached, names are told from memory for a while, and changes fail in time', async () => {
+  it('can not be reached, names are served from memory for a while, and changes fail in time', async () => {
     const namespace = await open({ timeoutSeconds: 1, staleSeconds: 1 });
     const asking = await open({ timeoutSeconds: 1, read: 'linearizable' });
     await namespace.register(name, uri);
@@ -97,7 +97,7 @@ describeWithEtcd('when etcd', () => {
     expect((await namespace.list(Name.root)).map(({ part }) => part)).not.toContain('x');
   });
 
-  it('has forgotten the changes that a server has missed, it loads all names again', async () => {
+  it('has compacted the changes that a server has missed, the server loads all names again', async () => {
     const [namespace, other] = [await open(), await direct()];
     await namespace.register(name, uri);
     for (const proxy of proxies) proxy.hold('all');
@@ -105,7 +105,7 @@ describeWithEtcd('when etcd', () => {
     for (let index = 0; index < 10; index += 1) await other.register(Name.parse(`:n${index}`), uri);
     await cluster.etcdctl('compact', await cluster.revision());
     const sizes: number[] = [];
-    // What the watch has told meanwhile is lost, lest the store follow it change by change.
+    // The watch's events are dropped, so that the mirror can't be updated change by change.
     for (const proxy of proxies) proxy.cut();
     for (const proxy of proxies) proxy.hold('nothing');
     for (let size = 1; size !== 10;) {

@@ -47,7 +47,7 @@ describe('messages of etcd', () => {
     expect(RANGE.decode(Buffer.alloc(0))).toEqual({ revision: 0, keyValues: [], more: false });
   });
 
-  it('tell deletions from empty values', () => {
+  it('distinguish deletions from empty values', () => {
     const response = message((writer) => {
       for (const [type, key] of [
         [0, 'put'],

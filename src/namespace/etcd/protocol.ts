@@ -1,22 +1,22 @@
 /**
- * What is used here of etcd's API, version 3: its calls and messages, as protocol buffers.
+ * The part of etcd's API, version 3, that is used here: calls and messages, encoded as protocol buffers.
  *
  * The names and the field numbers are those of `rpc.proto` and `kv.proto` in etcd's `api` (Apache License 2.0), which
- * etcd keeps as they are from 3.4 on. Keys are read as text: ours are ASCII, and one that is not is not ours.
+ * are stable from etcd 3.4 on. Keys are decoded as text: all keys of a name server are ASCII.
  */
 import protobuf from 'protobufjs/minimal.js';
 
 type Reader = protobuf.Reader;
 type Writer = protobuf.Writer;
 
-/** A call: where it is, and how its messages are written. */
+/** A gRPC method: its path, and how its messages are encoded. */
 export interface Method<Request, Response> {
   readonly path: string;
   readonly encode: (request: Request) => Buffer;
   readonly decode: (bytes: Buffer) => Response;
 }
 
-/** A key, or all keys from `key` up to and without `end`. */
+/** A single key, or with `end` all keys from `key` (included) to `end` (excluded). */
 export interface KeyRange {
   readonly key: string;
   readonly end?: string;
@@ -29,7 +29,7 @@ export interface KeyValue {
   readonly modRevision: number;
 }
 
-/** A condition of a transaction. `version` 0 and `modRevision` 0 are of a key that is not there. */
+/** A condition of a transaction. A key that does not exist has `version` 0 and `modRevision` 0. */
 export interface Comparison {
   readonly key: string;
   readonly result: 'equal' | 'greater' | 'not equal';
@@ -37,14 +37,14 @@ export interface Comparison {
 }
 
 export interface RangeRequest extends KeyRange {
-  /** How many key-values to return at most. */
+  /** Maximum number of key-values to return. */
   readonly limit?: number;
   /** The revision to read at; the newest without it. */
   readonly revision?: number;
 }
 
 export interface RangeResponse {
-  /** The revision of the whole store when it was read. */
+  /** The revision of the whole store at the time of the read. */
   readonly revision: number;
   readonly keyValues: readonly KeyValue[];
   /** There are more than the limit. */
@@ -56,34 +56,37 @@ export type Operation =
   | { readonly put: string; readonly value: string | Uint8Array; readonly lease?: number }
   | { readonly delete: KeyRange }
   | { readonly range: RangeRequest }
-  /** Compared with what was there before the outermost transaction began; no key may be changed twice in all of it. */
+  /**
+   * A nested transaction. Its conditions are checked against the state before the outermost transaction. No key may be changed
+   * twice in the outermost transaction.
+   */
   | { readonly transaction: TransactionRequest };
 
 export interface TransactionRequest {
   readonly compare: readonly Comparison[];
   /** Done if all comparisons hold. */
   readonly success: readonly Operation[];
-  /** Done if one does not. */
+  /** Done if any comparison fails. */
   readonly failure: readonly Operation[];
 }
 
 export interface TransactionResponse {
-  /** Of a transaction that changed something, the revision that it made. */
+  /** The revision that the transaction created, if it changed anything; else the current one. */
   readonly revision: number;
   readonly succeeded: boolean;
-  /** What its ranges returned. */
+  /** The results of its range operations. */
   readonly ranges: readonly RangeResponse[];
-  /** What came of the transactions in it. */
+  /** The results of its nested transactions. */
   readonly transactions: readonly TransactionResponse[];
 }
 
 export interface WatchRequest extends KeyRange {
-  /** The first revision whose events are wanted. */
+  /** The first revision to report events of. */
   readonly startRevision: number;
 }
 
 /** A change of a key: `value` is undefined if it was deleted. */
-export interface WatchEvent {
+export interface KeyEvent {
   readonly key: string;
   readonly value: Uint8Array | undefined;
   readonly modRevision: number;
@@ -94,14 +97,14 @@ export interface WatchResponse {
   /** No more events will come. */
   readonly canceled: boolean;
   readonly cancelReason: string;
-  /** Above 0 where the revisions asked for are gone: the oldest that is left. */
+  /** Greater than 0 if the requested revisions were compacted: the oldest revision that etcd still has. */
   readonly compactRevision: number;
-  /** In the order of their revisions; those of one revision are never split over several responses. */
-  readonly events: readonly WatchEvent[];
+  /** In the order of their revisions. The events of one revision always come in one response. */
+  readonly events: readonly KeyEvent[];
 }
 
 export interface LeaseGrantRequest {
-  /** The client's choice: no other lease may have it. */
+  /** Chosen by the client. It must be unique among all leases. */
   readonly id: number;
   readonly seconds: number;
 }
@@ -119,35 +122,35 @@ export interface AuthenticateResponse {
   readonly token: string;
 }
 
-/** Reads keys: what is returned was true at some moment between call and answer (it is linearizable). */
+/** Reads keys. The read is linearizable: the result was true at some moment between call and answer. */
 export const RANGE: Method<RangeRequest, RangeResponse> = {
   path: '/etcdserverpb.KV/Range',
   encode: (request) => encoded(writeRange, request),
   decode: (bytes) => readRangeResponse(protobuf.Reader.create(bytes), bytes.length),
 };
 
-/** Compares, and does one thing or another, in one step. */
+/** Checks conditions, and does one list of operations or the other, atomically. */
 export const TRANSACTION: Method<TransactionRequest, TransactionResponse> = {
   path: '/etcdserverpb.KV/Txn',
   encode: (request) => encoded(writeTransaction, request),
   decode: (bytes) => readTransactionResponse(protobuf.Reader.create(bytes), bytes.length),
 };
 
-/** A stream of the changes of a range. */
+/** Streams the changes of a range. */
 export const WATCH: Method<WatchRequest, WatchResponse> = {
   path: '/etcdserverpb.Watch/Watch',
   encode: (request) => encoded(writeWatch, request),
   decode: (bytes) => readWatchResponse(protobuf.Reader.create(bytes), bytes.length),
 };
 
-/** Makes a lease: what is put with it is deleted when its time is up. */
+/** Creates a lease, which is a TTL for keys: keys that are put with it are deleted when it expires. */
 export const LEASE_GRANT: Method<LeaseGrantRequest, LeaseGrantResponse> = {
   path: '/etcdserverpb.Lease/LeaseGrant',
   encode: (request) => encoded(writeLeaseGrant, request),
   decode: (bytes) => readLeaseGrantResponse(protobuf.Reader.create(bytes), bytes.length),
 };
 
-/** Gets the token that the other calls of a user carry. */
+/** Gets the token that a user's other calls carry as metadata. */
 export const AUTHENTICATE: Method<AuthenticateRequest, AuthenticateResponse> = {
   path: '/etcdserverpb.Auth/Authenticate',
   encode: (request) => encoded(writeAuthenticate, request),
@@ -184,7 +187,7 @@ function writeMessage<Message>(writer: Writer, field: number, write: Write<Messa
   writer.ldelim();
 }
 
-/** What RangeRequest, DeleteRangeRequest and WatchCreateRequest begin with. */
+/** The fields that RangeRequest, DeleteRangeRequest and WatchCreateRequest begin with. */
 function writeKeyRange(writer: Writer, { key, end }: KeyRange): void {
   writeBytes(writer, 1, key);
   if (end !== undefined) writeBytes(writer, 2, end);
@@ -252,7 +255,7 @@ function writeAuthenticate(writer: Writer, { name, password }: AuthenticateReque
   writeBytes(writer, 2, password);
 }
 
-/** Hands each field of a message to `read`, which reads the value and says true, or leaves it to be skipped. */
+/** Calls `read` for each field of a message. It reads the value and returns true, or returns false to have it skipped. */
 function readFields(reader: Reader, length: number, read: (field: number) => boolean): void {
   const end = reader.pos + length;
   while (reader.pos < end) {
@@ -261,7 +264,7 @@ function readFields(reader: Reader, length: number, read: (field: number) => boo
   }
 }
 
-/** An int64: of revisions, which stay below 2^53. */
+/** Reads an int64. All of them are revisions or seconds, which stay below 2^53. */
 function readInteger(reader: Reader): number {
   const { high, low } = reader.int64();
   return high * 2 ** 32 + (low >>> 0);
@@ -327,7 +330,7 @@ function readTransactionResponse(reader: Reader, length: number): TransactionRes
 
 const DELETED = 1;
 
-function readEvent(reader: Reader, length: number): WatchEvent {
+function readEvent(reader: Reader, length: number): KeyEvent {
   let type = 0;
   let { key, value, modRevision } = NO_KEY_VALUE;
   readFields(reader, length, (field) => {
@@ -344,7 +347,7 @@ function readWatchResponse(reader: Reader, length: number): WatchResponse {
   let canceled = false;
   let cancelReason = '';
   let compactRevision = 0;
-  const events: WatchEvent[] = [];
+  const events: KeyEvent[] = [];
   readFields(reader, length, (field) => {
     if (field === 3) created = reader.bool();
     else if (field === 4) canceled = reader.bool();

@@ -12,50 +12,50 @@ import type { Comparison, Operation } from './protocol.js';
 import { TRANSACTION } from './protocol.js';
 import { GROUP_VALUE, newMeta, writeMeta } from './codec.js';
 
-/** How many names, and how many bytes, are written in one transaction: etcd takes 128 steps and 1.5 MiB by default. */
-const BATCH_LENGTH = 50;
-const BATCH_SIZE = 256 * 1024;
+/** Names and bytes written in one transaction: etcd accepts 128 operations and 1.5 MiB by default. */
+const MAX_BATCH_LENGTH = 50;
+const MAX_BATCH_BYTES = 256 * 1024;
 
-/** The steps that write one entry. */
-interface Written {
+/** The operations that write one entry. */
+interface EncodedEntry {
   readonly name: Name;
   readonly puts: readonly Operation[];
   readonly size: number;
 }
 
 /**
- * Replaces a whole namespace. As no transaction holds all of one, the new tree is written beside the old one, where nobody
- * looks; then one transaction has it served, and deletes all others. A replacement that was broken off leaves a tree that
- * is not served; the next replacement deletes it.
+ * Replaces a whole namespace. A namespace is too large for one transaction, so the new tree is written beside the old one,
+ * where no server reads it. Then one transaction makes it the served tree, and deletes all others. A replacement that is
+ * interrupted leaves a tree that is never served; the next replacement deletes it.
  */
 export class KeyspaceReplacement {
   constructor(
     private readonly client: EtcdClient,
     private readonly keys: Keys,
-    private readonly feed: Mirror,
+    private readonly mirror: Mirror,
     private readonly changes: Transactions,
   ) {}
 
   /**
    * @param entries parents before their members
-   * @param timeout milliseconds that etcd may take for each step
-   * @throws NamingError, and whatever the source of the entries throws; the old tree stays in service then
+   * @param timeoutMs timeout of each transaction
+   * @throws NamingError, and whatever the source of the entries throws. The old tree is served on then
    */
-  async make(entries: AsyncIterable<NamespaceEntry>, timeout: number): Promise<void> {
-    const { treeKeys: served } = this.feed;
-    const tree = await this.claim(served, timeout);
+  async make(entries: AsyncIterable<NamespaceEntry>, timeoutMs: number): Promise<void> {
+    const { treeKeys: served } = this.mirror;
+    const tree = await this.claim(served, timeoutMs);
     try {
-      for await (const batch of batches(written(entries, tree))) await this.write(batch, served, tree, timeout);
-      await this.serve(served, tree, timeout);
+      for await (const batch of batches(encodeEntries(entries, tree))) await this.write(batch, served, tree, timeoutMs);
+      await this.serve(served, tree, timeoutMs);
     } catch (error) {
-      await this.discard(served, tree, timeout);
+      await this.discard(served, tree, timeoutMs);
       throw error;
     }
   }
 
-  /** Takes the next number that no tree has, by making its root. */
-  private async claim(served: TreeKeys, timeout: number): Promise<TreeKeys> {
-    const deadline = Deadline.in(timeout);
+  /** Reserves the next free tree number, by creating the root of that tree. */
+  private async claim(served: TreeKeys, timeoutMs: number): Promise<TreeKeys> {
+    const deadline = Deadline.in(timeoutMs);
     for (let number = served.number + 1; !deadline.passed; number += 1) {
       const tree = this.keys.treeOf(number);
       const root = tree.name(Name.root);
@@ -76,24 +76,31 @@ export class KeyspaceReplacement {
     throw refusals.unavailableForChange(Name.root);
   }
 
-  private async write(batch: readonly Written[], served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
+  private async write(
+    batch: readonly EncodedEntry[],
+    served: TreeKeys,
+    tree: TreeKeys,
+    timeoutMs: number,
+  ): Promise<void> {
     const request = {
-      compare: this.isUnderWay(served, tree),
+      compare: this.isStillOurs(served, tree),
       success: batch.flatMap(({ puts }) => puts),
       failure: [],
     };
-    const { succeeded } = await this.client.ask(TRANSACTION, request, Deadline.in(timeout)).catch((error: unknown) => {
-      if (!(error instanceof EtcdError)) throw error;
-      const { name } = batch[0] ?? { name: Name.root };
-      throw error.isTooLarge ? refusals.nameTooLong(name) : refusals.unavailableForChange(name);
-    });
+    const { succeeded } = await this.client
+      .callWithRetry(TRANSACTION, request, Deadline.in(timeoutMs))
+      .catch((error: unknown) => {
+        if (!(error instanceof EtcdError)) throw error;
+        const { name } = batch[0] ?? { name: Name.root };
+        throw error.isTooLarge ? refusals.nameTooLong(name) : refusals.unavailableForChange(name);
+      });
     if (!succeeded) throw replacedByAnother();
   }
 
-  private async serve(served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
+  private async serve(served: TreeKeys, tree: TreeKeys, timeoutMs: number): Promise<void> {
     const isMade = await this.change(
       {
-        requires: this.isUnderWay(served, tree),
+        requires: this.isStillOurs(served, tree),
         does: [
           { put: this.keys.tree, value: String(tree.number) },
           ...this.keys.otherTrees(tree).map((range) => ({ delete: range })),
@@ -101,26 +108,26 @@ export class KeyspaceReplacement {
         changes: this.keys.tree,
       },
       served,
-      Deadline.in(timeout),
+      Deadline.in(timeoutMs),
     );
     if (!isMade) throw replacedByAnother();
   }
 
-  private async discard(served: TreeKeys, tree: TreeKeys, timeout: number): Promise<void> {
-    const request = { compare: this.isUnderWay(served, tree), success: [{ delete: tree.all }], failure: [] };
-    // If etcd does not answer, the next replacement deletes it.
-    await this.client.ask(TRANSACTION, request, Deadline.in(timeout)).catch(() => undefined);
+  private async discard(served: TreeKeys, tree: TreeKeys, timeoutMs: number): Promise<void> {
+    const request = { compare: this.isStillOurs(served, tree), success: [{ delete: tree.all }], failure: [] };
+    // Best effort: if etcd does not answer, the next replacement deletes it.
+    await this.client.callWithRetry(TRANSACTION, request, Deadline.in(timeoutMs)).catch(() => undefined);
   }
 
-  /** That no other replacement was faster: it would have deleted this one's tree. */
-  private isUnderWay(served: TreeKeys, tree: TreeKeys): Comparison[] {
+  /** The precondition that no other replacement has finished since: it would have deleted this one's tree. */
+  private isStillOurs(served: TreeKeys, tree: TreeKeys): Comparison[] {
     return [
       { key: this.keys.tree, result: 'equal', operand: { value: String(served.number) } },
       { key: tree.name(Name.root), result: 'greater', operand: { version: 0 } },
     ];
   }
 
-  /** @returns false if what the change requires is not true */
+  /** @returns false if a precondition of the change did not hold */
   private async change(
     change: Pick<TransactionChange, 'requires' | 'does' | 'changes'>,
     served: TreeKeys,
@@ -136,11 +143,11 @@ export class KeyspaceReplacement {
 
 const replacedByAnother = () => new NamingError('namespace was replaced by another server', Name.root.toString());
 
-/** What writes each entry. @throws NamingError where a parent is missing, or a name comes twice */
-async function* written(entries: AsyncIterable<NamespaceEntry>, tree: TreeKeys): AsyncGenerator<Written> {
+/** The operations for each entry. @throws NamingError where a parent is missing, or a name comes twice */
+async function* encodeEntries(entries: AsyncIterable<NamespaceEntry>, tree: TreeKeys): AsyncGenerator<EncodedEntry> {
   const types = new Map([[Name.root.toString(), GROUP]]);
   for await (const { name, uri, systemMeta, userMeta } of entries) {
-    // Another server's: each has its own.
+    // The server's own entry, which each server keeps in memory: it is not in etcd.
     if (name.toString() === NAMESERVER_NAME) continue;
     const type = uri === undefined ? GROUP : OBJECT;
     if (!name.isRoot) {
@@ -163,11 +170,11 @@ async function* written(entries: AsyncIterable<NamespaceEntry>, tree: TreeKeys):
   }
 }
 
-async function* batches(entries: AsyncIterable<Written>): AsyncGenerator<readonly Written[]> {
-  let batch: Written[] = [];
+async function* batches(entries: AsyncIterable<EncodedEntry>): AsyncGenerator<readonly EncodedEntry[]> {
+  let batch: EncodedEntry[] = [];
   let size = 0;
   for await (const entry of entries) {
-    if (batch.length === BATCH_LENGTH || (batch.length > 0 && size + entry.size > BATCH_SIZE)) {
+    if (batch.length === MAX_BATCH_LENGTH || (batch.length > 0 && size + entry.size > MAX_BATCH_BYTES)) {
       yield batch;
       batch = [];
       size = 0;

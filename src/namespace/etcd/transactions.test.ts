@@ -40,7 +40,7 @@ class LosingClient extends EtcdClient {
 describeWithEtcd('a change', () => {
   let cluster: EtcdCluster;
   let client: LosingClient;
-  let feed: Mirror;
+  let mirror: Mirror;
   let changes: Transactions;
   let prefixes = 0;
 
@@ -55,30 +55,30 @@ describeWithEtcd('a change', () => {
       user: undefined,
     });
     const keys = new Keys(`/test/${(prefixes += 1)}`);
-    feed = await Mirror.open(client, keys, new HealthMonitor(60, silentLog), silentLog);
-    changes = new Transactions(client, keys, feed);
+    mirror = await Mirror.open(client, keys, new HealthMonitor(60, silentLog), silentLog);
+    changes = new Transactions(client, keys, mirror);
     client.count = 0;
   });
   afterEach(async () => {
     await changes.finish();
-    const closed = feed.close();
+    const closed = mirror.close();
     client.close();
     await closed;
   });
 
   /** Puts a key that must not be there. */
   const addition = (name: string, value = ''): TransactionChange => {
-    const key = `${feed.treeKeys.all.key}:${name}`;
+    const key = `${mirror.treeKeys.all.key}:${name}`;
     return {
       name,
-      tree: feed.treeKeys,
+      tree: mirror.treeKeys,
       requires: [{ key, result: 'equal', operand: { version: 0 } }],
       does: [{ put: key, value }],
       changes: key,
     };
   };
   const make = (change: TransactionChange, seconds = 5) => changes.make(change, Deadline.in(seconds * 1000));
-  const namesKnown = () => Array.from(feed.tree.all(), ({ name }) => name.part).sort();
+  const namesKnown = () => Array.from(mirror.tree.all(), ({ name }) => name.part).sort();
 
   it('whose answer is lost was made', async () => {
     client.fates.push('lost after');

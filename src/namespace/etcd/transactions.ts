@@ -8,23 +8,28 @@ import type { Keys, TreeKeys } from './keys.js';
 import type { Comparison, Operation, TransactionRequest, TransactionResponse } from './protocol.js';
 import { LEASE_GRANT, TRANSACTION } from './protocol.js';
 
-/** A change that is wanted: what must be true, and what is done then, in one step. */
+/** A change to make: preconditions, and operations that are done atomically if all of them hold. */
 export interface TransactionChange {
-  /** What it is about: two changes of one name are not made in one transaction. */
+  /** The name that it changes. A transaction never has two changes of the same name. */
   readonly name: string;
-  /** It changes other names too, so it has a transaction for itself. */
+  /** True if it changes other names too: it gets a transaction of its own. */
   readonly alone?: boolean;
-  /** The tree it is made in, as long as that one is served. */
+  /** The tree that it changes. Nothing is done if that tree is no longer the served one. */
   readonly tree: TreeKeys;
+  /** The preconditions. */
   readonly requires: readonly Comparison[];
+  /** The operations. */
   readonly does: readonly Operation[];
-  /** One of the keys that it changes. */
+  /** One of the keys that it changes. An event of this key shows that the change was made. */
   readonly changes: string;
 }
 
 /**
- * What came of a change: it was made; or it was not, as something it requires was not true, or for no reason (`not made`);
- * or etcd can't be asked to make it, or does not want to (`refused`); or nobody knows (`unknown`).
+ * The outcome of a change:
+ * - `made`;
+ * - `not made`: a precondition did not hold, or the request was lost. Nothing was changed;
+ * - `refused`: etcd could not be reached, or answered with an error. Nothing was changed;
+ * - `unknown`: the change may have been made.
  */
 export type Outcome =
   { readonly result: 'made' | 'not made' | 'unknown' } | { readonly result: 'refused'; readonly error: EtcdError };
@@ -40,27 +45,28 @@ const MADE: Outcome = { result: 'made' };
 const NOT_MADE: Outcome = { result: 'not made' };
 const UNKNOWN: Outcome = { result: 'unknown' };
 
-/** How many transactions are under way at a time; what comes meanwhile goes into the next one together. */
-const MAX_UNDER_WAY = 4;
-/** Etcd takes 128 steps in a transaction by default. */
+/** Maximum number of transactions in flight. Changes that come meanwhile are batched into the next one. */
+const MAX_IN_FLIGHT = 4;
+/** Changes in a transaction. Etcd accepts 128 operations by default. */
 const MAX_BATCH_LENGTH = 100;
-/** Etcd takes requests of 1.5 MiB by default; a change that is larger than this is sent alone. */
-const MAX_BATCH_SIZE = 256 * 1024;
+/** Bytes in a batch: etcd accepts requests of 1.5 MiB by default. A change that is larger than this is sent alone. */
+const MAX_BATCH_BYTES = 256 * 1024;
 const RETRY_DELAY_MS = 50;
-/** Longer than a request may be stuck in a member of the cluster that was suspended or cut off. */
+/** TTL of a fence: longer than a request may be stuck in a member of the cluster that was suspended or cut off. */
 const FENCE_SECONDS = 24 * 60 * 60;
 
 /**
- * Makes changes, each in one transaction with what it requires; those that come at the same time share one request.
+ * Makes changes in etcd. Changes that come at the same time are batched into one transaction, where each keeps its own
+ * preconditions.
  *
- * When etcd does not answer, a request may have been done, or may still be done whenever the member that has it comes to
- * itself. So each carries a token, and requires that there is no fence of that token. To find out what came of it, the
- * fence is put up: from that revision on it can't be done any more, and if it was done before, the feed has seen the
- * token by then.
+ * When etcd does not answer, the request may have been executed, or may still be executed whenever the member that has it
+ * resumes. So each request carries a token, and has the precondition that no fence with that token exists. To find out the
+ * outcome, the fence is created: from its revision on, the request can't be executed any more. If it was executed before,
+ * the mirror has seen the token once it reaches that revision.
  */
 export class Transactions {
   private queue: PendingChange[] = [];
-  private underWay = 0;
+  private inFlight = 0;
   private whenIdle: (() => void) | undefined;
   private readonly source = randomBytes(6).toString('hex');
   private tokenCount = 0;
@@ -73,8 +79,8 @@ export class Transactions {
 
   /**
    * Makes a change.
-   * @returns what came of it. By then the feed has it if it was made, and what stood in its way if it was not: but if
-   *   the feed does not come along until the deadline.
+   * @returns its outcome. By then the mirror contains the change if it was made, or else the state that the precondition failed
+   *   on. If the mirror does not get so far by the deadline, a change that was not made is reported as `refused`.
    */
   make(change: TransactionChange, deadline: Deadline): Promise<Outcome> {
     return new Promise((settle) => {
@@ -83,71 +89,76 @@ export class Transactions {
     });
   }
 
-  /** Waits for what is under way. */
+  /** Waits for the transactions in flight. */
   async finish(): Promise<void> {
-    if (this.underWay === 0) return;
+    if (this.inFlight === 0) return;
     await new Promise<void>((resolve) => {
       this.whenIdle = resolve;
     });
   }
 
   private dispatch(): void {
-    while (this.underWay < MAX_UNDER_WAY) {
+    while (this.inFlight < MAX_IN_FLIGHT) {
       const batch = this.takeBatch();
       if (batch === undefined) break;
-      this.underWay += 1;
+      this.inFlight += 1;
       void this.send(batch).finally(() => {
-        this.underWay -= 1;
+        this.inFlight -= 1;
         this.dispatch();
       });
     }
-    if (this.underWay === 0) this.whenIdle?.();
+    if (this.inFlight === 0) this.whenIdle?.();
   }
 
-  /** Takes from the queue what may go into one transaction, where no key may be changed twice. */
+  /** Takes a batch from the queue, in order. A transaction must not change a key twice, so no name comes twice in it. */
   private takeBatch(): Batch | undefined {
     const [first, ...others] = this.queue;
     if (first === undefined) return undefined;
     const batch: [PendingChange, ...PendingChange[]] = [first];
-    const left: PendingChange[] = [];
+    const remaining: PendingChange[] = [];
     const names = new Set([first.name]);
     let size = sizeOf(first);
     let full = first.alone === true;
     for (const pending of others) {
       full ||= pending.alone === true || batch.length === MAX_BATCH_LENGTH;
       if (!full && pending.tree === first.tree && !names.has(pending.name)) size += sizeOf(pending);
-      full ||= size > MAX_BATCH_SIZE;
+      full ||= size > MAX_BATCH_BYTES;
       if (full || pending.tree !== first.tree || names.has(pending.name)) {
-        left.push(pending);
+        remaining.push(pending);
       } else {
         names.add(pending.name);
         batch.push(pending);
       }
     }
-    this.queue = left;
+    this.queue = remaining;
     return batch;
   }
 
-  /** Sends a batch until etcd has it, and tells each change what came of it. */
+  /** Sends a batch, with retries until etcd has received it, and settles each change with its outcome. */
   private async send(batch: Batch): Promise<void> {
     const token = this.newToken();
-    const pendingWrite = this.mirror.expect(token);
+    const pendingWrite = this.mirror.trackWrite(token);
     const [{ deadline, alone }] = batch;
-    const patience = alone ? deadline.remainingMs / 2 : undefined;
+    const attemptTimeoutMs = alone ? deadline.remainingMs / 2 : undefined;
     try {
       for (;;) {
         try {
-          const response = await this.client.call(TRANSACTION, this.transactionOf(batch, token), deadline, patience);
-          void this.answer(batch, response);
+          const response = await this.client.call(
+            TRANSACTION,
+            this.transactionOf(batch, token),
+            deadline,
+            attemptTimeoutMs,
+          );
+          void this.settleAnswered(batch, response);
           return;
         } catch (error) {
           if (!(error instanceof EtcdError)) throw error;
           if (error.outcome === 'unknown') {
-            await this.findOut(batch, token, pendingWrite);
+            await this.determineOutcome(batch, token, pendingWrite);
             return;
           }
           if (error.outcome === 'refused' && batch.length > 1) {
-            // The fault may be in one of them, or in their number.
+            // The reason may be one of the changes, or their number: send each one alone.
             for (const pending of batch) await this.send([pending]);
             return;
           }
@@ -159,7 +170,7 @@ export class Transactions {
         await pause(RETRY_DELAY_MS);
       }
     } finally {
-      this.mirror.forget(token);
+      this.mirror.untrackWrite(token);
     }
   }
 
@@ -179,23 +190,25 @@ export class Transactions {
     };
   }
 
-  /** Tells what etcd has answered, when the feed has it too. */
-  private async answer(
+  /** Settles a batch with etcd's answer, once the mirror is at the revision of that answer. */
+  private async settleAnswered(
     batch: Batch,
     { succeeded, revision, transactions, ranges }: TransactionResponse,
   ): Promise<void> {
     const lastChange = ranges[0]?.keyValues[0]?.modRevision ?? 0;
     const [{ deadline }] = batch;
-    const isKnown = await this.mirror.reached(succeeded ? revision : lastChange, deadline);
+    const isMirrored = await this.mirror.reached(succeeded ? revision : lastChange, deadline);
     for (const [index, { settle }] of batch.entries()) {
       if (succeeded && transactions[index]?.succeeded === true) settle(MADE);
       else
-        settle(isKnown ? NOT_MADE : { result: 'refused', error: new EtcdError('the watch stays behind', 'refused') });
+        settle(
+          isMirrored ? NOT_MADE : { result: 'refused', error: new EtcdError('the watch is behind etcd', 'refused') },
+        );
     }
   }
 
-  /** Finds out what came of a batch that etcd has not answered, and tells. */
-  private async findOut(batch: Batch, token: string, pendingWrite: PendingWrite): Promise<void> {
+  /** Finds out the outcome of a batch that etcd has not answered, and settles it. */
+  private async determineOutcome(batch: Batch, token: string, pendingWrite: PendingWrite): Promise<void> {
     const [{ deadline }] = batch;
     const isFenced = await this.fence(token, pendingWrite, deadline);
     const { events } = pendingWrite;
@@ -205,12 +218,12 @@ export class Transactions {
       );
       for (const { changes, settle } of batch) settle(changed.has(changes) ? MADE : NOT_MADE);
     } else {
-      settleAll(batch, isFenced && !pendingWrite.gap ? NOT_MADE : UNKNOWN);
+      settleAll(batch, isFenced && !pendingWrite.hasGap ? NOT_MADE : UNKNOWN);
     }
   }
 
   /**
-   * Makes sure that the change of this token has been seen, or can't be made any more.
+   * Creates the fence of a token, unless the mirror sees the change first: after that, the change can't be made any more.
    * @returns false if that could not be done by the deadline
    */
   private async fence(token: string, pendingWrite: PendingWrite, deadline: Deadline): Promise<boolean> {
@@ -224,7 +237,7 @@ export class Transactions {
           success: [{ put: key, value: '', lease }],
           failure: [{ range: { key } }],
         };
-        const { succeeded, revision, ranges } = await this.client.ask(TRANSACTION, request, deadline);
+        const { succeeded, revision, ranges } = await this.client.callWithRetry(TRANSACTION, request, deadline);
         const fenced = succeeded ? revision : (ranges[0]?.keyValues[0]?.modRevision ?? 0);
         return await this.mirror.reached(fenced, deadline);
       } catch (error) {
@@ -245,7 +258,7 @@ function settleAll(batch: Batch, outcome: Outcome): void {
   for (const { settle } of batch) settle(outcome);
 }
 
-/** About how many bytes a change takes in a request. */
+/** The approximate size of a change in a request, in bytes. */
 function sizeOf({ does }: TransactionChange): number {
   return does.reduce(
     (size, operation) => size + ('put' in operation ? operation.put.length + operation.value.length : 0),

@@ -6,22 +6,22 @@ const DEFAULT_PORT = 2379;
 const URL = /^etcd:\/\/([^/]+)(\/[!-~]*[!-.0-~])\/?$/;
 const ENDPOINT = /^(\[[0-9a-f:.]+\]|[^:[\]@]+)(?::(\d{1,5}))?$/i;
 
-/** What an etcd URL says. */
+/** A parsed etcd URL. */
 export interface EtcdLocation {
-  /** `host:port` of each member that it names. */
+  /** `host:port` of each member in the URL. */
   readonly endpoints: readonly string[];
-  /** What all keys begin with, such as `/pyro`; without a slash at its end. */
+  /** The prefix of all keys, such as `/pyro`, without a slash at its end. */
   readonly prefix: string;
 }
 
-/** True if this is meant to say where an etcd cluster is. */
+/** True if a text is meant as an etcd URL, valid or not. */
 export function isEtcdURL(text: string): boolean {
   return text.startsWith(SCHEME);
 }
 
 /**
- * Reads `etcd://host:2379[,host:2379...]/prefix`.
- * @throws ConfigError that says what would be right
+ * Parses `etcd://host:2379[,host:2379...]/prefix`.
+ * @throws ConfigError with the correct form
  */
 export function parseEtcdURL(text: string): EtcdLocation {
   const [, hosts, prefix] = URL.exec(text) ?? [];
