@@ -60,10 +60,10 @@ describe('what is being read while a change is told', () => {
     );
   });
 
-  const GROUND = { valid: true, ttlMs: 1000 };
+  const VALID = { valid: true, ttlMs: 1000 };
 
   /** A read that ends by hand. */
-  function reading(number: number, validity: { valid: boolean; ttlMs: number } | undefined = GROUND) {
+  function reading(number: number, validity: { valid: boolean; ttlMs: number } | undefined = VALID) {
     let end: () => void = () => undefined;
     const ended = new Promise<void>((resolve) => {
       end = resolve;
@@ -91,7 +91,7 @@ describe('what is being read while a change is told', () => {
       },
     ],
     [
-      'a doubt of everything',
+      'abandonLoads()',
       (cache: ReadCache<Version>) => {
         cache.abandonLoads();
       },
@@ -113,7 +113,7 @@ describe('what is being read while a change is told', () => {
     expect(cache.get('a')).toEqual({ number: 2 });
   });
 
-  test('is forgotten with its key only', async () => {
+  test('is dropped with its key only', async () => {
     const cache = new ReadCache<Version>(10);
     for (const [number, key] of ['a', 'b'].entries()) {
       const { read, end } = reading(number);
@@ -132,8 +132,8 @@ describe('what is being read while a change is told', () => {
 
   test.each([
     ['without a validity', undefined],
-    ['on a validity that has lost its trust', { valid: false, ttlMs: 1000 }],
-  ])('is not remembered %s', async (_, validity) => {
+    ['with a validity that is no longer valid', { valid: false, ttlMs: 1000 }],
+  ])('is not cached %s', async (_, validity) => {
     const cache = new ReadCache<Version>(10);
     const read = jest.fn(() => Promise.resolve({ value: { number: 1 }, validity }));
     expect(await cache.getOrLoad('a', read)).toEqual({ number: 1 });
@@ -155,7 +155,7 @@ describe('what is being read while a change is told', () => {
     ['as long as its validity says', 1000, 0, 1000],
     ['longer, where it took longer to be read', 1000, 3000, 3000],
     ['as long as its validity says, where it was read faster', 1000, 500, 1000],
-  ])('is believed %s, from the begin of the read', async (_, ttlMs, minTtlMs, untilMs) => {
+  ])('has a TTL %s, from the start of the read', async (_, ttlMs, minTtlMs, untilMs) => {
     const clock = jest.spyOn(performance, 'now').mockReturnValue(5000.5);
     try {
       const cache = new ReadCache<Version>(10);

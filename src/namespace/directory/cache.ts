@@ -2,44 +2,40 @@ import { LRUCache } from 'lru-cache';
 import type { Name, PyroURI } from '../../names/index.js';
 import type { ListEntry } from '../namespace.js';
 import { isMetadataOfMember, isUsualSpelling, partOf } from './layout.js';
-import type { WatchedGroup, WatchListener } from './watcher.js';
+import type { Validity, WatchListener } from './validity.js';
 
-/** What a memory rests on, such as a directory being watched: without trust in it, all that rests on it counts for nothing. */
-export interface Validity {
-  readonly valid: boolean;
-  /** How long what rests on it is believed without another look at the disk. */
-  readonly ttlMs: number;
-}
-
-/** What was read; without a ground it is not to be remembered. */
+/** A value read from the disk. */
 export interface LoadResult<Value> {
   readonly value: Value;
+  /** What the validity of the cache entry depends on; undefined if the value must not be cached. */
   readonly validity: Validity | undefined;
-  /** How long it is believed at least, where that is longer than the ground says. */
+  /** The minimum TTL, where that is longer than `validity.ttlMs`. */
   readonly minTtlMs?: number;
 }
 
 interface CacheEntry<Value> {
   readonly value: Value;
   readonly validity: Validity;
-  /** A whole number of milliseconds, which takes no memory of its own. */
+  /** A whole number of milliseconds: V8 stores it in place, where a fraction would be an object of its own. */
   readonly expiresAt: number;
 }
 
 /**
- * Remembers what was read from the disk, the least used is forgotten first. Never more than a memory: whoever learns of a
- * change says `forget`, and then neither what is kept nor what is being read at that moment is given to later callers.
+ * An LRU cache of values read from the disk, with single flight: concurrent callers for one key share one read.
+ *
+ * After `invalidate`, later callers get neither the cached value nor the result of a read that was in flight: that read may
+ * have seen the state before the change.
  */
 export class ReadCache<Value extends object> {
   private readonly entries: LRUCache<string, CacheEntry<Value>>;
-  /** How often something was known, and how often it had to be read. */
+  /** Number of answers from the cache, and of reads from the disk. */
   hits = 0;
   misses = 0;
   private readonly inflight = new Map<string, Promise<Value>>();
 
   /**
-   * @param capacity how much is kept
-   * @param sizeOf how much of that a value takes: one unless said otherwise
+   * @param capacity the maximum total size
+   * @param sizeOf the size of a value; without it, each counts as one
    */
   constructor(capacity: number, sizeOf?: (value: Value) => number) {
     this.entries = new LRUCache(
@@ -47,76 +43,77 @@ export class ReadCache<Value extends object> {
     );
   }
 
-  /** How much is kept. */
+  /** Number of entries. */
   get size(): number {
     return this.entries.size;
   }
 
-  /** What is known without a look at the disk. */
+  /** The cached value; undefined if there is none, or it is not valid any more. */
   get(key: string): Value | undefined {
     const value = freshValue(this.find(key));
     if (value !== undefined) this.hits += 1;
     return value;
   }
 
-  /** As `get`, for those who ask for everything: what is used least stays what is forgotten first. */
+  /** As `get`, but does not count as a use of the entry: for callers that go through all names, and would upset the LRU order. */
   peek(key: string): Value | undefined {
     return freshValue(this.entries.peek(key));
   }
 
-  /** What is known, or else is read: once for all who ask at the same time. */
-  async getOrLoad(key: string, read: () => Promise<LoadResult<Value>>): Promise<Value> {
-    const known = this.get(key) ?? this.inflight.get(key);
-    if (known !== undefined) return known;
+  /** The cached value, or else loads it: once for all concurrent callers (single flight). */
+  async getOrLoad(key: string, load: () => Promise<LoadResult<Value>>): Promise<Value> {
+    const shared = this.get(key) ?? this.inflight.get(key);
+    if (shared !== undefined) return shared;
     this.misses += 1;
-    const begun = performance.now();
-    const reading = read().then(({ value, validity, minTtlMs: minTtlMs = 0 }) => {
-      const isCurrent = this.inflight.get(key) === reading;
+    const startedAt = performance.now();
+    const loading = load().then(({ value, validity, minTtlMs = 0 }) => {
+      const isCurrent = this.inflight.get(key) === loading;
       if (isCurrent && validity?.valid === true) {
-        this.store(key, { value, validity, expiresAt: Math.trunc(begun + Math.max(validity.ttlMs, minTtlMs)) });
+        this.store(key, { value, validity, expiresAt: Math.trunc(startedAt + Math.max(validity.ttlMs, minTtlMs)) });
       }
       return value;
     });
-    this.inflight.set(key, reading);
+    this.inflight.set(key, loading);
     try {
-      return await reading;
+      return await loading;
     } finally {
-      if (this.inflight.get(key) === reading) this.inflight.delete(key);
+      if (this.inflight.get(key) === loading) this.inflight.delete(key);
     }
   }
 
-  /** Forgets what is known of a key, and what is being read at this moment. */
+  /** Drops the entry of a key, and detaches a load in flight: its result is neither cached nor given to later callers. */
   invalidate(key: string): void {
     this.entries.delete(key);
     this.inflight.delete(key);
   }
 
-  /** Gives none of what is being read at this moment to later callers: something has changed, nobody knows what. */
+  /** Detaches all loads in flight, as `invalidate` does for one key: after a change whose extent is unknown. */
   abandonLoads(): void {
     this.inflight.clear();
   }
 
-  /** What is kept, whether it still counts or not. */
+  /** The entry of a key, valid or not. */
   protected find(key: string): CacheEntry<Value> | undefined {
     return this.entries.get(key);
   }
 
-  protected store(key: string, kept: CacheEntry<Value>): void {
-    this.entries.set(key, kept);
+  protected store(key: string, entry: CacheEntry<Value>): void {
+    this.entries.set(key, entry);
   }
 }
 
-/** What is kept, if it still counts. */
-function freshValue<Value>(kept: CacheEntry<Value> | undefined): Value | undefined {
-  return kept !== undefined && kept.validity.valid && performance.now() < kept.expiresAt ? kept.value : undefined;
+/** The value of an entry; undefined if the entry is invalid or its TTL is over. */
+function freshValue<Value>(entry: CacheEntry<Value> | undefined): Value | undefined {
+  return entry !== undefined && entry.validity.valid && performance.now() < entry.expiresAt ? entry.value : undefined;
 }
 
-/** How many URIs are kept close together. */
+/** Maximum number of URIs in the hot set. */
 const MAX_HOT_URIS = 2000;
 
 /**
- * Remembers URIs. Those that are asked for again are copied to one place, and so is what is made of them: strewn among some
- * hundred thousand others, the processor would wait for its memory at each step to them, a third of the time of an answer.
+ * A cache of URIs with a hot set, for locality of memory. URIs that are asked for again are copied into it, together with the
+ * encoded reply of each. Scattered among some hundred thousand others, each access to them would be a miss in the processor's
+ * cache: that took a third of the time of an answer.
  */
 class URICache extends ReadCache<PyroURI> {
   private readonly hot = new Map<string, CacheEntry<PyroURI>>();
@@ -136,47 +133,47 @@ class URICache extends ReadCache<PyroURI> {
     return this.hot.get(key) ?? this.promoteToHot(key);
   }
 
-  protected override store(key: string, kept: CacheEntry<PyroURI>): void {
+  protected override store(key: string, entry: CacheEntry<PyroURI>): void {
     this.hot.delete(key);
-    super.store(key, kept);
+    super.store(key, entry);
   }
 
   private promoteToHot(key: string): CacheEntry<PyroURI> | undefined {
-    const kept = super.find(key);
-    if (kept === undefined) return undefined;
-    // All at once, so that each that is used says so to the larger memory from time to time, and stays there.
+    const entry = super.find(key);
+    if (entry === undefined) return undefined;
+    // The hot set is emptied as a whole. So a URI in use is looked up in the LRU cache from time to time, and stays recent there.
     if (this.hot.size >= this.maxHot) this.hot.clear();
-    const { value, validity, expiresAt } = kept;
-    const copy = { value: value.withAddress(value.address), validity: validity, expiresAt: expiresAt };
+    const { value, validity, expiresAt } = entry;
+    const copy = { value: value.withAddress(value.address), validity, expiresAt };
     this.hot.set(key, copy);
     return copy;
   }
 }
 
-/** What is known of a group's directory as a whole. */
+/** The result of a scan of all file names in a group's directory. */
 export interface DirectoryScan {
-  /** The file names of members that are not spelled as usual, by their parts. */
+  /** The file names of members in an unusual spelling (see `isUsualSpelling`), by part. */
   readonly unusual: ReadonlyMap<string, string>;
-  /** False if no member has metadata, nor is there any that has lost its name. */
+  /** False if there is no file of a member's metadata at all, not even an orphaned one. */
   readonly hasMetadata: boolean;
 }
 
-/** How many surveys are remembered: they are next to nothing, as there are hardly ever any unusual spellings. */
+/** Number of cached scans. They are small, because unusual spellings are rare. */
 const MAX_SCANS = 10_000;
 
-/** All that is remembered of a database, by absolute names. */
+/** The caches of a database: URIs, listings of groups, and scans of directories, all by absolute name. */
 export class Cache implements WatchListener {
   readonly uris: ReadCache<PyroURI>;
   readonly listings: ReadCache<readonly ListEntry[]>;
   readonly scans = new ReadCache<DirectoryScan>(MAX_SCANS);
 
-  /** @param names of how many names the URIs are remembered, and again of how many that they are in a group */
-  constructor(names: number) {
-    this.uris = new URICache(names);
-    this.listings = new ReadCache(names, (entries) => entries.length + 1);
+  /** @param capacity the number of names whose URIs are cached, and also the number of names in all cached listings together */
+  constructor(capacity: number) {
+    this.uris = new URICache(capacity);
+    this.listings = new ReadCache(capacity, (entries) => entries.length + 1);
   }
 
-  changed({ name }: Pick<WatchedGroup, 'name'>, fileName: string, membershipChanged: boolean): void {
+  changed(name: Name, fileName: string, membershipChanged: boolean): void {
     const group = name.toString();
     if (isMetadataOfMember(fileName)) this.metadataAdded(group);
     const part = partOf(fileName);
@@ -192,12 +189,12 @@ export class Cache implements WatchListener {
     this.scans.abandonLoads();
   }
 
-  /** A member of a group may have metadata now. */
+  /** To be called when a member of a group may have got metadata: a scan that has found none is dropped. */
   metadataAdded(group: string): void {
     if (this.scans.peek(group)?.hasMetadata !== true) this.scans.invalidate(group);
   }
 
-  /** Forgets what was known of a name, and the listing of its group. */
+  /** Drops the URI and the listing of a name, and the listing of its parent group. */
   invalidate(name: Name): void {
     this.uris.invalidate(name.toString());
     this.listings.invalidate(name.toString());

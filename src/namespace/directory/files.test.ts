@@ -86,7 +86,7 @@ const recorded = {
 };
 jest.unstable_mockModule('node:fs', () => ({ ...fs, ...recorded }));
 const files = await import('./files.js');
-const { InlineIOPolicy, WRITE_BACKOFF: WARY_OF_CHANGES } = await import('./inline-io-policy.js');
+const { InlineIOPolicy, WRITE_BACKOFF } = await import('./inline-io-policy.js');
 
 const top = fs.realpathSync(fs.mkdtempSync(`${tmpdir()}/pyro-ns-files-`));
 const directory = `${top}/d`;
@@ -249,47 +249,47 @@ it('readFileAt puts together what comes in parts', async () => {
 });
 
 describe('writeNewFile', () => {
-  const atOnce = new InlineIOPolicy(true, { slowMs: Infinity, backoffMs: 0 });
-  const later = new InlineIOPolicy(false, WARY_OF_CHANGES);
+  const inline = new InlineIOPolicy(true, { slowMs: Infinity, backoffMs: 0 });
+  const offload = new InlineIOPolicy(false, WRITE_BACKOFF);
   const path = `${directory}/new`;
   const small = Buffer.alloc(4096, 'abc');
   const large = Buffer.alloc(4097, 'abc');
 
   it.each([
-    ['at once where it may be and the content is small', small, atOnce, 'writeSync'],
-    ['in another thread where the content is large', large, atOnce, 'write'],
-    ['in another thread where it may take long', small, later, 'write'],
+    ['inline where that is allowed and the content is small', small, inline, 'writeSync'],
+    ['in another thread where the content is large', large, inline, 'write'],
+    ['in another thread where it may take long', small, offload, 'write'],
   ])('writes %s', async (_, content, inlineIO, call) => {
     await files.writeNewFile(path, content, { sync: false, inlineIO });
     expect(fs.readFileSync(path)).toEqual(content);
     expect(calls).toEqual([call, 'close']);
   });
 
-  it.each([atOnce, later])('writes all of it, in as many parts as the system takes', async (inlineIO) => {
+  it.each([inline, offload])('writes all of it, in as many parts as the system takes', async (inlineIO) => {
     portion = 1000;
     await files.writeNewFile(path, small, { sync: false, inlineIO });
     expect(fs.readFileSync(path)).toEqual(small);
   });
 
   it('makes an empty file', async () => {
-    await files.writeNewFile(path, new Uint8Array(), { sync: false, inlineIO: later });
+    await files.writeNewFile(path, new Uint8Array(), { sync: false, inlineIO: offload });
     expect(fs.readFileSync(path, 'latin1')).toBe('');
   });
 
   it('has all of it on the disk at the end, its time too', async () => {
-    await files.writeNewFile(path, small, { sync: true, timestamp: 1_000_000_000.25, inlineIO: later });
+    await files.writeNewFile(path, small, { sync: true, timestamp: 1_000_000_000.25, inlineIO: offload });
     expect(calls).toEqual(['write', 'futimes', 'fsync', 'closeSync']);
     expect(fs.statSync(path)).toMatchObject({ atimeMs: 1_000_000_000_250, mtimeMs: 1_000_000_000_250 });
   });
 
   it('may make it as old as time itself', async () => {
-    await files.writeNewFile(path, small, { sync: false, timestamp: 0, inlineIO: later });
+    await files.writeNewFile(path, small, { sync: false, timestamp: 0, inlineIO: offload });
     expect(fs.statSync(path).mtimeMs).toBe(0);
   });
 
   it('leaves alone what is there', async () => {
     fs.writeFileSync(path, 'theirs');
-    await expect(files.writeNewFile(path, small, { sync: true, inlineIO: later })).rejects.toMatchObject({
+    await expect(files.writeNewFile(path, small, { sync: true, inlineIO: offload })).rejects.toMatchObject({
       code: 'EEXIST',
     });
     expect(fs.readFileSync(path, 'latin1')).toBe('theirs');
@@ -297,21 +297,21 @@ describe('writeNewFile', () => {
 
   it.each(['write', 'futimes', 'fsync'])('leaves nothing where %s fails', async (failing) => {
     fault = (call) => (call === failing ? 'ENOSPC' : undefined);
-    const written = files.writeNewFile(path, small, { sync: true, timestamp: 1, inlineIO: later });
+    const written = files.writeNewFile(path, small, { sync: true, timestamp: 1, inlineIO: offload });
     await expect(written).rejects.toMatchObject({ code: 'ENOSPC' });
     expect(fs.existsSync(path)).toBe(false);
   });
 
-  it('leaves nothing where to write at once fails', async () => {
+  it('leaves nothing where an inline write fails', async () => {
     fault = (call) => (call === 'writeSync' ? 'ENOSPC' : undefined);
-    const written = files.writeNewFile(path, small, { sync: true, inlineIO: atOnce });
+    const written = files.writeNewFile(path, small, { sync: true, inlineIO: inline });
     await expect(written).rejects.toMatchObject({ code: 'ENOSPC' });
     expect(fs.existsSync(path)).toBe(false);
   });
 
   it('fails as it did where it can not be removed either', async () => {
     fault = (call) => ({ write: 'ENOSPC', unlink: 'EROFS' })[call];
-    await expect(files.writeNewFile(path, small, { sync: true, inlineIO: later })).rejects.toMatchObject({
+    await expect(files.writeNewFile(path, small, { sync: true, inlineIO: offload })).rejects.toMatchObject({
       code: 'ENOSPC',
     });
   });

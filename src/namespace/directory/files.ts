@@ -1,31 +1,31 @@
-/** Looking at files that anyone may have put there: nothing here follows a link, waits for a FIFO or reads without end. */
+/** Safe access to files that anyone may have put there: nothing here follows a link, blocks on a FIFO or reads without end. */
 import type { Stats } from 'node:fs';
 import { close, closeSync, constants, fstatSync, fsync, futimes, lstat, lstatSync, open, openSync } from 'node:fs';
 import { read, readSync, unlink, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { InlineIOPolicy } from './inline-io-policy.js';
 
-// Plain descriptors, because each step of a FileHandle costs twice the time of ours, and names are many.
+// Plain file descriptors: each operation on a FileHandle takes twice the time, and there are many files.
 const openFile = promisify(open);
 const closeFile = promisify(close);
 const syncFile = promisify(fsync);
 const touchFile = promisify(futimes);
 const removeFile = promisify(unlink);
 
-/** Up to this size content is written at once. */
-const SMALL_WRITE_SIZE = 4096;
+/** Maximum size of content that may be written inline. */
+const MAX_INLINE_WRITE_SIZE = 4096;
 
-/** What is at a path: a regular file and what is in it, or why it isn't read. */
+/** The result of reading a path: the content of a regular file, or why there is none. */
 export type Reading =
   | { readonly kind: 'file'; readonly content: Buffer; readonly stats: Stats }
   | { readonly kind: 'too large' | 'directory' | 'other' };
 
-// Windows has neither of the last two: they are undefined there, which counts as 0.
+// On Windows, the last two flags are undefined, which counts as 0.
 const READ_SAFELY = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-// There is nothing at the path: no such entry, something else than a directory on the way, or a name that is too long to exist.
+// Errors that mean that nothing is at the path: no such entry, a non-directory in the path, or a name too long to exist.
 const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
-// There is something that can't be opened to be read: a link (ELOOP; FreeBSD says EMLINK), a socket or a device without a driver.
+// Errors that mean that no regular file is at the path: a link (ELOOP; on FreeBSD EMLINK), a socket, a device without a driver.
 const NO_FILE = new Set(['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP']);
 
 /** The code of an error of the operating system, such as `ENOENT`; undefined for any other error. */
@@ -34,12 +34,12 @@ export function codeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** True if an error says that there is nothing at a path. */
+/** True if an error means that there is nothing at the path. */
 export function saysAbsent(error: unknown): boolean {
   return ABSENT.has(codeOf(error) ?? '');
 }
 
-/** What is at a path, links not followed; undefined where there is nothing. @throws the system's error where it can't be told */
+/** The stats of a path, without following a link (lstat); undefined if there is nothing. @throws any other system error */
 export function inspect(path: string): Promise<Stats | undefined> {
   return new Promise((resolve, reject) => {
     lstat(path, (error, stats) => {
@@ -50,7 +50,7 @@ export function inspect(path: string): Promise<Stats | undefined> {
   });
 }
 
-/** As `inspect`, while everything else waits. */
+/** The synchronous `inspect`. */
 export function inspectNow(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false });
@@ -61,23 +61,22 @@ export function inspectNow(path: string): Stats | undefined {
 }
 
 /**
- * Reads a regular file of at most `limit` bytes. Undefined where there is nothing at the path.
+ * Reads a regular file of at most `limit` bytes; undefined if there is nothing at the path.
  * @throws the system's error where it can't be read
  */
 export async function readFileAt(path: string, limit: number): Promise<Reading | undefined> {
   const file = await openFile(path, READ_SAFELY).catch(unreadable);
   if (typeof file !== 'number') return file;
   try {
-    // At once, as the close: of an open file the system has all of that in memory, and another thread would cost more than both.
+    // fstat and close run inline: for an open file they need no disk access, and offloading costs more than both.
     const stats = fstatSync(file);
-    const unfit = unfitToRead(stats, limit);
-    return unfit ?? { kind: 'file', content: await readUpTo(file, stats.size), stats };
+    return reasonNotToRead(stats, limit) ?? { kind: 'file', content: await readUpTo(file, stats.size), stats };
   } finally {
     closeSync(file);
   }
 }
 
-/** As `readFileAt`, while everything else waits: for small files. */
+/** The synchronous `readFileAt`, for small files. */
 export function readFileNow(path: string, limit: number): Reading | undefined {
   let file: number;
   try {
@@ -87,30 +86,30 @@ export function readFileNow(path: string, limit: number): Reading | undefined {
   }
   try {
     const stats = fstatSync(file);
-    const unfit = unfitToRead(stats, limit);
-    if (unfit !== undefined) return unfit;
+    const reason = reasonNotToRead(stats, limit);
+    if (reason !== undefined) return reason;
     const content = Buffer.allocUnsafe(stats.size);
-    // No loop: a regular file of this size comes at once, or was made shorter meanwhile.
+    // No loop: one read returns all of a small regular file, or less if the file was truncated meanwhile.
     return { kind: 'file', content: content.subarray(0, readSync(file, content)), stats };
   } finally {
     closeSync(file);
   }
 }
 
-/** What it means that a file can't be opened. @throws the error if that tells nothing of what there is */
+/** The result for a path that can't be opened. @throws the error if it does not say what is at the path */
 function unreadable(error: unknown): Reading | undefined {
   if (saysAbsent(error)) return undefined;
   if (NO_FILE.has(codeOf(error) ?? '')) return { kind: 'other' };
   throw error;
 }
 
-/** Why a file is not read, if so. */
-function unfitToRead(stats: Stats, limit: number): Reading | undefined {
+/** Why an open file is not read; undefined if it may be. */
+function reasonNotToRead(stats: Stats, limit: number): Reading | undefined {
   if (stats.isFile()) return stats.size > limit ? { kind: 'too large' } : undefined;
   return { kind: stats.isDirectory() ? 'directory' : 'other' };
 }
 
-/** Reads what was there when the size was asked for: a file that grows meanwhile is not read further. */
+/** Reads at most `size` bytes, in as many reads as it takes. A file that grows meanwhile is not read further. */
 async function readUpTo(file: number, size: number): Promise<Buffer> {
   const content = Buffer.allocUnsafe(size);
   let length = 0;
@@ -132,15 +131,15 @@ function readInto(file: number, target: Buffer): Promise<number> {
 }
 
 export interface WriteOptions {
-  /** Whether the file is to be on the disk at the end. */
+  /** Whether to fsync the file. */
   readonly sync: boolean;
-  /** When it shall seem to have been made, in seconds. */
+  /** The file's times of access and modification, in seconds; the current time without it. */
   readonly timestamp?: number | undefined;
-  /** Whether a little may be written at once. */
+  /** Decides whether small content is written inline. */
   readonly inlineIO: InlineIOPolicy;
 }
 
-/** Writes a file that isn't there yet. @throws the system's error, with nothing left behind */
+/** Creates a file. @throws the system's error, EEXIST if the path exists; no partial file is left then */
 export async function writeNewFile(
   path: string,
   content: Uint8Array,
@@ -159,16 +158,16 @@ export async function writeNewFile(
   }
 }
 
-/** Closes a file. What is on the disk already is closed at once: there is nothing left to wait for. */
+/** Closes a file. A synced one is closed inline, because its close does not wait for the disk. */
 async function closeWritten(file: number, isSynced: boolean): Promise<void> {
   if (isSynced) closeSync(file);
   else await closeFile(file);
 }
 
-/** Writes into the system's memory, which it seldom lets wait for the disk: so it may be done at once. */
+/** Writes as much as one write takes. It goes into the page cache and seldom waits for the disk, so it may run inline. */
 function writeSome(file: number, content: Uint8Array, inlineIO: InlineIOPolicy): Promise<number> {
-  const later = () => writeFrom(file, content);
-  return content.length <= SMALL_WRITE_SIZE ? inlineIO.run(() => writeSync(file, content), later) : later();
+  const offload = () => writeFrom(file, content);
+  return content.length <= MAX_INLINE_WRITE_SIZE ? inlineIO.run(() => writeSync(file, content), offload) : offload();
 }
 
 function writeFrom(file: number, content: Uint8Array): Promise<number> {
@@ -180,7 +179,7 @@ function writeFrom(file: number, content: Uint8Array): Promise<number> {
   });
 }
 
-/** Has a directory on the disk. @throws the system's error */
+/** Syncs a directory (fsync), so that its entries survive a power failure. @throws the system's error */
 export async function syncDirectory(path: string): Promise<void> {
   const file = await openFile(path, constants.O_RDONLY);
   try {

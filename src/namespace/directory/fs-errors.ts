@@ -7,16 +7,16 @@ import { codeOf } from './files.js';
 
 const SOURCE = 'DirectoryNamespace';
 
-/** How often a fault is logged that happens again and again. */
+/** An error that repeats is logged at most once in this time. */
 const REPEAT_AFTER_MS = 10_000;
 
-/** How many errors are remembered to have been logged: each path in the database may have some. */
-const MAX_REMEMBERED = 1000;
+/** Maximum number of errors kept for that: each path in the database may have its own. */
+const MAX_RECENT_ERRORS = 1000;
 
 interface FsErrorKind {
-  /** What a client is told. */
+  /** The error text for clients. */
   readonly text: string;
-  /** What the log says to whoever looks after the server. */
+  /** Advice for the operator, in the log. */
   readonly advice: string;
 }
 
@@ -62,18 +62,21 @@ const OTHER: FsErrorKind = {
   advice: 'Look at the error, and at the database directory.',
 };
 
-/** Tells clients and the log of errors of the operating system: clients without paths, the log with what to do. */
+/** Maps errors of the operating system to errors for clients (without paths), and logs them with advice for the operator. */
 export class FsErrors {
-  /** How many errors of the system clients were told of. */
+  /** Number of system errors that were mapped to an error for a client. */
   count = 0;
-  private readonly logged = new LRUCache<string, true>({ max: MAX_REMEMBERED, ttl: REPEAT_AFTER_MS });
+  private readonly logged = new LRUCache<string, true>({ max: MAX_RECENT_ERRORS, ttl: REPEAT_AFTER_MS });
 
   constructor(
     private readonly log: Log,
     private readonly root: string,
   ) {}
 
-  /** The refusal that an error comes to. Refusals stay as they are; so does what is no error of the system: our own mistake. */
+  /**
+   * The NamingError for a system error, which is logged. Other errors are returned as they are: a NamingError, because it is
+   * one already; anything else, because it is a bug.
+   */
   toNamingError(error: unknown, name: Name): unknown {
     const code = codeOf(error);
     if (error instanceof NamingError || code === undefined) return error;
@@ -84,7 +87,7 @@ export class FsErrors {
     return new NamingError(text, name.toString());
   }
 
-  /** Logs an error, unless the same was logged a moment ago. */
+  /** Logs an error, unless the same one was logged within the last 10 s. */
   report(what: string, error: unknown, advice: string): void {
     const key = `${what} ${codeOf(error) ?? ''}`;
     if (this.logged.has(key)) return;

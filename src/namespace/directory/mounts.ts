@@ -1,10 +1,10 @@
 /**
- * What is mounted in a database. It can be read, but isn't changed: a name that moves there is no longer moved at once, and a
- * group that is removed would take with it what belongs to somebody else.
+ * Checks for other file systems mounted inside a database. Names on them can be read, but changes across them are refused: a
+ * rename between file systems is not atomic, and removing a group would delete the mounted file system's files.
  */
 import { readFileSync } from 'node:fs';
 
-/** Something would have to be done on two file systems at once: an error as the system's own. */
+/** A change would span two file systems. It has the code of the system's own error for that, EXDEV. */
 export class SpansFileSystemsError extends Error {
   readonly code = 'EXDEV';
 
@@ -19,7 +19,7 @@ export function requireNoMountIn(directory: string): void {
   if (mountPoint !== undefined) throw new SpansFileSystemsError(mountPoint);
 }
 
-/** @throws SpansFileSystemsError where a directory of a database is on what is mounted there, below the root */
+/** @throws SpansFileSystemsError where a directory is on a file system that is mounted below the root of the database */
 export function requireNoMountAbove(directory: string, root: string): void {
   const mountPoint = mountPoints().find((path) => path !== root && isWithin(path, root) && isWithin(directory, path));
   if (mountPoint !== undefined) throw new SpansFileSystemsError(mountPoint);
@@ -29,7 +29,10 @@ function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Where file systems are mounted, as Linux tells; devices would not, as a directory may be mounted on another of the same. */
+/**
+ * All mount points, from Linux's table; none on other systems. To compare device numbers would not be enough: a bind mount
+ * mounts a directory elsewhere on the same device.
+ */
 function mountPoints(): string[] {
   let table: string;
   try {

@@ -29,9 +29,9 @@ jest.unstable_mockModule('./files.js', () => ({
 }));
 const { Reader } = await import('./reader.js');
 
-const HASTE = { slowMs: Infinity, backoffMs: 0 };
-const inliner = () => new Reader(new InlineIOPolicy(true, HASTE));
-const offloader = () => new Reader(new InlineIOPolicy(false, HASTE));
+const NO_BACKOFF = { slowMs: Infinity, backoffMs: 0 };
+const inliner = () => new Reader(new InlineIOPolicy(true, NO_BACKOFF));
+const offloader = () => new Reader(new InlineIOPolicy(false, NO_BACKOFF));
 
 beforeEach(() => {
   calls = [];

@@ -4,13 +4,13 @@ import type { Reading } from './files.js';
 import { inspect, inspectNow, readFileAt, readFileNow } from './files.js';
 import type { InlineIOPolicy } from './inline-io-policy.js';
 
-/** Up to this size a file is read at once. */
-const SMALL_FILE_SIZE = 64 * 1024;
+/** Maximum size of a file that may be read inline, on the event loop's thread. */
+const MAX_INLINE_READ_SIZE = 64 * 1024;
 
-/** How many entries are read from a directory at a time: more is not faster, and keeps others waiting. */
-const ENTRIES = 1000;
+/** Directory entries per batch: more is not faster, and blocks the event loop for longer. */
+const ENTRIES_PER_BATCH = 1000;
 
-/** Looks at files at once where it may, and else has another thread do it. */
+/** Reads files inline (synchronously, on the event loop's thread) where the policy allows it, else in the thread pool. */
 export class Reader {
   constructor(private readonly inlineIO: InlineIOPolicy) {}
 
@@ -24,18 +24,18 @@ export class Reader {
 
   /** As `readFileAt` of files.ts. */
   read(path: string, limit: number): Promise<Reading | undefined> {
-    const later = () => readFileAt(path, limit);
-    return limit <= SMALL_FILE_SIZE ? this.inlineIO.run(() => readFileNow(path, limit), later) : later();
+    const offload = () => readFileAt(path, limit);
+    return limit <= MAX_INLINE_READ_SIZE ? this.inlineIO.run(() => readFileNow(path, limit), offload) : offload();
   }
 
-  /** The entries of a directory, some at a time. @throws the system's error */
+  /** The entries of a directory, in batches. @throws the system's error */
   async *entries(path: string): AsyncGenerator<readonly Dirent[]> {
-    const directory = await opendir(path, { bufferSize: ENTRIES });
+    const directory = await opendir(path, { bufferSize: ENTRIES_PER_BATCH });
     try {
       for (;;) {
         const first = await directory.read();
         if (first === null) return;
-        yield [first, ...readAhead(directory, ENTRIES - 1)];
+        yield [first, ...readBuffered(directory, ENTRIES_PER_BATCH - 1)];
       }
     } finally {
       await directory.close();
@@ -43,8 +43,8 @@ export class Reader {
   }
 }
 
-/** The entries that came with the last one that was waited for: they are there, and waiting for each would take much longer. */
-function readAhead(directory: Dir, count: number): Dirent[] {
+/** The entries that the last asynchronous read has buffered. To read each of them asynchronously would take much longer. */
+function readBuffered(directory: Dir, count: number): Dirent[] {
   const entries: Dirent[] = [];
   while (entries.length < count) {
     const entry = directory.readSync();

@@ -30,18 +30,18 @@ const { Tree } = await import('./tree.js');
 
 const named = (text: string) => Name.parse(text);
 
-/** What a directory is remembered on: its watch, or a short time; or nothing is remembered, as it can't be watched. */
-const MEMORIES = ['watch', 'time', 'nothing'] as const;
+/** The validity of what is cached of a directory: by its watch, by a short TTL, or none, as it can't be watched. */
+const VALIDITIES = ['watch', 'time', 'nothing'] as const;
 
-describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
+describe.each(VALIDITIES)('a tree cached with validity by %s', (validityBy) => {
   let root: string;
   let watches: Watcher;
   let tree: TreeType;
 
   beforeEach(() => {
     root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
-    // Without the server's own directory, the root isn't believed to be watched, nor is what is below.
-    if (memory === 'watch') mkdirSync(`${root}/${OWN_DIRECTORY}`);
+    // Without the server's own directory, neither the root nor what is below it can be watched.
+    if (validityBy === 'watch') mkdirSync(`${root}/${OWN_DIRECTORY}`);
     realpath.mockReset();
     realpath.mockImplementation((path) => promises.realpath(path));
     begin();
@@ -52,10 +52,10 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     rmSync(root, { recursive: true, force: true });
   });
 
-  /** Begins with nothing remembered. */
+  /** Starts with an empty cache. */
   function begin(): void {
     const cache = new Cache(100);
-    const mode = memory === 'time' ? 'polling' : 'native';
+    const mode = validityBy === 'time' ? 'polling' : 'native';
     watches = new Watcher(root, { mode, ignoresCase: false, listener: cache, log: silentLog });
     tree = new Tree(root, new Reader(new InlineIOPolicy(false, READ_BACKOFF)), watches, cache);
   }
@@ -191,13 +191,13 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     );
   });
 
-  test('says what a memory of a directory may rest on', async () => {
+  test('says what a validityBy of a directory may rest on', async () => {
     put('G/', 'G/x');
     const directory = await tree.directoryOf(named(':G'));
     const { validity } = directory ?? {};
     expect(directory).toEqual({ path: `${root}/G`, validity });
-    expect(validity instanceof WatchedGroup).toBe(memory === 'watch');
-    expect(validity?.ttlMs).toBe({ watch: 60_000, time: 50, nothing: undefined }[memory]);
+    expect(validity instanceof WatchedGroup).toBe(validityBy === 'watch');
+    expect(validity?.ttlMs).toBe({ watch: 60_000, time: 50, nothing: undefined }[validityBy]);
     expect((await tree.read(named(':G.x'), 100))?.validity).toBe(validity);
     expect((await tree.read(named(':'), 100))?.validity).toBeUndefined();
     expect(await tree.directoryOf(Name.root)).toMatchObject({ path: root });
@@ -207,7 +207,7 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     const missing = { code: 'ENOENT' };
     put('G/');
     await whereIs(':missing');
-    // What is remembered of it is believed as long as no time passes.
+    // The cached scan stays valid as long as no time passes.
     jest.spyOn(performance, 'now').mockReturnValue(performance.now());
     await whereIs(':missing');
     renameSync(root, `${root}-moved`);
@@ -223,12 +223,12 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     }
   });
 
-  test('tells an error of the system where it can not be told what there is', async () => {
+  test('throws the error of the system where a name can not be looked up', async () => {
     put('G/', 'G/x');
     realpath.mockRejectedValue(Object.assign(new Error('EIO'), { code: 'EIO' }));
     const outcome = await whereIs(':G.x').catch(codeOf);
     // Of a directory that is watched, it is known that no link leads there.
-    expect(outcome).toEqual(memory === 'watch' ? ['/G/x', 1] : 'EIO');
+    expect(outcome).toEqual(validityBy === 'watch' ? ['/G/x', 1] : 'EIO');
   });
 
   test.each([
@@ -264,7 +264,7 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
     };
     const spyOnEntries = () => jest.spyOn(Reader.prototype, 'entries');
     let reading: ReturnType<typeof spyOnEntries>;
-    const isRemembered = memory !== 'nothing';
+    const isCached = validityBy !== 'nothing';
 
     beforeEach(() => {
       // In the order of their names, two at a time.
@@ -276,29 +276,29 @@ describe.each(MEMORIES)('a tree that is remembered on %s', (memory) => {
       jest.spyOn(performance, 'now').mockReturnValue(performance.now());
     });
 
-    test('knows whether a name is there in another spelling, where that is remembered', async () => {
+    test('knows whether a name is there in another spelling, where scans are cached', async () => {
       put('G/', 'G/\\78', 'G/\\79', 'G/z');
       const directory = await directoryOf(':G');
       const ask = (part: string) => tree.isSpelledUnusually(directory, named(`:G.${part}`));
       expect([await ask('x'), await ask('y'), await ask('z'), await ask('w')]).toEqual(
-        isRemembered ? [true, true, false, false] : [false, false, false, false],
+        isCached ? [true, true, false, false] : [false, false, false, false],
       );
-      // It is looked at whether it still is there.
+      // The scan is cached, but it is checked that the file still exists.
       rmSync(`${root}/G/\\78`);
       expect(await ask('x')).toBe(false);
-      expect(reading).toHaveBeenCalledTimes(isRemembered ? 1 : 0);
+      expect(reading).toHaveBeenCalledTimes(isCached ? 1 : 0);
     });
 
-    test('knows that nothing in a group has metadata, where that is remembered', async () => {
+    test('knows that nothing in a group has metadata, where scans are cached', async () => {
       put('A/', 'A/a', 'A/b.ns_meta', 'A/c', 'A/d', 'A/e', 'B/', 'B/a', 'B/.ns_meta', 'B/b');
       const ask = async (text: string) => tree.mayHoldMetadata(await directoryOf(text), named(text));
-      expect([await ask(':A'), await ask(':B'), await ask(':B')]).toEqual([true, !isRemembered, !isRemembered]);
-      expect(reading).toHaveBeenCalledTimes(isRemembered ? 2 : 0);
+      expect([await ask(':A'), await ask(':B'), await ask(':B')]).toEqual([true, !isCached, !isCached]);
+      expect(reading).toHaveBeenCalledTimes(isCached ? 2 : 0);
     });
   });
 });
 
-test('what was seen of a whole directory is believed twenty times as long as it took to read it', async () => {
+test('a scan of a directory has a TTL of twenty times its duration', async () => {
   const root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
   realpath.mockImplementation((path) => promises.realpath(path));
   const cache = new Cache(100);
@@ -327,7 +327,7 @@ test('what was seen of a whole directory is believed twenty times as long as it 
   }
 });
 
-test('a missing database is told as missing, even before its watch tells of that', async () => {
+test('a missing database is an error, even before its watch reports the removal', async () => {
   const root = realpathSync(mkdtempSync(`${tmpdir()}/pyro-ns-tree-`));
   mkdirSync(`${root}/${OWN_DIRECTORY}`);
   const cache = new Cache(100);

@@ -4,41 +4,44 @@ import { Name } from '../../names/index.js';
 import { GROUP, OBJECT } from '../namespace.js';
 import type { NodeType } from '../namespace.js';
 import { parentIsNoGroup, parentNotFound } from '../errors.js';
-import type { Cache, Validity, DirectoryScan } from './cache.js';
+import type { Cache, DirectoryScan } from './cache.js';
 import type { Reading } from './files.js';
 import { codeOf, saysAbsent } from './files.js';
 import { fileNameOf, isMetadataOfMember, isUsualSpelling, partOf, pathOf } from './layout.js';
 import type { Reader } from './reader.js';
+import type { Validity } from './validity.js';
 import type { Watcher } from './watcher.js';
 
-/** A name that is there. */
+/** An existing name, with the stats of its file or directory. */
 export interface Found {
   readonly path: string;
   readonly type: NodeType;
   readonly stats: Stats;
 }
 
-/** A member of a group, as a directory tells it: not looked at any further. */
+/** A member of a group, from the directory entry alone: its file was not looked at. */
 export interface Member {
   readonly part: string;
   readonly path: string;
   readonly type: NodeType;
 }
 
-/** A directory of a group. */
+/** The directory of a group. */
 export interface Directory {
   readonly path: string;
-  /** What a memory of its contents may rest on; undefined if they are not to be remembered. */
+  /** The validity of what is read from it; undefined if that must not be cached. */
   readonly validity: Validity | undefined;
 }
 
 /**
- * How many times longer than it took is believed what was seen of a whole directory: where nobody tells of changes, a large
- * one would else be read again for each name that is looked for.
+ * The minimum TTL of a scan, as a multiple of the time that the scan took. With the short TTL of polling alone, a large
+ * directory would be scanned again for each name that is looked up.
  */
 const TTL_PER_SCAN_TIME = 20;
 
-/** Finds names on the disk, in whatever state the tree is: links are no names, and nothing is found behind them. */
+/**
+ * Finds names on the disk, whatever other programs have put there. A symbolic link is never a name, and none is followed.
+ */
 export class Tree {
   /** @param root the real path of the database */
   constructor(
@@ -48,15 +51,15 @@ export class Tree {
     private readonly cache: Cache,
   ) {}
 
-  /** What has a name; undefined where nothing has, or what is no name. @throws the system's error where it can't be told */
+  /** Finds a name; undefined if nothing, or nothing that can be a name, is there. @throws the system's error if it can't be read */
   async find(name: Name): Promise<Found | undefined> {
-    // Without its directory, a database isn't empty but missing.
+    // Throws ENOENT where the root is gone: then the database is missing, which is not the same as empty.
     if (name.isRoot) return foundAt(this.root, await lstat(this.root));
     const directory = await this.directoryOf(name.parent);
     return directory && (await this.findMember(directory, name));
   }
 
-  /** What has a name in a directory that is known to be its parent's. @throws the system's error */
+  /** Finds a name in the directory of its parent. @throws the system's error */
   async findMember(directory: Directory, name: Name): Promise<Found | undefined> {
     const usual = `${directory.path}/${fileNameOf(name.part)}`;
     const stats = await this.reader.inspect(usual);
@@ -65,7 +68,7 @@ export class Tree {
     return unusual === undefined ? undefined : foundAt(unusual, await this.reader.inspect(unusual));
   }
 
-  /** Reads the file of an object; undefined where nothing has that name. @throws the system's error */
+  /** Reads the file of an object; undefined if there is nothing with that name. @throws the system's error */
   async read(name: Name, limit: number): Promise<{ reading: Reading; validity: Validity | undefined } | undefined> {
     if (name.isRoot) return { reading: { kind: 'directory' }, validity: undefined };
     const directory = await this.directoryOf(name.parent);
@@ -78,16 +81,16 @@ export class Tree {
     return reading && { reading, validity: directory.validity };
   }
 
-  /** The directory of a group; undefined where there is none. @throws the system's error where it can't be told, or the database is gone */
+  /** The directory of a group; undefined if there is none. @throws the system's error if it can't be read, or the database is gone */
   async directoryOf(group: Name): Promise<Directory | undefined> {
     const watched = await this.watches.get(group);
     if (watched !== undefined) return { path: watched.path, validity: watched };
     const validity = this.watches.unwatchedValidity;
     const usual = pathOf(this.root, group);
-    // In this order: behind a link that leads to itself, nothing can be inspected.
+    // `isRealPath` comes first, because `inspect` throws ELOOP for a path through a link that leads to itself.
     if ((await isRealPath(usual)) && (await this.reader.inspect(usual))?.isDirectory() === true)
       return { path: usual, validity };
-    // Without its directory, a database isn't empty but missing.
+    // As in `find`: throws ENOENT where the root is gone.
     if (group.isRoot) await lstat(this.root);
     let path = this.root;
     for (const name of ancestry(group)) {
@@ -99,8 +102,8 @@ export class Tree {
   }
 
   /**
-   * The directory that a new name goes into.
-   * @throws NamingError where that is no group; the system's error where it can't be told, or the database is gone
+   * The directory of the parent of a new name.
+   * @throws NamingError if the parent is no group; the system's error if it can't be read, or the database is gone
    */
   async parentOf(name: Name): Promise<Directory> {
     const directory = await this.directoryOf(name.parent);
@@ -115,7 +118,7 @@ export class Tree {
   }
 
   /**
-   * The members of a group, in batches. Of two file names that spell one name the usual one counts.
+   * The members of a group, in batches. If two file names stand for one name, the usual spelling wins.
    * @throws the system's error
    */
   async *members(directory: string): AsyncGenerator<readonly Member[]> {
@@ -137,8 +140,8 @@ export class Tree {
   }
 
   /**
-   * True if a name is there, in another spelling than the usual one: as far as that can be told without reading the
-   * directory, which for each new name would take too long where it isn't remembered.
+   * True if a name exists in an unusual spelling. Where scans can't be cached, this returns false without looking: to scan the
+   * whole directory for each new name would take too long.
    */
   async isSpelledUnusually(directory: Directory, name: Name): Promise<boolean> {
     if (directory.validity === undefined) return false;
@@ -146,26 +149,26 @@ export class Tree {
     return path !== undefined && (await this.reader.inspect(path)) !== undefined;
   }
 
-  /** False if it is known that nothing in a directory has metadata. @throws the system's error */
+  /** False if nothing in a directory has metadata. True where a scan can't be cached, without looking. @throws the system's error */
   async mayHoldMetadata(directory: Directory, group: Name): Promise<boolean> {
     return directory.validity === undefined || (await this.scan(directory, group)).hasMetadata;
   }
 
-  /** Where a name is if not in the usual spelling; to be looked at, whether it still is there. */
+  /** The path of a name in an unusual spelling, as of the last scan: it may not exist any more. */
   private async unusualPath(directory: Directory, name: Name): Promise<string | undefined> {
     const fileName = (await this.scan(directory, name.parent)).unusual.get(name.part);
     return fileName === undefined ? undefined : `${directory.path}/${fileName}`;
   }
 
-  private scan({ path, validity: validity }: Directory, group: Name): Promise<DirectoryScan> {
+  private scan({ path, validity }: Directory, group: Name): Promise<DirectoryScan> {
     return this.cache.scans.getOrLoad(group.toString(), async () => {
-      const begun = performance.now();
+      const startedAt = performance.now();
       const value = await this.readScan(path);
-      return { value, validity, minTtlMs: (performance.now() - begun) * TTL_PER_SCAN_TIME };
+      return { value, validity, minTtlMs: (performance.now() - startedAt) * TTL_PER_SCAN_TIME };
     });
   }
 
-  /** Looks through the file names in a directory. @throws the system's error */
+  /** Scans the file names in a directory. @throws the system's error */
   private async readScan(directory: string): Promise<DirectoryScan> {
     const unusual = new Map<string, string>();
     let hasMetadata = false;
@@ -180,7 +183,7 @@ export class Tree {
   }
 }
 
-/** The groups on the way to a group, from the first below the root to itself. */
+/** The ancestors of a group below the root, and the group itself, outermost first. */
 function* ancestry(group: Name): Generator<Name> {
   let name = Name.root;
   for (const part of group.parts) {
@@ -189,7 +192,7 @@ function* ancestry(group: Name): Generator<Name> {
   }
 }
 
-/** True if no link is on the way to a directory. */
+/** True if a path contains no symbolic link, and exists. */
 async function isRealPath(directory: string): Promise<boolean> {
   try {
     return (await realpath(directory)) === directory;

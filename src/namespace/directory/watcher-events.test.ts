@@ -30,7 +30,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     await namespace.createGroup(named(':G.inner'));
     for (const text of [':x', ':G.x', ':G.y', ':G.inner.x']) await namespace.register(named(text), before);
     writeFileSync(`${directory}/after`, `${after.toString()}\n`);
-    await remembered();
+    await cached();
   });
   afterEach(async () => {
     await namespace.close();
@@ -38,7 +38,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
   });
 
   /** Makes the server remember all there is: so often that the events of its own changes are past. */
-  async function remembered(): Promise<void> {
+  async function cached(): Promise<void> {
     for (let times = 0; times < 3; times += 1) {
       for await (const batch of namespace.flatlist()) {
         await Promise.all(batch.map(([name]) => namespace.resolve(name)));
@@ -91,7 +91,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     ['removes the whole database and copies another', 'cp -a db copy; cat after > copy/G/x; rm -r db; cp -a copy db'],
     ['moves another database into its place', 'cp -a db copy; cat after > copy/G/x; mv db old; mv copy db'],
     ['writes into a group that was moved away and back', 'mv db/G G; cat after > G/x; mv G db/G'],
-  ])('sees at once when somebody %s', async (_, script) => {
+  ])('sees within a second when somebody %s', async (_, script) => {
     shell(script);
     await expectSoon(() => uriOf(':G.x'), after.toString());
   });
@@ -102,7 +102,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     await expectSoon(() => uriOf(':x'), 'the database is missing');
     shell(`cp -a backup db`);
     await expectSoon(() => uriOf(':x'), before.toString());
-    await remembered();
+    await cached();
     shell(`cp after db/x`);
     await expectSoon(() => uriOf(':x'), after.toString(), 500);
     closeSync(shellInIt);
@@ -112,7 +112,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     await namespace.close();
     shell('mkdir -p above/deep; mv db above/deep');
     namespace = await DirectoryNamespace.open(`${directory}/above/deep/db`, { log: silentLog, sync: false, watch });
-    await remembered();
+    await cached();
     shell('cp -a above other; cat after > other/deep/db/G/x; mv above old; mv other above');
     // Nothing tells of it, so it is looked after: each second.
     await expectSoon(() => uriOf(':G.x'), after.toString(), 3000);
@@ -129,7 +129,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     ['makes a link of a group', 'mv db/G G; ln -s "$PWD/G" db/G', ':G.x', 'name not found', ':', 'x1'],
     ['makes an unusual spelling', "mv db/G/y 'db/G/\\7a'", ':G.z', before.toString(), ':G', 'inner0 x1 z1'],
     ['truncates a file', ': > db/G/x', ':G.x', 'invalid URI', ':G', 'inner0 x1 y1'],
-  ])('sees at once when somebody %s', async (_, script, name, uri, group, parts) => {
+  ])('sees within a second when somebody %s', async (_, script, name, uri, group, parts) => {
     shell(script);
     await expectSoon(() => uriOf(name), uri);
     await expectSoon(() => partsOf(group), parts);
@@ -140,7 +140,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
     shell(
       `cd db; git init -q; git add G x; ${git} commit -qm before; cp ../after G/x; rm G/y; ${git} commit -qam after`,
     );
-    await remembered();
+    await cached();
     shell('cd db; git checkout -q HEAD~1');
     await expectSoon(() => uriOf(':G.x'), before.toString());
     await expectSoon(() => uriOf(':G.y'), before.toString());
@@ -158,7 +158,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
 
   it('sees a thousand edits at once', async () => {
     shell(`for i in $(seq 1000); do echo ${before.toString()} > db/G/n$i; done`);
-    await remembered();
+    await cached();
     shell(
       `for i in $(seq 1 2 1000); do echo ${after.toString()} > db/G/n$i; done; cd db/G; seq -f n%g 2 2 1000 | xargs rm`,
     );
@@ -194,7 +194,7 @@ describe.each(['native', 'polling'] as const)('a database watched by the %s way'
       expect(await uriOf(name.toString())).toBe('name not found');
       expect(await partsOf(':G.inner')).toBe('x1');
     }
-    await remembered();
+    await cached();
     await namespace.deleteGroup(named(':G'));
     expect(await uriOf(':G.inner.x')).toBe('name not found');
     expect(await partsOf(':')).toBe('x1');
@@ -205,7 +205,7 @@ it('a database watched by polling does not read a large group again for each new
   const directory = mkdtempSync(`${tmpdir()}/pyro-ns-watch-`);
   const namespace = await DirectoryNamespace.open(`${directory}/db`, { log: silentLog, sync: false, watch: 'polling' });
   const reading = jest.spyOn(Reader.prototype, 'entries').mockImplementation(async function* () {
-    // As long as 100,000 names take, which is longer than anything is believed there.
+    // As long as 100,000 names take, which is longer than the TTL there.
     await delay(80);
     yield [];
   });
@@ -252,7 +252,7 @@ describe('a database watched by the native way', () => {
     expect(namespace.resolveNow(named(':G.y'))).toBeUndefined();
   });
 
-  it('does not remember what may be changed under another name', async () => {
+  it('does not cache what may be changed under another name', async () => {
     linkSync(`${root}/G/x`, `${directory}/another-name`);
     await namespace.resolve(named(':G.x'));
     expect(namespace.resolveNow(named(':G.x'))).toBeUndefined();
@@ -260,14 +260,14 @@ describe('a database watched by the native way', () => {
     expect((await namespace.resolve(named(':G.x'))).equals(after)).toBe(true);
   });
 
-  it('does not believe what it knows when events may have been lost', async () => {
+  it('reads again when events may have been lost', async () => {
     await namespace.resolve(named(':G.x'));
     // More than the kernel keeps, while nobody looks: the last ones are lost.
     execFileSync('sh', ['-ec', `cd ${root}/G; yes y z | head -n 15000 | xargs touch; echo ${after.toString()} > x`]);
     expect(await soonResolved(':G.x')).toBe(after.toString());
   });
 
-  it('does not believe what it knows when events may have been lost of a group that it no longer watcher', async () => {
+  it('reads again when events may have been lost of a group that it no longer watches', async () => {
     mkdirSync(`${root}/H`);
     writeFileSync(`${root}/H/x`, before.toString());
     for (const text of [':G.x', ':H.x']) await namespace.resolve(named(text));

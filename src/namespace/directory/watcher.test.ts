@@ -7,9 +7,9 @@ import { silentLog } from '../../config/index.js';
 import { Name } from '../../names/index.js';
 import * as files from './files.js';
 import { OWN_DIRECTORY } from './layout.js';
-import type { WatchedGroup, Watcher as WatchesType, WatchOptions } from './watcher.js';
+import type { WatchedGroup, Watcher as WatcherType, WatcherOptions } from './watcher.js';
 
-// The kernel's events are told by hand: so that each comes when a test says so, and none by luck.
+// The kernel's events are reported by hand: so that each comes when a test says so, and none by luck.
 
 class FakeWatcher extends EventEmitter {
   isClosed = false;
@@ -45,16 +45,16 @@ const named = (text: string) => Name.parse(text);
 
 describe('watched directories', () => {
   let root: string;
-  let watcher: WatchesType;
-  let told: unknown[];
-  let doubts: number;
+  let watcher: WatcherType;
+  let reported: unknown[];
+  let fullInvalidations: number;
 
-  const begin = (options: Partial<WatchOptions> = {}) => {
+  const startWatcher = (options: Partial<WatcherOptions> = {}) => {
     const listener = {
-      changed: (group: { name: Name }, fileName: string, membershipChanged: boolean) =>
-        void told.push([group.name.toString(), fileName, membershipChanged]),
+      changed: (group: Name, fileName: string, membershipChanged: boolean) =>
+        void reported.push([group.toString(), fileName, membershipChanged]),
       invalidatedAll: () => {
-        doubts += 1;
+        fullInvalidations += 1;
       },
     };
     return new Watcher(root, { mode: 'native', ignoresCase: false, listener, log: silentLog, ...options });
@@ -68,9 +68,9 @@ describe('watched directories', () => {
     inspect.mockReset();
     inspect.mockImplementation((path) => files.inspect(path));
     queuedEvents = '64\n';
-    told = [];
-    doubts = 0;
-    watcher = begin();
+    reported = [];
+    fullInvalidations = 0;
+    watcher = startWatcher();
   });
   afterEach(() => {
     watcher.close();
@@ -79,21 +79,21 @@ describe('watched directories', () => {
   });
 
   /** The kernel tells something of a directory. */
-  const tell = (path: string, event: string, file: string | Buffer | null) =>
+  const emitEvent = (path: string, event: string, file: string | Buffer | null) =>
     watchers.get(`${root}${path}`)?.emit('change', event, file);
 
-  const turn = () => new Promise((resolve) => setImmediate(resolve));
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
-  /** Watches all there is, and says which directories are trusted at any later time. */
+  /** Watches all there is, and says which directories are validGroups at any later time. */
   async function watchAll() {
     const groups = [':', ':G', ':G.inner', ':H'];
-    const grounds = await Promise.all(groups.map((group) => watcher.get(named(group))));
-    return () => groups.filter((_, index) => grounds[index]?.valid === true);
+    const watched = await Promise.all(groups.map((group) => watcher.get(named(group))));
+    return () => groups.filter((_, index) => watched[index]?.valid === true);
   }
 
   test('are watched each once, with those above', async () => {
-    const trusted = await watchAll();
-    expect(trusted()).toEqual([':', ':G', ':G.inner', ':H']);
+    const validGroups = await watchAll();
+    expect(validGroups()).toEqual([':', ':G', ':G.inner', ':H']);
     await watchAll();
     expect(watch.mock.calls.map(([path]) => path).sort()).toEqual(
       ['', '/G', '/G/inner', '/H'].map((path) => root + path),
@@ -106,27 +106,27 @@ describe('watched directories', () => {
     ['change', false],
     ['rename', true],
   ])('tell what may have changed in them: %s', async (event, membershipChanged) => {
-    const trusted = await watchAll();
-    tell('/G', event, 'x');
-    expect(told).toEqual([[':G', 'x', membershipChanged]]);
-    expect(trusted()).toHaveLength(4);
-    expect(doubts).toBe(0);
+    const validGroups = await watchAll();
+    emitEvent('/G', event, 'x');
+    expect(reported).toEqual([[':G', 'x', membershipChanged]]);
+    expect(validGroups()).toHaveLength(4);
+    expect(fullInvalidations).toBe(0);
   });
 
-  test('lose their trust, with all below, when they are moved away, and are watched anew', async () => {
-    const trusted = await watchAll();
-    tell('', 'rename', 'G');
-    expect(trusted()).toEqual([':', ':H']);
-    expect(told).toEqual([[':', 'G', true]]);
-    expect(doubts).toBe(1);
-    // Not before this turn is over, as more events of them may tell that some were lost.
+  test('are invalidated, with all below, when they are moved away, and are watched anew', async () => {
+    const validGroups = await watchAll();
+    emitEvent('', 'rename', 'G');
+    expect(validGroups()).toEqual([':', ':H']);
+    expect(reported).toEqual([[':', 'G', true]]);
+    expect(fullInvalidations).toBe(1);
+    // Not before this nextTurn is over, as more events of them may tell that some were lost.
     expect(watchers.get(`${root}/G`)?.isClosed).toBe(false);
     const old = ['/G', '/G/inner'].map((path) => watchers.get(root + path));
-    await turn();
+    await nextTurn();
     expect(old.map((watcher) => watcher?.isClosed)).toEqual([true, true]);
-    // What a directory tells that is not trusted any more counts for nothing.
+    // What a directory tells that is not validGroups any more counts for nothing.
     old[0]?.emit('change', 'rename', 'x');
-    expect(told).toHaveLength(1);
+    expect(reported).toHaveLength(1);
     expect(await watcher.get(named(':G.inner'))).toMatchObject({ valid: true, path: `${root}/G/inner` });
   });
 
@@ -135,59 +135,59 @@ describe('watched directories', () => {
     ['an event without a name', null],
     ['an event with a name that is no text', Buffer.from('x')],
     ['an event of the server’s own directory', OWN_DIRECTORY],
-  ])('lose their trust on what is unclear: %s', async (_, file) => {
-    const trusted = await watchAll();
-    tell('/G', 'rename', file);
-    expect(trusted()).toEqual([':', ':H']);
-    expect(told).toEqual([]);
-    expect(doubts).toBe(1);
+  ])('are invalidated on what is unclear: %s', async (_, file) => {
+    const validGroups = await watchAll();
+    emitEvent('/G', 'rename', file);
+    expect(validGroups()).toEqual([':', ':H']);
+    expect(reported).toEqual([]);
+    expect(fullInvalidations).toBe(1);
   });
 
-  test('lose their trust at any event where the file system takes two names for one', async () => {
+  test('are invalidated at any event where the file system takes two names for one', async () => {
     watcher.close();
-    watcher = begin({ ignoresCase: true });
-    const trusted = await watchAll();
-    tell('/G', 'change', 'x');
-    expect(trusted()).toEqual([':', ':H']);
+    watcher = startWatcher({ ignoresCase: true });
+    const validGroups = await watchAll();
+    emitEvent('/G', 'change', 'x');
+    expect(validGroups()).toEqual([':', ':H']);
   });
 
-  test('lose their trust when their watch fails', async () => {
-    const trusted = await watchAll();
+  test('are invalidated when their watch fails', async () => {
+    const validGroups = await watchAll();
     watchers.get(`${root}/G/inner`)?.emit('error', new Error('ENOSPC'));
-    expect(trusted()).toEqual([':', ':G', ':H']);
+    expect(validGroups()).toEqual([':', ':G', ':H']);
   });
 
   test.each([
     ['a quarter of what the kernel keeps', '64\n', 16],
     ['a quarter of its default, where it does not say', undefined, 4096],
   ])(
-    'lose their trust, all of them, at so many events in one turn that some may be lost: %s',
+    'are invalidated, all of them, at so many events in one nextTurn that some may be lost: %s',
     async (_, kept, limit) => {
       queuedEvents = kept;
       watcher.close();
-      watcher = begin();
-      const trusted = await watchAll();
-      for (let count = 1; count < limit; count += 1) tell(count % 2 === 0 ? '/G' : '', 'change', 'x');
-      await turn();
-      for (let count = 1; count < limit; count += 1) tell('/G', 'change', 'x');
-      expect(trusted()).toHaveLength(4);
-      expect(told).toHaveLength(2 * (limit - 1));
-      tell('/G', 'change', 'x');
-      expect(trusted()).toEqual([]);
-      expect(told).toHaveLength(2 * (limit - 1));
+      watcher = startWatcher();
+      const validGroups = await watchAll();
+      for (let count = 1; count < limit; count += 1) emitEvent(count % 2 === 0 ? '/G' : '', 'change', 'x');
+      await nextTurn();
+      for (let count = 1; count < limit; count += 1) emitEvent('/G', 'change', 'x');
+      expect(validGroups()).toHaveLength(4);
+      expect(reported).toHaveLength(2 * (limit - 1));
+      emitEvent('/G', 'change', 'x');
+      expect(validGroups()).toEqual([]);
+      expect(reported).toHaveLength(2 * (limit - 1));
     },
   );
 
-  test('lose their trust with drop(), and with close()', async () => {
-    const trusted = await watchAll();
+  test('are invalidated with drop(), and with close()', async () => {
+    const validGroups = await watchAll();
     watcher.invalidate(named(':G'));
-    expect(trusted()).toEqual([':', ':H']);
-    expect(doubts).toBe(1);
+    expect(validGroups()).toEqual([':', ':H']);
+    expect(fullInvalidations).toBe(1);
     // Nothing is watched there now; what is being read is in doubt all the same.
     watcher.invalidate(named(':G'));
-    expect(doubts).toBe(2);
+    expect(fullInvalidations).toBe(2);
     watcher.close();
-    expect(trusted()).toEqual([]);
+    expect(validGroups()).toEqual([]);
   });
 
   /** What is at a path from now on is another directory, or none. */
@@ -208,35 +208,35 @@ describe('watched directories', () => {
       // A whole number, so that sums and differences are exact.
       const now = Math.ceil(performance.now());
       const clock = jest.spyOn(performance, 'now').mockReturnValue(now);
-      const trusted = await watchAll();
+      const validGroups = await watchAll();
       clock.mockReturnValue(now + 60_000);
       await watcher.get(named(':G.inner'));
-      expect(trusted()).toHaveLength(4);
+      expect(validGroups()).toHaveLength(4);
       replace('/G/inner', change);
       // A minute after it was looked at last.
       clock.mockReturnValue(now + 119_999);
       expect(await watcher.get(named(':G.inner'))).toBeDefined();
-      expect(trusted()).toHaveLength(4);
+      expect(validGroups()).toHaveLength(4);
       clock.mockReturnValue(now + 120_000);
       expect(await watcher.get(named(':G.inner'))).toBeUndefined();
-      expect(trusted()).toEqual([]);
+      expect(validGroups()).toEqual([]);
     },
   );
 
-  test('are believed no longer than until they are looked at again', async () => {
+  test('are valid until they are verified again', async () => {
     expect(await watcher.get(named(':G'))).toMatchObject({ ttlMs: 60_000, valid: true, fileName: 'G' });
   });
 
-  describe('are looked after each second, as the database may be moved with its parents', () => {
+  describe('are verified each second, as the database may be moved with its parents', () => {
     const second = async (ms = 1000) => {
       jest.advanceTimersByTime(ms);
-      for (let count = 0; count < 10; count += 1) await turn();
+      for (let count = 0; count < 10; count += 1) await nextTurn();
     };
 
     beforeEach(() => {
       watcher.close();
       jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
-      watcher = begin();
+      watcher = startWatcher();
     });
     afterEach(() => {
       watcher.close();
@@ -245,30 +245,30 @@ describe('watched directories', () => {
     });
 
     test.each(REPLACED)('%s in place of the root takes the trust of all', async (_, change) => {
-      const trusted = await watchAll();
+      const validGroups = await watchAll();
       await second();
-      expect(trusted()).toHaveLength(4);
+      expect(validGroups()).toHaveLength(4);
       replace('', change);
       await second(999);
-      expect(trusted()).toHaveLength(4);
+      expect(validGroups()).toHaveLength(4);
       await second(1);
-      expect(trusted()).toEqual([]);
+      expect(validGroups()).toEqual([]);
     });
 
-    test('an error of the system takes the trust, too', async () => {
-      const trusted = await watchAll();
+    test('an error of the system invalidates them, too', async () => {
+      const validGroups = await watchAll();
       inspect.mockRejectedValue(new Error('EIO'));
       await second();
-      expect(trusted()).toEqual([]);
+      expect(validGroups()).toEqual([]);
     });
 
     test('where nothing is watched, nothing is looked at', async () => {
       await second();
-      expect([inspect.mock.calls, doubts]).toEqual([[], 0]);
+      expect([inspect.mock.calls, fullInvalidations]).toEqual([[], 0]);
     });
   });
 
-  test('are none without the server’s own directory, which tells of the end of the root', async () => {
+  test('are none without the server’s own directory, whose removal shows that of the root', async () => {
     fs.rmdirSync(`${root}/${OWN_DIRECTORY}`);
     expect(await watcher.get(Name.root)).toBeUndefined();
     expect(await watcher.get(named(':G'))).toBeUndefined();
@@ -295,12 +295,12 @@ describe('watched directories', () => {
     const ended = () => all.flatMap((group, index) => (group?.valid === true ? [] : [index]));
     expect(ended()).toEqual([]);
     await watcher.get(named(':G.n0'));
-    expect(doubts).toBe(0);
+    expect(fullInvalidations).toBe(0);
     await watcher.get(named(':G.n4094'));
     expect(ended()).toEqual([1]);
     await watcher.get(named(':G.n4095'));
     expect(ended()).toEqual([1, 2]);
-    expect(doubts).toBe(2);
+    expect(fullInvalidations).toBe(2);
     expect((await watcher.get(named(':G')))?.members.size).toBe(4094);
     expect(watch).toHaveBeenCalledTimes(4098);
   });
@@ -311,10 +311,10 @@ describe('watched directories', () => {
     for (const group of [':L', ':F', ':missing']) expect(await watcher.get(named(group))).toBeUndefined();
   });
 
-  test('are none, for ten seconds, after one could not be watched, which is told', async () => {
+  test('are none, for ten seconds, after one could not be watched, which is logged', async () => {
     const warn = jest.fn();
     watcher.close();
-    watcher = begin({ log: { ...silentLog, warn } });
+    watcher = startWatcher({ log: { ...silentLog, warn } });
     const error = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
     watch.mockImplementationOnce(() => {
       throw error;
@@ -336,7 +336,7 @@ describe('watched directories', () => {
     async (code) => {
       const warn = jest.fn();
       watcher.close();
-      watcher = begin({ log: { ...silentLog, warn } });
+      watcher = startWatcher({ log: { ...silentLog, warn } });
       watch.mockImplementationOnce(() => {
         throw Object.assign(new Error(code), { code });
       });
@@ -346,21 +346,21 @@ describe('watched directories', () => {
     },
   );
 
-  test('are none by polling: all is believed for 50 ms, until something is dropped', async () => {
+  test('are none by polling: all has a TTL of 50 ms, until something is invalidated', async () => {
     watcher.close();
-    watcher = begin({ mode: 'polling' });
+    watcher = startWatcher({ mode: 'polling' });
     expect(await watcher.get(Name.root)).toBeUndefined();
     expect(watch).not.toHaveBeenCalled();
     const validity = watcher.unwatchedValidity;
     expect(validity).toEqual({ valid: true, ttlMs: 50 });
     watcher.invalidate(named(':G'));
-    expect(doubts).toBe(1);
+    expect(fullInvalidations).toBe(1);
     expect(validity).toEqual({ valid: false, ttlMs: 50 });
     expect(watcher.unwatchedValidity).toEqual({ valid: true, ttlMs: 50 });
   });
 });
 
-describe('the way in which changes are noticed', () => {
+describe('the watch mode', () => {
   const { platform } = process;
   const on = (value: string) => Object.defineProperty(process, 'platform', { value });
   afterEach(() => {
@@ -400,7 +400,7 @@ describe('the way in which changes are noticed', () => {
     expect(await suitableWatchMode('/db')).toBe('native');
   });
 
-  test('can not be told of a directory that can not be reached', async () => {
+  test('is an error for a directory that can not be reached', async () => {
     on('linux');
     statfs.mockRejectedValue(new Error('EIO'));
     await expect(suitableWatchMode('/db')).rejects.toEqual(new Error('EIO'));

@@ -4,56 +4,48 @@ import { statfs } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Log } from '../../config/index.js';
 import { Name } from '../../names/index.js';
-import type { Validity } from './cache.js';
 import { codeOf, inspect, saysAbsent } from './files.js';
 import { fileNameOf, OWN_DIRECTORY } from './layout.js';
-
-/** How changes made by other programs are noticed: told by the kernel, or by looking again after a moment. */
-export type WatchMode = 'native' | 'polling';
-
-/** Who is told what may have changed. */
-export interface WatchListener {
-  /**
-   * What has this file name in a group may have changed.
-   * @param membershipChanged false where only what it holds may have changed
-   */
-  changed(group: WatchedGroup, fileName: string, membershipChanged: boolean): void;
-  /** Anything may have changed: the grounds that aren't trusted any more say what. */
-  invalidatedAll(): void;
-}
+import type { Validity, WatchListener } from './validity.js';
 
 /**
- * Even while a directory is watched, what was read is read again after this time. The kernel tells nothing of a file that is
- * written through a mapping or another link, nor of what is mounted over a directory: so no answer is wrong for good.
+ * How changes made by other programs are detected: `native` by events of the kernel, `polling` by a short TTL, after which
+ * the disk is read again.
+ */
+export type WatchMode = 'native' | 'polling';
+
+/**
+ * TTL of what is read from a watched directory. It bounds for how long an answer can be stale after a change without an
+ * event: a file written through a memory mapping or another hard link, or a file system mounted over the directory.
  */
 const WATCHED_TTL_MS = 60_000;
 
-/** Where the kernel tells nothing, what was read is believed this long: well below the 100 ms in which a change is to be seen. */
+/** TTL where there are no events: well below the 100 ms within which a change must be visible. */
 const POLLED_TTL_MS = 50;
 
-/** How often it is checked that the database directory is still the one that is watched: its parents may be moved too. */
+/** How often it is checked that the watched root is still the directory at the database's path: a parent may have been moved. */
 const ROOT_CHECK_INTERVAL_MS = 1000;
 
-/** How many directories are watched; the least used is let go first. Linux allows at least 8192 watches to a user. */
+/** Maximum number of watches; the least recently used is ended first. Linux allows a user at least 8192. */
 const MAX_WATCHES = 4096;
 
-/** How long no directory is watched after one could not be. */
+/** Back-off: after a watch could not be created, none is tried for this time. */
 const WATCH_RETRY_MS = 10_000;
 
-/** Events that Linux keeps for us until we look; any more are lost without a word. Its default, where it doesn't say. */
+/** The size of the kernel's event queue, if it can't be read: Linux's default. When the queue overflows, events are lost. */
 const DEFAULT_QUEUED_EVENTS = 16_384;
 
-/** A directory of a group, while it is watched. */
+/** A watched directory of a group: the validity of all cache entries that were read from it. */
 export class WatchedGroup implements Validity {
   readonly ttlMs = WATCHED_TTL_MS;
-  /** False from the moment on when something may have changed unseen. */
+  /** False from when changes may go undetected: the watch has ended, for good. */
   valid = true;
-  /** Groups in it that are watched too, by their file names. */
+  /** The watched groups in it, by file name. */
   readonly members = new Map<string, WatchedGroup>();
-  /** Resolves when it is known that this is a directory, and no link to one; it isn't trusted otherwise. */
+  /** Resolves after the check that this is a real directory, not a link to one. If it is not, `valid` is false by then. */
   ready: Promise<void> = Promise.resolve();
   readonly fileName: string;
-  /** When it was looked at last that this is the directory at its path, and which one it was. */
+  /** When it was last checked that this directory is still the one at its path. */
   verifiedAt = performance.now();
   private stats: Stats | undefined;
 
@@ -66,7 +58,7 @@ export class WatchedGroup implements Validity {
     this.fileName = basename(path);
   }
 
-  /** True if what is at its path now is a directory, and the same as ever. */
+  /** True if there still is a directory at its path, and the same one (by device and inode) as at the first check. */
   async isUnchanged(): Promise<boolean> {
     this.verifiedAt = performance.now();
     const stats = await inspect(this.path).catch(() => undefined);
@@ -76,22 +68,22 @@ export class WatchedGroup implements Validity {
   }
 }
 
-export interface WatchOptions {
+export interface WatcherOptions {
   readonly mode: WatchMode;
-  /** True where the file system takes `A` and `a` for one name, so that events don't say which file was changed by its other name. */
+  /** True if the file system ignores case: then an event for `A` may be a change of `a`, and can't be assigned to a name. */
   readonly ignoresCase: boolean;
   readonly listener: WatchListener;
   readonly log: Log;
 }
 
 /**
- * Watches the directories that are used, each with a plain `fs.watch`, from before they are read: so that nothing happens
- * unseen between a read and the watch. Whatever is unclear ends the trust in a directory and in all below it.
+ * Watches the directories in use, each with a plain `fs.watch`. A watch starts before its directory is read, so that no
+ * change between read and watch is missed. Any event that can't be interpreted invalidates the directory and all below it.
  */
 export class Watcher {
   private readonly groups = new Map<string, WatchedGroup>();
   private readonly rootCheck: NodeJS.Timeout;
-  private readonly overflowThreshold = queuedEvents() / 4;
+  private readonly overflowThreshold = eventQueueSize() / 4;
   private eventsThisTurn = 0;
   private polledValidity = { valid: true, ttlMs: POLLED_TTL_MS };
   private retryAt = 0;
@@ -99,20 +91,20 @@ export class Watcher {
   /** @param root the real path of the database */
   constructor(
     private readonly root: string,
-    private readonly options: WatchOptions,
+    private readonly options: WatcherOptions,
   ) {
     this.rootCheck = setInterval(() => void this.checkRoot(), ROOT_CHECK_INTERVAL_MS).unref();
   }
 
-  /** What the memory of directories that aren't watched rests on: none at all, unless by polling. */
+  /** The validity of what is read from a directory without a watch. Undefined, so not cached, unless the mode is polling. */
   get unwatchedValidity(): Validity | undefined {
     return this.options.mode === 'polling' ? this.polledValidity : undefined;
   }
 
-  /** The directory of a group, watched from now on; undefined where there is none, or it can't be watched. */
+  /** The directory of a group, watched from now on; undefined if it does not exist or can't be watched. */
   async get(group: Name): Promise<WatchedGroup | undefined> {
     if (this.options.mode === 'polling' || performance.now() < this.retryAt) return undefined;
-    const watched = this.groups.get(group.toString()) ?? (await this.begin(group));
+    const watched = this.groups.get(group.toString()) ?? (await this.start(group));
     if (watched !== undefined && performance.now() - watched.verifiedAt >= WATCHED_TTL_MS) {
       watched.ready = this.verifyAgain(watched);
     }
@@ -122,7 +114,7 @@ export class Watcher {
     return watched;
   }
 
-  /** Ends the trust in a group and all below it. */
+  /** Invalidates all that was read from a group and from all groups below it. */
   invalidate(group: Name): void {
     this.polledValidity.valid = false;
     this.polledValidity = { ...this.polledValidity, valid: true };
@@ -136,12 +128,12 @@ export class Watcher {
     for (const group of this.groups.values()) this.end(group);
   }
 
-  private async begin(name: Name): Promise<WatchedGroup | undefined> {
+  private async start(name: Name): Promise<WatchedGroup | undefined> {
     const parent = name.isRoot ? undefined : await this.get(name.parent);
     if (parent === undefined && !name.isRoot) return undefined;
-    // Others may have begun while this one waited.
-    const begun = this.groups.get(name.toString());
-    if (begun !== undefined) return begun;
+    // A concurrent call may have started the watch during the await.
+    const started = this.groups.get(name.toString());
+    if (started !== undefined) return started;
     const fileName = fileNameOf(name.part);
     const path = parent === undefined ? this.root : `${parent.path}/${fileName}`;
     const watcher = this.watch(path);
@@ -171,27 +163,31 @@ export class Watcher {
     }
   }
 
-  /** A watch follows links, so it is looked afterwards at what is watched: had it been another then, its parent would tell. */
+  /**
+   * Checks that what is watched is a real directory: `fs.watch` follows links. The check comes after the watch has started; if
+   * the directory was exchanged in between, the watch of its parent reports that.
+   */
   private async verify(group: WatchedGroup): Promise<void> {
     if (!(await group.isUnchanged()) || !(await this.canDetectRemoval(group))) this.end(group);
   }
 
   /**
-   * The kernel doesn't tell that a directory is removed as long as anyone has it open, a shell that stands in it say. Its parent
-   * tells instead; the root has none that is watched, but has our own directory in it, without which it can't be removed.
+   * True if the removal of a directory causes an event. Linux sends none for the directory itself while a process has it open,
+   * such as a shell whose working directory it is. For a group, the watch of its parent reports the removal. The root has no
+   * watched parent; but it contains the server's own directory, whose removal, which must come first, is reported.
    */
   private async canDetectRemoval({ parent, path }: WatchedGroup): Promise<boolean> {
     return parent !== undefined || (await inspect(`${path}/${OWN_DIRECTORY}`)) !== undefined;
   }
 
-  /** What is mounted over a directory hides it, and no event tells of that: the groups above may be hidden, too. */
+  /** Detects a file system mounted over a directory, for which there is no event. Groups above may be hidden by it, too. */
   private async verifyAgain(group: WatchedGroup): Promise<void> {
     if (!(await group.isUnchanged())) this.endAll();
   }
 
   private changed(group: WatchedGroup, membershipChanged: boolean, fileName: string | Buffer | null): void {
     if (this.mayHaveOverflowed() || !group.valid) return;
-    // What happens to a directory itself is told under its own name.
+    // An event with the directory's own file name is about the directory itself.
     const isUnclear =
       typeof fileName !== 'string' ||
       fileName === group.fileName ||
@@ -203,10 +199,13 @@ export class Watcher {
     }
     const member = group.members.get(fileName);
     if (member !== undefined) this.end(member);
-    this.options.listener.changed(group, fileName, membershipChanged);
+    this.options.listener.changed(group.name, fileName, membershipChanged);
   }
 
-  /** So many events at once that some may have been lost: all that is known is in doubt. */
+  /**
+   * Counts the events of one iteration of the event loop. If they are so many that the kernel's queue may have overflowed,
+   * events may be lost: then all watches end, which invalidates all that was read. @returns true in that case
+   */
   private mayHaveOverflowed(): boolean {
     this.eventsThisTurn += 1;
     if (this.eventsThisTurn === 1) {
@@ -219,6 +218,7 @@ export class Watcher {
     return true;
   }
 
+  /** Ends the watches of a group and of all groups below it. */
   private end(group: WatchedGroup): void {
     if (!group.valid) return;
     group.parent?.members.delete(group.fileName);
@@ -232,14 +232,20 @@ export class Watcher {
     this.options.listener.invalidatedAll();
   }
 
-  /** Not before this turn is over: the events that have come for it tell how many came for all, of which some may be lost. */
+  /**
+   * Closes a watch, but only after this iteration of the event loop: events of it that are already queued must still be
+   * counted, because `mayHaveOverflowed` needs the number of all.
+   */
   private closeLater(watcher: FSWatcher): void {
     setImmediate(() => {
       watcher.close();
     });
   }
 
-  /** The least recently used groups are in front; a group is never in front of one that is below it. */
+  /**
+   * Marks a group and its ancestors as used most recently. `groups` is in the order of use, and a group never comes before one
+   * of its descendants: so the first one, which is ended when there are too many, has no descendants.
+   */
   private touch(group: WatchedGroup): void {
     for (let each: WatchedGroup | undefined = group; each !== undefined; each = each.parent) {
       this.groups.delete(each.name.toString());
@@ -261,8 +267,11 @@ export class Watcher {
   }
 }
 
-/** Types of file systems that others change without this machine's kernel knowing: network, and what containers share with hosts. */
-const CHANGED_ELSEWHERE = new Map([
+/**
+ * Types of file systems that can be changed without an event of this machine's kernel: network file systems, and those that
+ * containers and virtual machines share with their host.
+ */
+const TYPES_WITHOUT_EVENTS = new Map([
   [0x6969, 'NFS'],
   [0x517b, 'SMB'],
   [0xff534d42, 'CIFS'],
@@ -279,14 +288,15 @@ const CHANGED_ELSEWHERE = new Map([
   [0xbacbacbc, 'VMware'],
 ]);
 
-/** The mode that suits the file system of a directory. @throws the system's error */
+/** The watch mode for the file system of a directory. @throws the system's error */
 export async function suitableWatchMode(directory: string): Promise<WatchMode> {
   if (process.platform !== 'linux') return 'native';
   const { type } = await statfs(directory);
-  return CHANGED_ELSEWHERE.has(type) ? 'polling' : 'native';
+  return TYPES_WITHOUT_EVENTS.has(type) ? 'polling' : 'native';
 }
 
-function queuedEvents(): number {
+/** The size of the kernel's event queue. */
+function eventQueueSize(): number {
   try {
     return Number(readFileSync('/proc/sys/fs/inotify/max_queued_events', 'latin1'));
   } catch {

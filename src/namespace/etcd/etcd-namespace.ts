@@ -209,7 +209,7 @@ export class EtcdNamespace implements Namespace {
   }
 
   get bytesInMemory(): number {
-    return this.feed.tree.bytes;
+    return this.mirror.tree.bytes;
   }
 
   status(): EtcdStatus {
