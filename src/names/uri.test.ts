@@ -2,8 +2,8 @@ import { setImmediate as othersRan } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { URIError } from '../errors.js';
-import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME, newGUID } from './guid.js';
-import { DEFAULT_PORT, MAX_URI_LENGTH, PyroURI } from './uri.js';
+import { INTERNAL_DAEMON_GUID, isUsableObjectID, NAMESERVER_NAME, newGUID } from './guid.js';
+import { DEFAULT_PORT, MAX_URI_LENGTH, PyroURI, readPYRONAME } from './uri.js';
 
 describe('PyroURI', () => {
   test('what is printed is read back', () => {
@@ -52,6 +52,38 @@ describe('PyroURI', () => {
       expect(() => PyroURI.parse(digits)).toThrow(URIError);
       if (count % 100 === 0) await othersRan();
     }
+  });
+
+  test.each([
+    ['PYRONAME://atlantis/MyObject', 'PYRONAME://atlantis:9090/MyObject'],
+    ['PYRONAME://atlantis:1/:Group.x', 'PYRONAME://atlantis:1/:Group.x'],
+    ['PYRONAME://atlantis:0/x', 'PYRONAME://atlantis:9090/x'],
+    ['PYRONAME://MyObject', 'PYRONAME://*:9090/MyObject'],
+    ['PYRONAME://:Group.x', 'PYRONAME://*:9090/:Group.x'],
+    ['PYRONAMESSL://MyObject', 'PYRONAMESSL://*:9090/MyObject'],
+    ['PYRONAME://*:9090/MyObject\n', 'PYRONAME://*:9090/MyObject'],
+  ])('%j is read as %j', (text, whole) => {
+    expect(PyroURI.parse(text).toString()).toBe(whole);
+    expect(PyroURI.parse(whole).toString()).toBe(whole);
+  });
+
+  test.each([
+    'PYRONAME://',
+    'PYRONAME:',
+    'PYRONAMESSL:///x',
+    'PYRONAME://host:65536/x',
+    `PYRONAME://${'x'.repeat(4090)}`,
+  ])('%j leads to no name', (text) => {
+    expect(() => PyroURI.parse(text)).toThrow(URIError);
+  });
+
+  test('a URI by name says where the name server is, if it says so', () => {
+    expect(readPYRONAME('PYRONAMESSL://host:1/x')).toEqual({ host: 'host', port: 1, ssl: true, name: 'x' });
+    expect(readPYRONAME('PYRONAME://host/x')).toEqual({ host: 'host', port: undefined, ssl: false, name: 'x' });
+    const anywhere = { host: undefined, port: undefined, ssl: false, name: 'x' };
+    expect(readPYRONAME('PYRONAME://x')).toEqual(anywhere);
+    expect(readPYRONAME(PyroURI.parse('PYRONAME://x').toString())).toEqual(anywhere);
+    expect(() => readPYRONAME('PYRO://host/x')).toThrow(new URIError('invalid URI format'));
   });
 
   test('what follows the id is not looked at, as with Pyro', () => {
@@ -156,6 +188,17 @@ describe('object ids', () => {
     ['1.2.3.4.5', 0, /^010203040000[0-9a-f]{22}$/],
   ])('has 34 hex digits with the address %s and the process id %d', (address, processID, pattern) => {
     expect(newGUID(address, processID)).toMatch(pattern);
+  });
+
+  test.each(['', 'x'.repeat(101), 'a\x1b[31m', 'a\x9b31m', 'a\x7f', 'a\0', INTERNAL_DAEMON_GUID])(
+    '%j is none that an object may take over',
+    (id) => {
+      expect(isUsableObjectID(id)).toBe(false);
+    },
+  );
+
+  test.each([newGUID('10.0.255.1', 1), 'x', 'x'.repeat(100), 'my.object-1'])('%j may be taken over', (id) => {
+    expect(isUsableObjectID(id)).toBe(true);
   });
 
   test('Pyro 3 knows the daemon and the name server by these', () => {

@@ -3,6 +3,12 @@ import { URIError } from '../errors.js';
 /** The port of a URI that names none (PYRO_PORT's default). */
 export const DEFAULT_PORT = 7766;
 
+/** The port of the name server in a PYRONAME URI that names none (PYRO_NS_PORT's default). */
+export const DEFAULT_NAME_SERVER_PORT = 9090;
+
+/** The host of a PYRONAME URI that names none: whichever name server is found. */
+const ANY_HOST = '*';
+
 /** The protocols of URIs that lead to an object. The name server stores what it is given, so others are read too. */
 export type ObjectProtocol = 'PYRO' | 'PYROSSL';
 
@@ -16,8 +22,32 @@ const PROTOCOL_OR_HOST = /^[^\s:/\p{Cc}]+$/u;
 // To Python an id is a str: bytes, each of which is a character here.
 const OBJECT_ID = /^[^\s\u0100-\uffff]*$/;
 
+const PYRONAME = /^PYRONAME(SSL)?:\/\/(?:([^\s:/]+)(?::(\d{1,5}))?\/)?([^\s/]\S*)\s*$/;
+
 /** How long the text of a URI may be. */
 export const MAX_URI_LENGTH = 4096;
+
+/** What a URI `PYRONAME://[host[:port]/]name` says: the object's name, and where the name server is, if it says that. */
+export interface NamedObject {
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+  readonly ssl: boolean;
+  readonly name: string;
+}
+
+/** True for PYRONAME and PYRONAMESSL URIs, which lead to no object before a name server is asked. */
+export const isPYRONAME = (uri: string): boolean => /^PYRONAME(?:SSL)?:/.test(uri);
+
+/** Takes a URI `PYRONAME://[host[:port]/]name` apart. @throws URIError where it is none */
+export function readPYRONAME(uri: string): NamedObject {
+  const [, ssl, host, port, name] = (uri.length <= MAX_URI_LENGTH && PYRONAME.exec(uri)) || [];
+  if (name === undefined) throw new URIError('invalid URI format');
+  const isAnywhere = host === undefined || host === ANY_HOST;
+  const where = isAnywhere
+    ? { host: undefined, port: undefined }
+    : { host, port: port === undefined || Number(port) === 0 ? undefined : Number(port) };
+  return { ...where, ssl: ssl !== undefined, name };
+}
 
 /** `protocol://address:port/objectID`: where an object lives, and which one it is there. Immutable. */
 export class PyroURI {
@@ -43,10 +73,14 @@ export class PyroURI {
 
   /**
    * Reads `protocol://address[:port]/objectID`. The address stays as it is written: resolving host names is I/O, and
-   * the caller's affair.
+   * the caller's affair. `PYRONAME://name` needs no address; then it is `*`.
    * @throws URIError `invalid URI format`
    */
   static parse(text: string): PyroURI {
+    if (isPYRONAME(text)) {
+      const { host = ANY_HOST, port = DEFAULT_NAME_SERVER_PORT, ssl, name } = readPYRONAME(text);
+      return new PyroURI(ssl ? 'PYRONAMESSL' : 'PYRONAME', host, port, name);
+    }
     const match = text.length <= MAX_URI_LENGTH ? URI.exec(text) : null;
     // Without a match the protocol is empty, and refused.
     const [, protocol = '', address = '', port = '', objectID = ''] = match ?? [];

@@ -164,6 +164,22 @@ describe('a proxy by PYRONAME', () => {
     await expect(greeter._copy().greet()).rejects.toThrow('name not found');
   });
 
+  test('may be made of a PyroURI', async () => {
+    config = newConfig({ PYRO_NS_HOSTNAME: '127.0.0.1', PYRO_NS_PORT: String(uri.port) });
+    const options = { config, log: silentLog };
+    const own = getProxyForURI(PyroURI.parse('PYRONAME://:Pyro.NameServer'), options);
+    expect([String(own.URI), await own._invokePYRO('ping')]).toEqual([
+      `PYRONAME://*:${uri.port}/:Pyro.NameServer`,
+      null,
+    ]);
+    await own._release();
+    // Of the proxy's own URI, too.
+    const other = getProxyForURI(getProxyForURI('PYRONAME://:Pyro.NameServer', options).URI, options);
+    expect(await other._invokePYRO('ping')).toBeNull();
+    await other._release();
+    expect(getProxyForURI(PyroURI.parse('PYRONAME://atlantis/x'), options).URI.port).toBe(9090);
+  });
+
   test('asks a silent name server no longer than somebody waits', async () => {
     config = newConfig({ PYRO_HANDSHAKE_TIMEOUT: '600' });
     const sockets: Socket[] = [];

@@ -2,8 +2,8 @@ import { createSocket, Socket, type RemoteInfo } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config, type Log } from '../config/index.js';
-import { PyroURI } from '../names/index.js';
-import { NameServerLocator, readPYRONAME } from './locator.js';
+import { PyroURI, readPYRONAME } from '../names/index.js';
+import { NameServerLocator } from './locator.js';
 
 const uri = PyroURI.parse('PYRO://192.0.2.1:9090/ns');
 const second = PyroURI.parse('PYROSSL://192.0.2.2:9091/ns2');

@@ -3,13 +3,11 @@ import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { defaultConfig, defaultLog, printable, type Config, type Log } from '../config/index.js';
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
-import { NAMESERVER_NAME, PyroURI } from '../names/index.js';
+import { NAMESERVER_NAME, PyroURI, readPYRONAME } from '../names/index.js';
 import { resolveAddress } from '../rpc/index.js';
 import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
 import type { SystemCommand } from './broadcast.js';
 import { NameServerProxy } from './name-server-proxy.js';
-
-const PYRONAME = /^PYRONAME(SSL)?:\/\/(?:([^\s:/]+)(?::(\d{1,5}))?\/)?([^\s/]\S*)$/;
 
 const BROADCAST_ADDRESS = '255.255.255.255';
 
@@ -331,15 +329,6 @@ async function requireAddress(address: string): Promise<void> {
     if (error instanceof URIError) throw new NamingError(`invalid broadcast address '${address}'`);
     throw error;
   }
-}
-
-/** Takes a URI `PYRONAME://[host[:port]/]name` apart. @throws URIError where it is none */
-export function readPYRONAME(
-  uri: string,
-): Pick<Whereabouts, 'host' | 'port'> & { readonly ssl: boolean; readonly name: string } {
-  const [, ssl, host, port, name] = PYRONAME.exec(uri) ?? [];
-  if (name === undefined) throw new URIError('invalid URI format');
-  return { host, port: port === undefined ? undefined : Number(port), ssl: ssl !== undefined, name };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net';
 import { defaultConfig, defaultLog } from '../config/index.js';
 import { NamingError, ProtocolError } from '../errors.js';
-import { Name, PyroURI } from '../names/index.js';
+import { isPYRONAME, Name, PyroURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
 import { characters, PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { PYROAdapter, uriFromPython, uriToPython } from '../rpc/index.js';
@@ -252,6 +252,7 @@ export function withReason(error: unknown, text: string): unknown {
   } catch {
     return error;
   }
+  if (isPYRONAME(text)) return new NamingError('invalid URI', text, 'PYRONAME leads to a name, not to an object');
   if (isIPv4(uri.address)) return error;
   return new NamingError('invalid URI', text, `the name server can't find the host ${uri.address}`);
 }

@@ -132,6 +132,15 @@ describe('URIs', () => {
     await expect(call('register', [':a', value])).rejects.toMatchObject({ args: ['invalid URI', expect.anything()] });
   });
 
+  test.each<PythonValue>([
+    'PYRONAME://x',
+    'PYRONAME://localhost/x',
+    'PYRONAMESSL://localhost:1/x',
+    uriToPython(new PyroURI('PYRONAME', 'localhost', 1, 'x')),
+  ])('%p leads to no object', async (value) => {
+    await expect(call('register', [':a', value])).rejects.toMatchObject({ args: ['invalid URI', expect.anything()] });
+  });
+
   test('of hosts that are not found are told of in the log', async () => {
     const lines: string[] = [];
     const log = { ...silentLog, msg: (...parts: unknown[]) => lines.push(parts.join(' ')) };
@@ -270,6 +279,75 @@ test('a name that is not absolute is below the group that is configured', async 
   expect((await namespace.resolve(Name.parse(':Mine.a'))).equals(uri)).toBe(true);
 });
 
+describe('what the name server itself needs', () => {
+  const own = ':Pyro.NameServer';
+  const refusal = "the name server's own entry can't be changed or removed";
+  const needed = "a group that the name server needs can't be deleted";
+
+  beforeEach(async () => {
+    await server.register(own, uri);
+  });
+
+  test.each<[string, PythonValue[], string]>([
+    ['unregister', [], refusal],
+    ['register', [uriToPython(new PyroURI('PYRO', '127.0.0.1', 7766, 'mine'))], 'name already exists'],
+    ['createGroup', [], 'group already exists'],
+    ['deleteGroup', [], 'is no group'],
+    ['setMeta', ['mine'], refusal],
+    ['_setSystemMeta', [systemMetaToPython({ type: 1, timestamp: 5.5, owner: 'me' })], refusal],
+  ])('clients can not %s its entry', async (method, args, text) => {
+    const before = await namespace.getSystemMeta(Name.parse(own));
+    await expect(call(method, [own, ...args])).rejects.toStrictEqual(new NamingError(text, own));
+    expect(await namespace.resolve(Name.parse(own))).toEqual(uri);
+    expect(await namespace.getMeta(Name.parse(own))).toBeNull();
+    expect(await namespace.getSystemMeta(Name.parse(own))).toEqual(before);
+  });
+
+  test.each<[string, PythonValue[], string]>([
+    ['register', [uriToPython(uri)], 'name already exists'],
+    ['createGroup', [], 'group already exists'],
+  ])(
+    'clients can not %s in the place of its entry that somebody removed from the database',
+    async (method, args, text) => {
+      await server.unregister(own);
+      await expect(call(method, [own, ...args])).rejects.toStrictEqual(new NamingError(text, own));
+      await server.register(own, uri);
+      expect(await namespace.resolve(Name.parse(own))).toEqual(uri);
+    },
+  );
+
+  test.each([
+    [':Default', [':Pyro', ':Default']],
+    [':A.B.C', [':Pyro', ':A.B.C', ':A.B', ':A']],
+    [':', [':Pyro']],
+  ])('clients can not delete the groups that it, or the default group %s, is in', async (group, groups) => {
+    for (const above of [':A', ':A.B']) await namespace.createGroup(Name.parse(above));
+    const options = { address: '127.0.0.1', className: 'NameServer', ignoreShutdown: false } as const;
+    const set = { ...config, PYRO_NS_DEFAULTGROUP: group };
+    server = new NameServer(namespace, { ...options, config: set, log: silentLog, onShutdown: () => undefined });
+    await server.createInitialGroups();
+    for (const one of groups) {
+      await expect(call('deleteGroup', [one])).rejects.toStrictEqual(new NamingError(needed, one));
+    }
+    await expect(call('deleteGroup', [':'])).rejects.toThrow('not allowed to delete root group');
+    expect(await namespace.resolve(Name.parse(own))).toEqual(uri);
+    expect(await namespace.list(Name.parse(group))).toBeDefined();
+  });
+
+  test('clients can delete groups that are named nearly like these, and those within them', async () => {
+    for (const group of [':Py', ':Default2', ':Default.x', ':Pyro.x']) {
+      await call('createGroup', [group]);
+      await call('deleteGroup', [group]);
+      await expect(namespace.list(Name.parse(group))).rejects.toThrow('group not found');
+    }
+  });
+
+  test('clients can set the metadata of these groups', async () => {
+    await call('setMeta', [':Pyro', 'ours']);
+    expect(await call('getMeta', [':Pyro'])).toBe('ours');
+  });
+});
+
 describe('an operation guard', () => {
   const asked: unknown[] = [];
 
@@ -337,7 +415,7 @@ describe('an operation guard, by table', () => {
     list: [[':Default'], ':Default'],
     flatlist: [[], undefined],
     createGroup: [['group'], ':Default.group'],
-    deleteGroup: [[':Default'], ':Default'],
+    deleteGroup: [[':G'], ':G'],
     getMeta: [['a'], ':Default.a'],
     setMeta: [['a', 'meta'], ':Default.a'],
     _getSystemMeta: [['a'], ':Default.a'],
@@ -398,6 +476,7 @@ describe('an operation guard, by table', () => {
 
   beforeEach(async () => {
     await call('register', ['a', uriToPython(uri)]);
+    await call('createGroup', [':G']);
     asked = [];
     used = [];
     server = guarded();

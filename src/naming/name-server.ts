@@ -1,7 +1,15 @@
 import { inspect } from 'node:util';
 import type { Config, Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
-import { Name, newGUID, PyroURI, requireNewName, requireNewURI } from '../names/index.js';
+import {
+  isPYRONAME,
+  Name,
+  NAMESERVER_NAME,
+  newGUID,
+  PyroURI,
+  requireNewName,
+  requireNewURI,
+} from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
@@ -41,6 +49,9 @@ export interface NameServerOptions {
 /** What the other name server of a pair asks while this one is still taking over its names. */
 const UNSETTLED_METHODS: ReadonlySet<string> = new Set(['_r_ha', '_status']);
 
+/** The server's own entry, which clients look it up by: they can't change it, nor delete the group that it is in. */
+const OWN_ENTRY = Name.parse(NAMESERVER_NAME);
+
 /** Who gets the answer; nobody, where the call is one-way. */
 type Client = ServerConnection | undefined;
 
@@ -79,7 +90,7 @@ export class NameServer implements Servant, NameServerObject {
 
   /** Makes the groups that exist from the start, where they don't yet: `:Pyro` and the default group. */
   async createInitialGroups(): Promise<void> {
-    for (const group of [Name.parse(':Pyro'), this.defaultGroup]) {
+    for (const group of [OWN_ENTRY.parent, this.defaultGroup]) {
       await this.namespace.createGroup(group).catch((error: unknown) => {
         if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
       });
@@ -207,7 +218,7 @@ export class NameServer implements Servant, NameServerObject {
         parameters: ['name', 'URI'],
         call: ([name, uri]) => this.answerRegister(this.nameOf(name), uri),
       },
-      unregister: named((name) => this.unregister(name.toString()).then(() => null)),
+      unregister: named((name) => this.answerUnregister(name)),
       resolve: { parameters: ['name'], call: ([name]) => this.answerResolve(this.nameOf(name)) },
       list: {
         parameters: ['groupname'],
@@ -274,7 +285,16 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {
-    await this.register(name.toString(), await this.uriOf(value));
+    const uri = await this.uriOf(value);
+    // Pyro's words, also where somebody has removed the entry from the database.
+    if (name.equals(OWN_ENTRY)) throw new NamingError('name already exists', name.toString());
+    await this.register(name.toString(), uri);
+    return null;
+  }
+
+  private async answerUnregister(name: Name): Promise<null> {
+    this.refuseOwnEntry(name);
+    await this.unregister(name.toString());
     return null;
   }
 
@@ -291,18 +311,21 @@ export class NameServer implements Servant, NameServerObject {
 
   private async answerCreateGroup(group: Name): Promise<null> {
     requireNewName(group);
+    if (group.equals(OWN_ENTRY)) throw new NamingError('group already exists', group.toString());
     await this.change({ kind: 'createGroup', name: group });
     this.options.log.msg('NameServer', 'created group', group);
     return null;
   }
 
   private async answerDeleteGroup(group: Name): Promise<null> {
+    this.refuseNeededGroup(group);
     await this.change({ kind: 'deleteGroup', name: group });
     this.options.log.msg('NameServer', 'deleted group', group);
     return null;
   }
 
   private async answerSetMeta(name: Name, meta: PythonValue): Promise<null> {
+    this.refuseOwnEntry(name);
     await this.change({ kind: 'setMeta', name, meta });
     return null;
   }
@@ -326,6 +349,7 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private async answerSetSystemMeta(name: Name, value: PythonValue | undefined): Promise<null> {
+    this.refuseOwnEntry(name);
     const meta = systemMetaFromPython(value ?? null);
     if (meta === undefined) {
       // A name that is not there is the first thing wrong.
@@ -334,6 +358,18 @@ export class NameServer implements Servant, NameServerObject {
     }
     await this.change({ kind: 'setSystemMeta', name, meta });
     return null;
+  }
+
+  private refuseOwnEntry(name: Name): void {
+    if (!name.equals(OWN_ENTRY)) return;
+    throw new NamingError("the name server's own entry can't be changed or removed", name.toString());
+  }
+
+  /** The root is left to the store, which has Pyro's words for it. */
+  private refuseNeededGroup(group: Name): void {
+    const isNeeded = [OWN_ENTRY.parent, this.defaultGroup].some((needed) => needed.isWithin(group));
+    if (group.isRoot || !isNeeded) return;
+    throw new NamingError("a group that the name server needs can't be deleted", group.toString());
   }
 
   private refuseSync(subject: string): never {
@@ -373,6 +409,7 @@ export class NameServer implements Servant, NameServerObject {
       const uri = uriFromPython(value ?? null);
       const parsed = uri ?? PyroURI.parse(characters(value) ?? '');
       requireNewURI(parsed);
+      if (isPYRONAME(parsed.toString())) throw new URIError('PYRONAME leads to a name, not to an object');
       if (uri !== undefined) return uri;
       return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
     } catch (error) {

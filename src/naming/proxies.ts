@@ -1,11 +1,8 @@
 import { defaultConfig } from '../config/index.js';
-import { PyroURI } from '../names/index.js';
+import { isPYRONAME, PyroURI, readPYRONAME } from '../names/index.js';
 import * as rpc from '../rpc/index.js';
 import type { AdapterOptions, AttrProxy, Locate, Proxy, Untyped } from '../rpc/index.js';
-import { NameServerLocator, readPYRONAME } from './locator.js';
-
-/** Stands for the host in a URI that has none: whichever name server is found. */
-const ANY_HOST = '*';
+import { NameServerLocator } from './locator.js';
 
 /**
  * Makes a proxy of the object that a URI leads to: PYRO, PYROLOC, PYRONAME, or one of their TLS forms. It connects when it is first
@@ -32,9 +29,10 @@ export function getAttrProxyForURI<Remote extends object = Untyped>(
 /** What a proxy is made of: a URI, and what finds the object where the URI only names it. */
 function targetOf(uri: PyroURI | string, options: AdapterOptions = {}): [uri: PyroURI | string, locate?: Locate] {
   const text = String(uri);
-  if (!text.startsWith('PYRONAME')) return [uri];
-  const { host = ANY_HOST, port, ssl, name } = readPYRONAME(text);
+  if (!isPYRONAME(text)) return [uri];
   const { config = defaultConfig() } = options;
-  const target = new PyroURI(ssl ? 'PYRONAMESSL' : 'PYRONAME', host, port ?? config.PYRO_NS_PORT, name);
+  const { port = config.PYRO_NS_PORT } = readPYRONAME(text);
+  const { protocol, address, objectID } = PyroURI.parse(text);
+  const target = new PyroURI(protocol, address, port, objectID);
   return [target, (signal) => new NameServerLocator({ ...options, signal }).resolvePYRONAME(text)];
 }

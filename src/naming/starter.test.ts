@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
+import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME } from '../names/index.js';
 import { NameServerLocator } from './locator.js';
 import { NameServerStarter, type StartOptions } from './starter.js';
 
@@ -69,6 +70,31 @@ test('refuses to serve a directory that is no database', async () => {
   );
 });
 
+test.each([Infinity, null, undefined, 2_147_484, 1e300])('waits for %p seconds as without end', async (timeout) => {
+  const waiting = starter.waitUntilStarted(timeout);
+  // One that is over at once would be answered first.
+  expect(await starter.waitUntilStarted(0.001)).toBe(false);
+  await starter.start(QUIET);
+  expect(await waiting).toBe(true);
+});
+
+test('has an entry of its own again, whatever a client or a hand has put in its place', async () => {
+  const persistent = { ...QUIET, persistent: true };
+  const { port } = await starter.start(persistent);
+  await starter.shutdown();
+  const entry = join(directory, 'Pyro_NS_database', 'Pyro', 'NameServer');
+  writeFileSync(entry, `PYRO://127.0.0.1:${port}/${INTERNAL_DAEMON_GUID}\n`);
+  starter = newStarter();
+  const uri = await starter.start({ ...persistent, nsport: port });
+  expect(uri.objectID).not.toBe(INTERNAL_DAEMON_GUID);
+  const locator = new NameServerLocator({ config, log: silentLog });
+  await using nameServer = await locator.getNS({ host: '127.0.0.1', port });
+  expect(await nameServer.resolve(NAMESERVER_NAME)).toEqual(uri);
+  await starter.shutdown();
+  starter = newStarter();
+  expect(await starter.start({ ...persistent, nsport: port })).toEqual(uri);
+});
+
 test('tells the sockets that it listens on', async () => {
   expect(starter.getServerSockets()).toEqual([]);
   const { port } = await starter.start(QUIET);
@@ -91,15 +117,15 @@ test('starts under a published name that only others know', async () => {
   expect(uri.address).toBe('behind-the-router.invalid');
 });
 
-test('prints no control characters of an entry that it takes its object id from', async () => {
+test('takes no object id with control characters from its entry, and prints none', async () => {
   const { port } = await starter.start({ ...QUIET, persistent: true });
   await starter.shutdown();
   const entry = join(directory, 'Pyro_NS_database', 'Pyro', 'NameServer');
   writeFileSync(entry, `PYRO://127.0.0.1:${port}/\x1b[2J\n`);
   starter = newStarter();
-  const { objectID } = await starter.start({ ...QUIET, nsport: port, persistent: true });
-  expect(objectID).toBe('\x1b[2J');
-  expect(lines.at(-3)).toBe(`URI is: PYRO://127.0.0.1:${port}/\\x1b[2J`);
+  const uri = await starter.start({ ...QUIET, nsport: port, persistent: true });
+  expect(lines.at(-3)).toBe(`URI is: ${uri.toString()}`);
+  expect(lines.join('\n')).not.toContain('\x1b');
 });
 
 test('stops when it is told to: the port is free, and who waits knows', async () => {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:dgram';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
-import { defaultConfig, defaultLog, printable, VERSION, type Config, type Log } from '../config/index.js';
+import { defaultConfig, defaultLog, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
@@ -15,6 +15,7 @@ import {
   type StoreStatus,
 } from '../namespace/index.js';
 import { Daemon, resolveAddress } from '../rpc/index.js';
+import { MAX_TIMEOUT_MS } from '../sync/index.js';
 import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
 import { RequestMetrics } from './request-metrics.js';
@@ -149,14 +150,16 @@ export class NameServerStarter implements AsyncDisposable {
 
   /**
    * Waits for the name server to be ready.
-   * @param timeout in seconds; without it, until it is ready or has failed
+   * @param timeout in seconds; without it, until it is ready or has failed. What Node's timers can't wait, more than 24 days,
+   *   is as good as without it.
    * @returns false where it is not ready in time, or never will be
    */
-  async waitUntilStarted(timeout?: number): Promise<boolean> {
+  async waitUntilStarted(timeout?: number | null): Promise<boolean> {
     const outcomes = [this.started.then(() => true), this.stopped.then(() => false)];
-    if (timeout === undefined) return Promise.race(outcomes);
+    const timeoutMs = (timeout ?? Infinity) * 1000;
+    if (timeoutMs > MAX_TIMEOUT_MS) return Promise.race(outcomes);
     const expiry = new AbortController();
-    const late = setTimeout(timeout * 1000, false, { signal: expiry.signal }).catch(() => false);
+    const late = setTimeout(timeoutMs, false, { signal: expiry.signal }).catch(() => false);
     const result = await Promise.race([...outcomes, late]);
     expiry.abort();
     return result;
@@ -435,8 +438,7 @@ export class NameServerStarter implements AsyncDisposable {
 
   private async publish(uri: PyroURI): Promise<void> {
     const { config, log, print } = this.options;
-    // The object id is that of the database, where clients may have put another.
-    print(`URI is: ${printable(uri.toString())}`);
+    print(`URI is: ${uri.toString()}`);
     try {
       await writeURIFile(config.PYRO_NS_URIFILE, uri.toString());
       print(`URI written to: ${config.PYRO_NS_URIFILE}`);

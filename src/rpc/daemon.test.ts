@@ -492,6 +492,53 @@ describe('names', () => {
     expect(await call(registered(daemon.port), 'read')).toMatchObject({ exception: { args: ['unknown object ID'] } });
   });
 
+  test.each<[string, (bank: string) => string, string]>([
+    ['of another object', (bank) => bank, 'another object of this daemon has it'],
+    ['of the daemon itself', () => INTERNAL_DAEMON_GUID, 'another object of this daemon has it'],
+    ['that is too long', () => 'x'.repeat(101), 'it is no usable object id'],
+    ['with a control character', () => 'a\x9b31m', 'it is no usable object id'],
+    ['that is empty', () => '', 'it is no usable object id'],
+  ])('connectPersistent takes over no id %s', async (_which, idFor, reason) => {
+    const warnings: unknown[][] = [];
+    await using own = await startDaemon({ log: { ...silentLog, warn: (...parts) => warnings.push(parts) } });
+    const names = new Names();
+    own.useNameServer(names);
+    const bank = await own.connect({ answer: () => 'bank' }, ':bank');
+    const id = idFor(bank.objectID);
+    names.entries.set(':chat', new PyroURI('PYRO', '127.0.0.1', own.port, id));
+    const chat = await own.connectPersistent({ answer: () => 'chat' }, ':chat');
+    const connection = await connect(own);
+    expect(await call(bank, 'answer', [], { connection })).toEqual({ value: 'bank' });
+    expect(await call(chat, 'answer', [], { connection })).toEqual({ value: 'chat' });
+    expect([chat.objectID === id, names.entries.get(':chat')]).toEqual([false, chat]);
+    const internal = new PyroURI('PYRO', '127.0.0.1', own.port, INTERNAL_DAEMON_GUID);
+    expect(await call(internal, 'ResolvePYROLOC', [':bank'], { connection })).toEqual({ value: bank.objectID });
+    const text = 'the object gets a new id, not the one registered:';
+    expect(warnings).toEqual([['Daemon', text, ':chat', id, `(${reason})`]]);
+  });
+
+  test('connectPersistent takes over an id of the greatest length, and the one that the object has already', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    const registered = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'x'.repeat(100));
+    names.entries.set(':a', registered);
+    const object = new Thermometer();
+    expect(await daemon.connectPersistent(object, ':a')).toEqual(registered);
+    expect(await daemon.connectPersistent(object, ':a')).toEqual(registered);
+  });
+
+  test('of two names that are registered with one id, connectPersistent gives it to one object only', async () => {
+    const names = new Names();
+    daemon.useNameServer(names);
+    const registered = new PyroURI('PYRO', '127.0.0.1', daemon.port, 'one-id');
+    for (const name of [':a', ':b']) names.entries.set(name, registered);
+    const connected = [':a', ':b'].map((name) => daemon.connectPersistent({ name: () => name }, name));
+    const [a, b] = await Promise.all(connected);
+    if (a === undefined || b === undefined) throw new Error('two objects are connected');
+    expect([a.objectID, b.objectID === 'one-id']).toEqual(['one-id', false]);
+    expect([await call(a, 'name'), await call(b, 'name')]).toEqual([{ value: ':a' }, { value: ':b' }]);
+  });
+
   test('shutdown unregisters, but not what was connected persistently', async () => {
     const names = new Names();
     daemon.useNameServer(names);

@@ -2,7 +2,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { hostname as machineName } from 'node:os';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, ProtocolError, PyroError } from '../errors.js';
-import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
+import { INTERNAL_DAEMON_GUID, isUsableObjectID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import { PickleError, type PickleReadOptions } from '../pickle/index.js';
 import {
   decodeRequest,
@@ -230,7 +230,8 @@ export class Daemon implements AsyncDisposable {
 
   /**
    * Serves an object under the id that it is registered with, if that registration leads to this daemon: so its URI
-   * survives a restart. A registration that leads elsewhere is replaced.
+   * survives a restart. A registration that leads elsewhere is replaced; so is one with the id of another object of this
+   * daemon, or an unusable id, because anybody can register any URI.
    * @throws NamingError where the name is not valid
    */
   connectPersistent(object: object, name?: string): Promise<PyroURI> {
@@ -241,7 +242,7 @@ export class Daemon implements AsyncDisposable {
     const servant = this.servantOf(object);
     const registered = name === undefined ? undefined : await this.registeredURI(name);
     if (name !== undefined && registered !== undefined) {
-      if (this.isOwn(registered)) {
+      if (this.isOwn(registered) && this.mayTakeOver(registered, servant, name)) {
         servant.setGUID(registered.objectID);
         this.serve(servant, name);
         this.persistentIDs.add(registered.objectID);
@@ -392,6 +393,15 @@ export class Daemon implements AsyncDisposable {
 
   private isOwn({ protocol, address, port }: PyroURI): boolean {
     return protocol === this.protocol && address === this.address && port === this.port;
+  }
+
+  /** False, with a warning, where the id of a registration may not become that of this object. */
+  private mayTakeOver({ objectID }: PyroURI, servant: Servant, name: string): boolean {
+    const holder = this.implementations.get(objectID)?.servant;
+    if (isUsableObjectID(objectID) && (holder === undefined || holder === servant)) return true;
+    const reason = holder === undefined ? 'it is no usable object id' : 'another object of this daemon has it';
+    this.log.warn('Daemon', 'the object gets a new id, not the one registered:', name, objectID, `(${reason})`);
+    return false;
   }
 
   private async registeredURI(name: string): Promise<PyroURI | undefined> {

@@ -47,6 +47,18 @@ export function absoluteName(operation: Operation): string | undefined {
   return text === undefined || text.startsWith(':') ? text : `:Default${text === '' ? '' : '.'}${text}`;
 }
 
+const OWN_ENTRY = ':Pyro.NameServer';
+
+/**
+ * True for what Pyro 3 lets clients do to the name server's own entry and groups, and this one doesn't: after it, the two have
+ * different names.
+ */
+export function changesServerItself(operation: Operation): boolean {
+  const name = absoluteName(operation);
+  if (operation.method === 'deleteGroup') return [':Pyro', ':Default'].includes(name ?? '');
+  return ['unregister', 'setMeta', '_setSystemMeta'].includes(operation.method) && name === OWN_ENTRY;
+}
+
 /** The NamingError of a method where the way to the name leads through an object, or through nothing. */
 const NOT_THERE: ReadonlyMap<string, string> = new Map([
   ['unregister', 'name not found'],
