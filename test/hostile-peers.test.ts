@@ -238,6 +238,58 @@ describe('pyro-ns, with peers that keep it busy', () => {
   });
 });
 
+/** How many connections of each address are let in; the server's limits are those of the defaults. */
+describe('pyro-ns, with peers that take its connections', () => {
+  const ATTACKER = '127.0.0.2';
+  const CONNECTIONS = 200;
+  let server: NameServerProcess;
+  let attackers: RawConnection[];
+
+  beforeEach(async () => {
+    attackers = [];
+    server = await NameServerProcess.start(ours, { arguments: ['-i', 'right'] });
+  });
+  afterEach(async () => {
+    for (const peer of attackers) peer.close();
+    await server.dispose();
+  });
+
+  const idle = { localAddress: ATTACKER, identification: 'right' };
+  const ATTACKS: Record<string, () => Promise<RawConnection | undefined>> = {
+    silent: () => RawConnection.open(server.port, '127.0.0.1', ATTACKER),
+    idle: () => RawConnection.openGranted(server.port, idle).catch(() => undefined),
+  };
+
+  test.each(Object.entries(ATTACKS))('lets in others while one address has %s ones', async (_kind, attack) => {
+    for (let count = 0; count < CONNECTIONS; count += 1) {
+      const peer = await attack();
+      if (peer) attackers.push(peer);
+    }
+    const others: RawConnection[] = [];
+    // The reserve: a quarter of PYRO_MAXCONNECTIONS.
+    for (let count = 0; count < CONNECTIONS / 4; count += 1) {
+      others.push(await RawConnection.openGranted(server.port, { identification: 'right' }));
+    }
+    expect(others).toHaveLength(CONNECTIONS / 4);
+    for (const other of others) other.close();
+  });
+
+  test('answers many wrong passphrases of one address slowly, and others at once', async () => {
+    const wrong = { localAddress: ATTACKER, identification: 'wrong' };
+    for (let count = 0; count < 9; count += 1) {
+      await expect(RawConnection.openGranted(server.port, wrong)).rejects.toThrow();
+    }
+    let answered = 0;
+    for (let count = 0; count < 20; count += 1) {
+      const attempt = RawConnection.openGranted(server.port, wrong);
+      void attempt.catch(() => (answered += 1));
+    }
+    const peers = Array.from({ length: 5 }, () => RawConnection.openGranted(server.port, { identification: 'right' }));
+    for (const peer of peers) (await peer).close();
+    expect(answered).toBe(0);
+  });
+});
+
 describe('pyro-ns -d, with hostile peers', () => {
   let place: string;
   let server: NameServerProcess;

@@ -222,6 +222,19 @@ async function openRaw(port: number): Promise<RawConnection> {
   return connection;
 }
 
+/** How many of so many connections are closed that come one after the other, and say nothing. */
+async function observeSilent(config: Config, count: number): Promise<number> {
+  const { daemon, sockets } = await serve(config);
+  for (let opened = 0; opened < count; opened += 1) {
+    const silent = await RawConnection.open(daemon.port);
+    cleanUp.push(() => {
+      silent.close();
+    });
+    await silent.readFrame();
+  }
+  return sockets.filter(({ destroyed }) => destroyed).length;
+}
+
 const request = ({ objectID }: PyroURI, method: string, flags = 0, args: readonly PythonWritable[] = []): Buffer =>
   encodeRequest({ objectID, method, flags, args, keywords: new Map() });
 
@@ -1048,6 +1061,42 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
       [5, 4],
     ],
   },
+  PYRO_MAXCONNECTIONS_PER_HOST: {
+    with: () => ({ PYRO_MAXCONNECTIONS: 8 }),
+    observe: async (config) => {
+      const { daemon } = await serve(config);
+      let letIn = 0;
+      while ((await outcome(async () => (await open(daemon.port)).isOpen)) === true) letIn += 1;
+      return letIn;
+    },
+    values: () => [
+      [0, 6],
+      [2, 2],
+      [8, 8],
+    ],
+  },
+  PYRO_MAX_HANDSHAKES: {
+    with: () => ({ PYRO_MAXCONNECTIONS: 4 }),
+    observe: (config) => observeSilent(config, 5),
+    values: () => [
+      [0, 2],
+      [4, 1],
+      [5, 0],
+    ],
+  },
+  PYRO_DENIAL_DELAY: {
+    observe: async (config) => {
+      const { daemon } = await serve(config);
+      daemon.setAllowedIdentifications(['right']);
+      const timers = jest.spyOn(globalThis, 'setTimeout');
+      for (let count = 0; count < 6; count += 1) await outcome(() => open(daemon.port));
+      return timers.mock.calls.filter(([, delay]) => delay === 77).length;
+    },
+    values: () => [
+      [0, 0],
+      [0.077, 2],
+    ],
+  },
   PYRO_HANDSHAKE_TIMEOUT: {
     observe: async (config) => {
       fakeTimeouts();
@@ -1323,6 +1372,17 @@ const LIMITS: Readonly<Partial<Record<ConfigItemName, Limit>>> = {
     at: true,
     beyond: 'server too busy',
   },
+  PYRO_MAXCONNECTIONS_PER_HOST: {
+    bound: 3,
+    observe: async (config, count) => {
+      const { daemon } = await serve(config);
+      for (let opened = 1; opened < count; opened += 1) await open(daemon.port);
+      return outcome(async () => (await open(daemon.port)).isOpen);
+    },
+    at: true,
+    beyond: 'server too busy',
+  },
+  PYRO_MAX_HANDSHAKES: { bound: 3, observe: observeSilent, at: 0, beyond: 1 },
   PYRO_MAX_ONEWAY_CALLS: { bound: 3, observe: observeOnewayCalls, at: 3, beyond: 3 },
   PYRO_NS_BC_RATE: { bound: 3, observe: observeAnswers, at: 3, beyond: 3 },
   PYRO_NS_CACHE_NAMES: {

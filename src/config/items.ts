@@ -138,6 +138,21 @@ const OWN_ITEMS = {
   PYRO_NS_IDENTIFICATION_FILE: item(optionalPath, '', 'File whose first line is the passphrase of the name server.'),
   PYRO_NS_IDENTIFICATION: { ...item(optionalText, '', 'The passphrase itself; comes before the file.'), secret: true },
   PYRO_NS_BC_RATE: item(integer(1), 20, 'How many broadcasts a second are answered to each address.'),
+  PYRO_MAXCONNECTIONS_PER_HOST: item(
+    integer(0),
+    0,
+    'How many of the PYRO_MAXCONNECTIONS may be of one address; 0 for three of four.',
+  ),
+  PYRO_MAX_HANDSHAKES: item(
+    integer(0),
+    0,
+    'How many connections may wait beside them to be let in; 0 for three of four of PYRO_MAXCONNECTIONS.',
+  ),
+  PYRO_DENIAL_DELAY: item(
+    seconds(0),
+    2,
+    'How long the answer to a passphrase is delayed at most, after wrong ones of the same address; 0 for not at all.',
+  ),
   PYRO_HANDSHAKE_TIMEOUT: item(seconds(0.1), 10, 'How long a peer may take to open a connection.'),
   PYRO_STALL_TIMEOUT: item(
     seconds(0.1),

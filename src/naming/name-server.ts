@@ -1,15 +1,7 @@
 import { inspect } from 'node:util';
 import type { Config, Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
-import {
-  isPYRONAME,
-  Name,
-  NAMESERVER_NAME,
-  newGUID,
-  PyroURI,
-  requireNewName,
-  requireNewURI,
-} from '../names/index.js';
+import { isPYRONAME, Name, NAMESERVER_NAME, newGUID, PyroURI, requireNewName, requireNewURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';

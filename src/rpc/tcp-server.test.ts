@@ -128,6 +128,66 @@ describe('a client that reads no replies', () => {
   });
 });
 
+describe('wrong passphrases', () => {
+  let delays: number[];
+
+  beforeEach(async () => {
+    await start();
+    server.validator.setAllowedIdentifications(['right']);
+    // The delays are noted, and over at once.
+    delays = [];
+    const { setTimeout: original } = globalThis;
+    jest.spyOn(globalThis, 'setTimeout').mockImplementation((callback, delay = 0) => {
+      // A connection that was denied lingers for 1000.
+      const isDenial = delay < 5000 && delay > 50 && delay !== 1000;
+      if (isDenial) delays.push(delay);
+      return original(callback, isDenial ? 0 : delay);
+    });
+  });
+
+  const attempt = async (passphrase: string): Promise<string> => {
+    const identification = server.validator.mungeIdent(passphrase);
+    try {
+      const connection = await ClientConnection.open('127.0.0.1', server.listening.port, { identification });
+      connection.destroy();
+      return 'let in';
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  };
+
+  test('are answered more and more slowly, and right ones of that address no more slowly', async () => {
+    for (let count = 0; count < 10; count++) expect(await attempt('wrong')).toBe('security reasons');
+    expect(delays).toEqual([100, 200, 400, 800, 1600, 2000]);
+    expect(await attempt('right')).toBe('let in');
+    expect(delays).toHaveLength(7);
+    expect(delays.at(-1)).toBe(2000);
+  });
+
+  test('are answered at once where PYRO_DENIAL_DELAY is 0', async () => {
+    config.PYRO_DENIAL_DELAY = 0;
+    for (let count = 0; count < 10; count++) expect(await attempt('wrong')).toBe('security reasons');
+    expect(delays).toEqual([]);
+  });
+
+  test('hold up nobody who mistyped', async () => {
+    for (let count = 0; count < 3; count++) await attempt('wrong');
+    expect(await attempt('right')).toBe('let in');
+    expect(delays).toEqual([]);
+  });
+
+  test('whose answer is waited for keep the server from its end no longer', async () => {
+    jest.restoreAllMocks();
+    config.PYRO_DENIAL_DELAY = 5;
+    for (let count = 0; count < 3; count++) await attempt('wrong');
+    // The next ones wait longer and longer: they are under way when the server stops.
+    const attempts = Array.from({ length: 10 }, () => attempt('wrong'));
+    while (sockets.length < 13) await new Promise(setImmediate);
+    await server.close(undefined);
+    for (const outcome of await Promise.all(attempts)) expect(outcome).not.toBe('let in');
+  });
+});
+
 describe('what is sent', () => {
   test.each([
     { compression: false, checksum: false },

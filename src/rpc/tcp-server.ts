@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
-import { MemoryBudget } from '../sync/index.js';
+import { FailureDelay, MemoryBudget } from '../sync/index.js';
 import {
   certificateProblem,
   createTLSServer,
@@ -14,7 +14,8 @@ import {
   type RequestHandler,
   type ServerConnectionOptions,
 } from '../wire/index.js';
-import { BasicSSLValidator, DefaultConnValidator, type GuardedDaemon } from './validators.js';
+import { Admission } from './admission.js';
+import { BasicSSLValidator, DefaultConnValidator, isFull } from './validators.js';
 
 /** How many ports there are. */
 const PORTS = 65536;
@@ -45,13 +46,16 @@ export interface ConnectionCounts {
 /**
  * Listens, lets a validator judge who connects, and hands on the requests of those let in.
  */
-export class TCPServer implements GuardedDaemon {
+export class TCPServer {
   /** Judges new connections. */
   validator: DefaultConnValidator;
   readonly server: Server;
   /** Of all that have connected, those among them that agree on TLS still. */
   private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
+  private readonly admission: Admission;
+  /** By address: of those whose passphrases were wrong. */
+  private readonly denialDelay = new FailureDelay();
   private readonly memoryBudget: MemoryBudget;
   private readonly config: Config;
   private readonly log: Log;
@@ -62,18 +66,20 @@ export class TCPServer implements GuardedDaemon {
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
     this.log = options.log;
+    this.admission = new Admission(this.config);
     this.memoryBudget = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
     const accept = (socket: Socket): void => void this.accept(socket);
     this.server = options.certificates
       ? createTLSServer(options.certificates, accept, this.config.PYRO_HANDSHAKE_TIMEOUT * 1000)
       : createServer({ noDelay: true }, accept);
-    // Before `accept`, whose validator asks how many there are.
+    // Before `accept`, which lets it in.
     this.server.prependListener('connection', (socket: Socket) => {
       this.sockets.add(socket);
+      this.admission.add(socket);
       socket.once('close', () => this.sockets.delete(socket));
     });
-    if (options.certificates) this.limitTLSHandshakes();
+    if (options.certificates) this.countTLSFailures();
   }
 
   /** Where the server listens. @throws DaemonError where it does not */
@@ -88,10 +94,6 @@ export class TCPServer implements GuardedDaemon {
 
   get connectionCounts(): ConnectionCounts {
     return { open: this.sockets.size, accepted: this.accepted, refused: this.refused };
-  }
-
-  get maxConnections(): number {
-    return this.config.PYRO_MAXCONNECTIONS;
   }
 
   /**
@@ -137,11 +139,7 @@ export class TCPServer implements GuardedDaemon {
     await closed;
   }
 
-  /** Hangs up on clients while as many as there may be connections have not even agreed on TLS. */
-  private limitTLSHandshakes(): void {
-    this.server.on('connection', (socket: Socket) => {
-      if (this.sockets.size - this.connections.size > this.maxConnections) socket.destroy();
-    });
+  private countTLSFailures(): void {
     this.server.on('tlsClientError', (error: Error, socket: Socket) => {
       this.refused += 1;
       this.log.warn(
@@ -184,20 +182,57 @@ export class TCPServer implements GuardedDaemon {
   }
 
   private admit(connection: ServerConnection): Promise<boolean> {
-    const { validator } = this;
+    const { validator, admission } = this;
+    // A validator may let in one more than there is room for: it is asked again only by itself.
+    let hadRoom = false;
     return connection.open({
       acceptHost: () => {
         // Not the validator's to decide, which is the program's.
         const problem = certificateProblem(connection.socket);
-        if (problem === undefined) return validator.acceptHost(this, connection);
+        if (problem === undefined) {
+          const counts = admission.countsWith(connection);
+          hadRoom = !isFull(counts);
+          return validator.acceptHost(counts, connection);
+        }
         this.log.warn('TCPServer', 'certificate refused:', connection, problem);
         return DeniedReason.Security;
       },
-      createAuthChallenge: () => validator.createAuthChallenge(this, connection),
-      acceptIdentification: (_connection, token, challenge) =>
-        validator.acceptIdentification(this, connection, token, challenge),
+      createAuthChallenge: () => validator.createAuthChallenge(admission.countsWith(connection), connection),
+      acceptIdentification: async (_connection, token, challenge) => {
+        const counts = admission.countsWith(connection);
+        const refused = await validator.acceptIdentification(counts, connection, token, challenge);
+        await this.delayVerdict(connection, refused);
+        if (refused !== undefined) return refused;
+        // Others were let in meanwhile: the room is for those who got here first.
+        if (hadRoom && isFull(admission.countsWith(connection))) return DeniedReason.ServerTooBusy;
+        admission.admit(connection);
+        return undefined;
+      },
     });
   }
+
+  /**
+   * Makes it slow to try passphrases. A right one is delayed as a wrong one is: else who gets no answer at once would know, and
+   * try the next.
+   */
+  private async delayVerdict(connection: ServerConnection, refused: DeniedReason | undefined): Promise<void> {
+    const { remoteAddress = '' } = connection;
+    const delayMs = this.denialDelay.delayOf(remoteAddress, this.config.PYRO_DENIAL_DELAY * 1000);
+    // Before the wait: who gives up during it has failed, too.
+    if (refused === DeniedReason.Security) this.denialDelay.fail(remoteAddress);
+    if (delayMs > 0) await wait(delayMs, connection);
+  }
+}
+
+/** Waits, unless the connection is closed before. */
+function wait(milliseconds: number, connection: ServerConnection): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    void connection.closed.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** The configuration items that are about connections, in the wire's terms. */

@@ -176,17 +176,18 @@ describe('clients that never agree on TLS', () => {
     for (const socket of sockets) if (!socket.closed) await once(socket, 'close');
   }
 
-  test('are counted and limited as all others are, and have PYRO_HANDSHAKE_TIMEOUT', async () => {
+  test('are limited, keep no place from others, and have PYRO_HANDSHAKE_TIMEOUT', async () => {
     const config = host('host', { PYRO_HANDSHAKE_TIMEOUT: '1', PYRO_MAXCONNECTIONS: '5' });
     await using daemon = await startDaemon(config);
     const uri = await daemon.connect({ hello: () => 'hello' });
     const silent = await connectSilently(daemon.port, 20);
-    while (silent.filter((socket) => socket.closed).length < 15) await new Promise(setImmediate);
-    expect(daemon.connectionCount).toBe(5);
-    await expect(greet(uri, config)).rejects.toMatchObject({ message: 'connection failed' });
-    await closedOf(silent);
+    // Beside the five there is room for four whose handshake is not done: the others are closed, those that came first.
+    while (silent.filter((socket) => socket.closed).length < 16) await new Promise(setImmediate);
+    expect(silent.slice(0, 16).every((socket) => socket.closed)).toBe(true);
+    expect(daemon.connectionCount).toBe(4);
     expect(await greet(uri, config)).toBe('hello');
-    expect(daemon.connectionCounts).toMatchObject({ accepted: 1, refused: 21 });
+    await closedOf(silent);
+    expect(daemon.connectionCounts).toMatchObject({ accepted: 1, refused: 20 });
   });
 
   test('do not keep a daemon from its end', async () => {

@@ -14,9 +14,11 @@ afterEach(() => {
   connection.destroy();
 });
 
-const daemonWith = (connectionCount: number, maxConnections: number): GuardedDaemon => ({
+const daemonWith = (connectionCount: number, maxConnections: number, hostConnectionCount = 1): GuardedDaemon => ({
   connectionCount,
   maxConnections,
+  hostConnectionCount,
+  maxHostConnections: 5,
 });
 const daemon = daemonWith(1, 10);
 
@@ -28,6 +30,13 @@ describe('a host', () => {
     [1000, DeniedReason.ServerTooBusy],
   ])('that makes it %d connections of 10 gets %p', (count, verdict) => {
     expect(new DefaultConnValidator().acceptHost(daemonWith(count, 10), connection)).toBe(verdict);
+  });
+
+  test.each([
+    [5, undefined],
+    [6, DeniedReason.ServerTooBusy],
+  ])('that has %d connections of 5 itself gets %p', (count, verdict) => {
+    expect(new DefaultConnValidator().acceptHost(daemonWith(8, 10, count), connection)).toBe(verdict);
   });
 });
 

@@ -3,13 +3,21 @@ import { TLSSocket } from 'node:tls';
 import { createAuthToken, DeniedReason, mungeIdentification, newChallenge, tokensEqual } from '../wire/index.js';
 import type { ServerConnection } from '../wire/index.js';
 
-/** What a validator may ask of the daemon that it guards. */
+/** What a validator is told of the daemon that it guards. */
 export interface GuardedDaemon {
-  /** How many connections are open, the one to be judged among them. */
+  /** How many connections are let in, with the one to be judged. */
   readonly connectionCount: number;
   /** PYRO_MAXCONNECTIONS. */
   readonly maxConnections: number;
+  /** How many of them are of the same host, with the one to be judged. */
+  readonly hostConnectionCount: number;
+  /** PYRO_MAXCONNECTIONS_PER_HOST. */
+  readonly maxHostConnections: number;
 }
+
+/** True where there are too many connections with the one to be judged, altogether or of its host. */
+export const isFull = (daemon: GuardedDaemon): boolean =>
+  daemon.connectionCount > daemon.maxConnections || daemon.hostConnectionCount > daemon.maxHostConnections;
 
 /** Undefined accepts; a reason refuses, and is what the client gets to know. */
 export type Verdict = DeniedReason | undefined | Promise<DeniedReason | undefined>;
@@ -22,9 +30,9 @@ export class DefaultConnValidator {
   /** Munged identifications, any of which is let in; undefined lets everybody in. */
   private allowedIDs: readonly Buffer[] | undefined;
 
-  /** Accepts any host, up to PYRO_MAXCONNECTIONS connections at a time. */
+  /** Accepts any host, up to PYRO_MAXCONNECTIONS connections at a time, and PYRO_MAXCONNECTIONS_PER_HOST of each host. */
   acceptHost(daemon: GuardedDaemon, _connection: ServerConnection): Verdict {
-    return daemon.connectionCount > daemon.maxConnections ? DeniedReason.ServerTooBusy : undefined;
+    return isFull(daemon) ? DeniedReason.ServerTooBusy : undefined;
   }
 
   /** Accepts a token made of one of the allowed identifications; any token where none are set. */

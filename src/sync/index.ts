@@ -1,6 +1,7 @@
 /** Synchronization: locks, budgets, timeouts and cached values, without any knowledge of names, files or sockets. */
 export { onAbort } from './abort.js';
 export { Deadline } from './deadline.js';
+export { FailureDelay } from './failure-delay.js';
 export { HostRoundRobin } from './host-round-robin.js';
 export { KeyedMutex } from './keyed-mutex.js';
 export { MemoryBudget } from './memory-budget.js';

@@ -1,0 +1,84 @@
+import type { Socket } from 'node:net';
+import type { Config } from '../config/index.js';
+import type { ServerConnection } from '../wire/index.js';
+import type { GuardedDaemon } from './validators.js';
+
+/** A connection that is not let in yet. */
+interface Pending {
+  readonly socket: Socket;
+  readonly host: string | undefined;
+}
+
+/** Of so many connections, one host may have all but a reserve for others of this part. */
+const RESERVE = 1 / 4;
+
+/** How many of so many connections one host may have, where nothing else is configured: 3 of 4. */
+const withoutReserve = (connections: number): number => connections - Math.floor(connections * RESERVE);
+
+/**
+ * How many connections there may be: PYRO_MAXCONNECTIONS that were let in, of which one host may have a share, and beside them a
+ * smaller room for those whose handshake (and that of TLS) is not done. Who is silent there takes no place from those let in;
+ * when the room is full, one of the host with the most is closed, the one that has waited longest.
+ */
+export class Admission {
+  /** By address and port, which the socket within a TLS connection has in common with it; the longest waiting first. */
+  private readonly pending = new Map<string, Pending>();
+  private readonly admitted = new Set<ServerConnection>();
+  private readonly admittedOfHost = new Map<string | undefined, number>();
+
+  constructor(private readonly config: Config) {}
+
+  /** Notes a connection that has come, until it is let in or closed. */
+  add(socket: Socket): void {
+    const { remoteAddress: host } = socket;
+    const peer = peerOf(socket);
+    const pending = { socket, host };
+    this.pending.set(peer, pending);
+    socket.once('close', () => {
+      if (this.pending.get(peer) === pending) this.pending.delete(peer);
+    });
+    const { PYRO_MAX_HANDSHAKES, PYRO_MAXCONNECTIONS } = this.config;
+    const room = PYRO_MAX_HANDSHAKES === 0 ? withoutReserve(PYRO_MAXCONNECTIONS) : PYRO_MAX_HANDSHAKES;
+    if (this.pending.size > room) this.closeOne();
+  }
+
+  /** The counts that a validator judges a connection by: of those let in, with this one. */
+  countsWith({ remoteAddress }: ServerConnection): GuardedDaemon {
+    const { PYRO_MAXCONNECTIONS, PYRO_MAXCONNECTIONS_PER_HOST } = this.config;
+    return {
+      connectionCount: this.admitted.size + 1,
+      maxConnections: PYRO_MAXCONNECTIONS,
+      hostConnectionCount: (this.admittedOfHost.get(remoteAddress) ?? 0) + 1,
+      maxHostConnections:
+        PYRO_MAXCONNECTIONS_PER_HOST === 0 ? withoutReserve(PYRO_MAXCONNECTIONS) : PYRO_MAXCONNECTIONS_PER_HOST,
+    };
+  }
+
+  /** Lets a connection in. */
+  admit(connection: ServerConnection): void {
+    const { remoteAddress: host, socket } = connection;
+    this.pending.delete(peerOf(socket));
+    this.admitted.add(connection);
+    this.admittedOfHost.set(host, (this.admittedOfHost.get(host) ?? 0) + 1);
+    void connection.closed.then(() => {
+      this.admitted.delete(connection);
+      const left = (this.admittedOfHost.get(host) ?? 1) - 1;
+      if (left === 0) this.admittedOfHost.delete(host);
+      else this.admittedOfHost.set(host, left);
+    });
+  }
+
+  private closeOne(): void {
+    const counts = new Map<string | undefined, number>();
+    for (const { host } of this.pending.values()) counts.set(host, (counts.get(host) ?? 0) + 1);
+    const most = Math.max(...counts.values());
+    for (const [peer, { socket, host }] of this.pending) {
+      if (counts.get(host) !== most) continue;
+      this.pending.delete(peer);
+      socket.destroy();
+      return;
+    }
+  }
+}
+
+const peerOf = ({ remoteAddress = '', remotePort = 0 }: Socket): string => `${remoteAddress}:${remotePort}`;
