@@ -1053,6 +1053,13 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
       ['itself', 'itself'],
     ],
   },
+  PYRO_NS_METRICS_HOSTS: {
+    observe: (config) => config.PYRO_NS_METRICS_HOSTS,
+    values: () => [
+      ['a.example', 'a.example'],
+      ['a.example,b.example', 'a.example,b.example'],
+    ],
+  },
   PYRO_NS_BC_RATE: {
     observe: (config) => observeAnswers(config, 4),
     values: () => [

@@ -171,7 +171,11 @@ async function serveMetrics(
 ): Promise<MetricsServer> {
   // Not before it is wanted: most name servers do without.
   const { MetricsServer } = await import('../metrics/index.js');
-  return MetricsServer.start({ starter, ...address });
+  const hosts =
+    defaultConfig()
+      .PYRO_NS_METRICS_HOSTS?.split(',')
+      .map((host) => host.trim()) ?? [];
+  return MetricsServer.start({ starter, ...address, hosts });
 }
 
 const addressText = ({ address, family, port }: AddressInfo): string =>

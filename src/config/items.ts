@@ -137,6 +137,11 @@ const OWN_ITEMS = {
   ),
   PYRO_NS_IDENTIFICATION_FILE: item(optionalPath, '', 'File whose first line is the passphrase of the name server.'),
   PYRO_NS_IDENTIFICATION: { ...item(optionalText, '', 'The passphrase itself; comes before the file.'), secret: true },
+  PYRO_NS_METRICS_HOSTS: item(
+    optionalText,
+    '',
+    'Host names that the metrics may be asked by, with commas; addresses and the own names always may.',
+  ),
   PYRO_NS_BC_RATE: item(integer(1), 20, 'How many broadcasts a second are answered to each address.'),
   PYRO_MAXCONNECTIONS_PER_HOST: item(
     integer(0),

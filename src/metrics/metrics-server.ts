@@ -1,4 +1,5 @@
-import type { AddressInfo } from 'node:net';
+import { isIP, type AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { fastify, type FastifyInstance, type FastifyReply } from 'fastify';
 import { DaemonError } from '../errors.js';
 import type { NameServerStarter } from '../naming/index.js';
@@ -10,7 +11,19 @@ export interface MetricsServerOptions {
   readonly host: string;
   /** 0 lets the system choose. */
   readonly port: number;
+  /** The host names that it may be asked by, besides addresses and this machine's own name: PYRO_NS_METRICS_HOSTS. */
+  readonly hosts: readonly string[];
 }
+
+/** How many connections there may be; more are closed at once. */
+const MAX_CONNECTIONS = 50;
+
+/** How long a request may take to come, and how long a connection may be idle between two. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const IDLE_TIMEOUT_MS = 10_000;
+
+/** How often Node looks for requests that take too long. */
+const CHECKING_INTERVAL_MS = 1000;
 
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
@@ -22,8 +35,17 @@ export class MetricsServer implements AsyncDisposable {
   private constructor(private readonly server: FastifyInstance) {}
 
   /** Listens, before the name server is started. @throws DaemonError where it can't */
-  static async start({ starter, host, port }: MetricsServerOptions): Promise<MetricsServer> {
-    const server = fastify({ logger: false, forceCloseConnections: true });
+  static async start({ starter, host, port, hosts }: MetricsServerOptions): Promise<MetricsServer> {
+    const server = fastify({
+      logger: false,
+      forceCloseConnections: true,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionTimeout: IDLE_TIMEOUT_MS,
+      keepAliveTimeout: IDLE_TIMEOUT_MS,
+      http: { headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: CHECKING_INTERVAL_MS },
+    });
+    server.server.maxConnections = MAX_CONNECTIONS;
+    checkHost(server, [host, hostname(), 'localhost', ...hosts]);
     addRoutes(server, starter);
     try {
       await server.listen({ host, port });
@@ -49,6 +71,23 @@ export class MetricsServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/**
+ * Refuses requests by other host names: a web page whose name suddenly means this machine (DNS rebinding) could read the
+ * numbers. An address can't be rebound.
+ */
+function checkHost(server: FastifyInstance, hosts: readonly string[]): void {
+  const allowed = new Set(hosts.map((host) => host.toLowerCase()));
+  server.addHook('onRequest', async ({ headers }, reply) => {
+    // Without the port, and the brackets around an IPv6 address.
+    const host = (headers.host ?? '')
+      .replace(/:\d*$/, '')
+      .replace(/^\[(.*)\]$/, '$1')
+      .toLowerCase();
+    if (isIP(host) !== 0 || allowed.has(host)) return;
+    await answer(reply, 403, 'this host name is not one of PYRO_NS_METRICS_HOSTS');
+  });
 }
 
 function addRoutes(server: FastifyInstance, starter: NameServerStarter): void {
