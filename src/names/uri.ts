@@ -40,7 +40,8 @@ export const isPYRONAME = (uri: string): boolean => /^PYRONAME(?:SSL)?:/.test(ur
 
 /** Takes a URI `PYRONAME://[host[:port]/]name` apart. @throws URIError where it is none */
 export function readPYRONAME(uri: string): NamedObject {
-  const [, ssl, host, port, name] = (uri.length <= MAX_URI_LENGTH && PYRONAME.exec(uri)) || [];
+  const match = uri.length <= MAX_URI_LENGTH ? PYRONAME.exec(uri) : null;
+  const [, ssl, host, port, name] = match ?? [];
   if (name === undefined) throw new URIError('invalid URI format');
   const isAnywhere = host === undefined || host === ANY_HOST;
   const where = isAnywhere
