@@ -1,7 +1,7 @@
 import type { Socket } from 'node:dgram';
 import type { AddressInfo, Server } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
-import { defaultConfig, defaultLog, VERSION, type Config, type Log } from '../config/index.js';
+import { defaultConfig, defaultLog, printable, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
