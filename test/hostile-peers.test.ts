@@ -183,8 +183,8 @@ describe('pyro-ns, with peers that keep it busy', () => {
         [`no room for more: PYRO_NS_MAX_TOTAL_SIZE is ${32 * MB}`, 31],
       ]),
     );
-    // All of them together would be 280 MB of text, and 18 MB for each of 20 lists of dicts.
-    await expectPeakBelow((before ?? 0) + 200_000, server);
+    // All of them together would be 280 MB of text and 360 MB of dicts; garbage of single requests is allowed for.
+    await expectPeakBelow((before ?? 0) + 320_000, server);
     client.close();
   });
 
