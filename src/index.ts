@@ -42,7 +42,7 @@ export {
   BCReqValidator,
   getAttrProxyForURI,
   getProxyForURI,
-  loadSecurityPlugins,
+  loadGuards,
   NameServerLocator,
   NameServerProxy,
   NameServerStarter,
@@ -113,4 +113,4 @@ export {
   type Untyped,
   type Verdict,
 } from './rpc/index.js';
-export { DeniedReason, EncodedBody, type CallRequest, type ServerConnection } from './wire/index.js';
+export { DeniedReason, Pickled, type CallRequest, type ServerConnection } from './wire/index.js';

@@ -4,7 +4,7 @@ import process from 'node:process';
 import { defaultConfig, defaultLog, misspeltVariables, readIdentification } from '../config/index.js';
 import type { Log } from '../config/index.js';
 import type { MetricsServer } from '../metrics/index.js';
-import { loadSecurityPlugins, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
+import { loadGuards, NameServerStarter, type StarterOptions, type StartOptions } from '../naming/index.js';
 import { withLongNames, type ShortOptions } from './short-options.js';
 import { argumentParser, fail, isAnswered, passphrase, port, UsageError } from './cli.js';
 
@@ -114,7 +114,7 @@ async function readArguments(args: readonly string[]): Promise<Arguments | undef
     dontlookupother: options['no-lookup'],
     persistent: options.database !== undefined,
     dbdir: options.database === '' ? undefined : options.database,
-    guards: options.security === undefined ? undefined : await loadSecurityPlugins(options.security, process.cwd()),
+    guards: options.security === undefined ? undefined : await loadGuards(options.security, process.cwd()),
     keep: options.keep,
     verbose: options.verbose,
     identification: options.identification,

@@ -8,7 +8,7 @@ import { Name, PyroURI } from '../names/index.js';
 import { MemoryNamespace, systemMetaToPython } from '../namespace/index.js';
 import { loads, PythonUnicode, tuple, type PythonValue } from '../pickle/index.js';
 import { uriToPython } from '../rpc/index.js';
-import { EncodedBody, RequestFlag, ServerConnection } from '../wire/index.js';
+import { Pickled, RequestFlag, ServerConnection } from '../wire/index.js';
 import { ChangeFeed } from './change-feed.js';
 import type { OperationGuard } from './security-plugins.js';
 import { NameServer } from './name-server.js';
@@ -57,7 +57,7 @@ let server: NameServer;
 async function call(method: string, args: readonly PythonValue[] = [], keywords: Record<string, PythonValue> = {}) {
   const request = { objectID: server.GUID(), method, flags: 0, args, keywords: new Map(Object.entries(keywords)) };
   const answer = await server.invoke(request, caller);
-  if (!(answer instanceof EncodedBody)) return answer;
+  if (!(answer instanceof Pickled)) return answer;
   const { body } = answer;
   return loads(body instanceof Uint8Array ? body : Buffer.concat(body));
 }

@@ -6,7 +6,7 @@ import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../nam
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
 import { bindArguments, RemoteError, resolveAddress, uriFromPython, uriToPython, type Answer } from '../rpc/index.js';
 import type { NameServerObject, Servant } from '../rpc/index.js';
-import { isOneway, EncodedBody, type CallRequest, type ServerConnection } from '../wire/index.js';
+import { isOneway, Pickled, type CallRequest, type ServerConnection } from '../wire/index.js';
 import { applyChange, type Change } from './change.js';
 import { ChangeFeed } from './change-feed.js';
 import { SHUTDOWN_DENIED, WILL_SHUT_DOWN } from './broadcast.js';
@@ -265,15 +265,15 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   /** What the store has in memory is encoded once, for as long as the store keeps it. */
-  private lasting(uri: PyroURI): EncodedBody {
-    if (uri.encodedReply instanceof EncodedBody) return uri.encodedReply;
+  private lasting(uri: PyroURI): Pickled {
+    if (uri.encodedReply instanceof Pickled) return uri.encodedReply;
     const pickled = this.pickled(uri);
     uri.setEncodedReply(pickled);
     return pickled;
   }
 
-  private pickled(uri: PyroURI): EncodedBody {
-    return new EncodedBody(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
+  private pickled(uri: PyroURI): Pickled {
+    return new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
   }
 
   private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {

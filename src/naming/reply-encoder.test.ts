@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import fc from 'fast-check';
 import { ConnectionClosedError } from '../errors.js';
 import { loads, tuple } from '../pickle/index.js';
-import type { EncodedBody } from '../wire/index.js';
+import type { Pickled } from '../wire/index.js';
 import { inBatches, ReplyEncoder } from './reply-encoder.js';
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
@@ -40,7 +40,7 @@ async function settled(): Promise<void> {
   for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
 }
 
-function valueOf({ body }: EncodedBody): unknown {
+function valueOf({ body }: Pickled): unknown {
   return Array.isArray(body) ? loads(Buffer.concat(body)) : body;
 }
 

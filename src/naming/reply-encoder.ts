@@ -3,7 +3,7 @@ import pLimit from 'p-limit';
 import { ConnectionClosedError } from '../errors.js';
 import { dumps, PickleWriter, type PythonWritable } from '../pickle/index.js';
 import { HostRoundRobin, StallTimeout } from '../sync/index.js';
-import { EncodedBody, LARGE_FRAME_BYTES, type PickleProtocol, type ServerConnection } from '../wire/index.js';
+import { Pickled, LARGE_FRAME_BYTES, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
 /** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
 const ITEMS_PER_TURN = 1000;
@@ -81,7 +81,7 @@ export class ReplyEncoder {
    * @param client who is to get it, as the reply to the call that is being answered
    * @throws PickleError; what `read` throws; ConnectionClosedError where the client is gone before it is made
    */
-  encodeValue(read: () => Promise<PythonWritable>, client: Client): Promise<EncodedBody> {
+  encodeValue(read: () => Promise<PythonWritable>, client: Client): Promise<Pickled> {
     const pickled = (): Promise<Uint8Array> =>
       this.readLimit(async () => dumps(await read(), { protocol: this.protocol }));
     return this.encode(client, async (reply) => {
@@ -100,7 +100,7 @@ export class ReplyEncoder {
     batchesOf: () => Batches<Item> | Promise<Batches<Item>>,
     toPython: (item: Item) => PythonWritable,
     client: Client,
-  ): Promise<EncodedBody> {
+  ): Promise<Pickled> {
     return this.encode(client, async (reply) => {
       const writer = new PickleWriter({ protocol: this.protocol, fast: true }).start().write([]);
       const pieces: Uint8Array[] = [];
@@ -129,7 +129,7 @@ export class ReplyEncoder {
   private async encode(
     client: Client,
     make: (reply: LargeReply) => Promise<Uint8Array[] | undefined>,
-  ): Promise<EncodedBody> {
+  ): Promise<Pickled> {
     const reply = new LargeReply(client);
     try {
       let pieces = await make(reply);
@@ -138,7 +138,7 @@ export class ReplyEncoder {
         pieces = await make(reply);
       }
       this.finish(reply);
-      return new EncodedBody(pieces);
+      return new Pickled(pieces);
     } catch (error) {
       this.release(reply);
       throw error;

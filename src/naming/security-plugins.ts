@@ -70,7 +70,7 @@ const TYPESCRIPT_EXTENSIONS: ReadonlySet<string> = new Set(['.ts', '.mts', '.cts
  * @param directory absolute: what a file is relative to, and where a package is looked for
  * @throws ConfigError that says what is wrong: there must be no server without its guards
  */
-export async function loadSecurityPlugins(module: string, directory: string): Promise<SecurityPlugins> {
+export async function loadGuards(module: string, directory: string): Promise<SecurityPlugins> {
   try {
     return await orIdle(readSecurityPlugins(module, directory));
   } catch (error) {

@@ -9,7 +9,7 @@ import {
   encodeException,
   encodeReply,
   isOneway,
-  EncodedBody,
+  Pickled,
   type CallRequest,
   type Certificates,
   type FrameLimits,
@@ -354,7 +354,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   private encode(answer: Answer): Reply {
-    return answer instanceof EncodedBody ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
+    return answer instanceof Pickled ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
   }
 
   private encodeError(error: unknown, call: CallRequest): Reply {

@@ -16,7 +16,7 @@ import {
 } from '../errors.js';
 import { PyroURI } from '../names/index.js';
 import { dumps, PickleError, PythonFloat, PythonUnicode, tuple } from '../pickle/index.js';
-import { mungeIdentification, EncodedBody } from '../wire/index.js';
+import { mungeIdentification, Pickled } from '../wire/index.js';
 import type { AdapterOptions } from './adapter.js';
 import { Daemon, type DaemonOptions } from './daemon.js';
 import { ObjBase } from './objects.js';
@@ -208,7 +208,7 @@ describe('a proxy', () => {
     const memoised = (count: number): string =>
       Array.from({ length: count }, (_, entry) => `K\x01q${String.fromCharCode(entry)}0`).join('');
     let count = 0;
-    servant.invoke = () => new EncodedBody(Buffer.from(`\x80\x02${memoised(count)}N.`, 'latin1'));
+    servant.invoke = () => new Pickled(Buffer.from(`\x80\x02${memoised(count)}N.`, 'latin1'));
     const proxy = getProxyForURI(await daemon.connect(servant), options({ PYRO_MAX_PICKLE_OBJECTS: 100 }));
     cleanUp.push(() => proxy._release());
     count = 100;

@@ -1,8 +1,8 @@
 import type { PythonWritable } from '../pickle/index.js';
-import type { CallRequest, EncodedBody, ServerConnection } from '../wire/index.js';
+import type { CallRequest, Pickled, ServerConnection } from '../wire/index.js';
 
 /** What a call answers. */
-export type Answer = PythonWritable | EncodedBody;
+export type Answer = PythonWritable | Pickled;
 
 /** What a daemon serves: an object as peers see it. `ObjBase` makes one of any JavaScript object. */
 export interface Servant {

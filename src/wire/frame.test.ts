@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
-import { encodeFrame, FrameReader, EncodedBody, type Body, type FrameLimits, type FrameOptions } from './frame.js';
+import { encodeFrame, FrameReader, Pickled, type Body, type FrameLimits, type FrameOptions } from './frame.js';
 
 const PLAIN = { compression: false, checksum: false };
 const SMALL_LIMITS: FrameLimits = { maxBodySize: 1 << 20, maxInflatedSize: 1 << 20 };
@@ -152,7 +152,7 @@ describe('frames', () => {
 test('a body that is pickled already is framed as any other, however it is sent before', async () => {
   await fc.assert(
     fc.asyncProperty(bytes(8000), fc.array(frameOptions, { maxLength: 5 }), async (body, sendings) => {
-      const pickled = new EncodedBody(body);
+      const pickled = new Pickled(body);
       for (const options of sendings) {
         expect(await frameOf(pickled, options)).toEqual(await frameOf(body, options));
       }
@@ -325,7 +325,7 @@ describe('a body that is pickled already', () => {
     ['one piece', 4096 - 18, true],
     ['two pieces', 4096 - 17, false],
   ])('is made into a frame once, of %s, and again only for other options', async (_what, size, isOne) => {
-    const pickled = new EncodedBody(Buffer.alloc(size, 'x'));
+    const pickled = new Pickled(Buffer.alloc(size, 'x'));
     const frame = encodeFrame(pickled, PLAIN);
     expect(frame instanceof Uint8Array).toBe(isOne);
     expect(encodeFrame(pickled, PLAIN)).toBe(frame);

@@ -53,7 +53,7 @@ type Pieces = readonly Uint8Array[];
 type PlainBody = Uint8Array | Pieces;
 
 /** A body in one piece, or in several. */
-export type Body = PlainBody | EncodedBody;
+export type Body = PlainBody | Pickled;
 
 /** A frame, likewise. */
 export type Frame = Uint8Array | Pieces;
@@ -179,7 +179,7 @@ export class FrameReader {
 }
 
 /** A body that is pickled already, and may be sent again and again: the frame around it is made once. */
-export class EncodedBody {
+export class Pickled {
   private frame: Frame | undefined;
   private isCompressed = false;
   private hasChecksum = false;
@@ -209,7 +209,7 @@ export class EncodedBody {
 export function encodeFrame(body: PlainBody, options: FrameOptions): Pieces | Promise<Pieces>;
 export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame>;
 export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<Frame> {
-  if (body instanceof EncodedBody) return body.encodeFrame(options);
+  if (body instanceof Pickled) return body.encodeFrame(options);
   if (!options.compression) return encodePlainFrame(body, options.checksum);
   const whole = body instanceof Uint8Array ? body : Buffer.concat(body);
   if (whole.length <= MAX_SYNC_DEFLATE_BYTES) return smallerFrame(whole, deflateSync(whole), options.checksum);

@@ -3,7 +3,7 @@ export { ClientConnection, defaultClientConnectionOptions } from './client-conne
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
 export { Connection, defaultConnectionOptions } from './connection.js';
 export type { ConnectionOptions } from './connection.js';
-export { defaultFrameLimits, encodeFrame, FrameReader, EncodedBody, LARGE_FRAME_BYTES } from './frame.js';
+export { defaultFrameLimits, encodeFrame, FrameReader, Pickled, LARGE_FRAME_BYTES } from './frame.js';
 export type { Body, FrameLimits, FrameOptions } from './frame.js';
 export {
   CHALLENGE_SIZE,
