@@ -14,7 +14,7 @@ let server: NameServerProcess;
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'pyro-ns-identification-'));
-  writeFileSync(join(directory, 'passphrase'), `${PASSPHRASE}\nthe second line is not looked at\n`);
+  writeFileSync(join(directory, 'passphrase'), `${PASSPHRASE}\nthe second line is not looked at\n`, { mode: 0o600 });
   writeFileSync(join(directory, 'empty'), '\n');
 });
 

@@ -127,7 +127,8 @@ test('prune leaves alone what can’t be judged, and says so', async () => {
   asked = () => 'unknown';
   const output = new Output(stdout, stderr, false);
   await prune(nameServer, output, { yes: true, unreachable: true });
-  expect(String(stdout.read())).toBe(
+  stdout.end();
+  expect((await stdout.toArray()).join('')).toBe(
     `:Default.thing  -->  ${uri.toString()}  left alone: So it is.\nNo dead objects.\n`,
   );
   expect(await names()).toEqual([':Default.thing']);
