@@ -1,5 +1,6 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { tokensEqual } from '../wire/index.js';
 import type { ErrorReply } from './api.js';
 
 /** How long the ticket that a browser is started with is good for, in milliseconds. */
@@ -92,6 +93,5 @@ async function refuse(reply: FastifyReply, status: number, message: string): Pro
 }
 
 function isEqual(given: string, right: string): boolean {
-  const [one, other] = [Buffer.from(given), Buffer.from(right)];
-  return one.length === other.length && timingSafeEqual(one, other);
+  return tokensEqual(Buffer.from(given), Buffer.from(right));
 }

@@ -3,7 +3,7 @@ export { WILL_SHUT_DOWN } from './broadcast.js';
 export type { SystemCommand } from './broadcast.js';
 export type { ChangesSince, NameChange } from './change-feed.js';
 export { BCReqValidator, loadGuards } from './security-plugins.js';
-export type { Acceptance, SecurityPlugins as Guards, OperationGuard } from './security-plugins.js';
+export type { Acceptance, Guards, OperationGuard } from './security-plugins.js';
 export { NameServerLocator } from './locator.js';
 export type { LocatorOptions, Whereabouts } from './locator.js';
 export { NameServer } from './name-server.js';

@@ -5,7 +5,7 @@ import { TTLValue } from '../sync/index.js';
 /** A count is cached for so many times as long as it took: at most a twentieth of the time is spent on counting. */
 const COST_FACTOR = 20;
 
-/** How long somebody waits for a new count. */
+/** How long somebody waits for a new count, unless they say. */
 const MAX_WAIT_MS = 2000;
 
 /** Counts the names of a namespace when somebody wants to know, but not all the time: there may be millions of them. */
@@ -17,9 +17,9 @@ export class NameCount {
   }
 
   /** How many names there are: the last count, where a new one takes long; undefined where they can't be counted. */
-  async get(): Promise<NamespaceSize | undefined> {
+  async get(maxWaitMs = MAX_WAIT_MS): Promise<NamespaceSize | undefined> {
     try {
-      return await this.size.getWithin(MAX_WAIT_MS);
+      return await this.size.getWithin(maxWaitMs);
     } catch (error) {
       if (!(error instanceof NamingError)) throw error;
       this.size.invalidate();

@@ -51,7 +51,7 @@ export interface OperationGuard {
 }
 
 /** A security plugin's two guards; either may be missing. */
-export interface SecurityPlugins {
+export interface Guards {
   /** Judges new connections, and operations if it is an OperationGuard. */
   readonly connection: (DefaultConnValidator & Partial<OperationGuard>) | undefined;
   /** Judges requests by broadcast. */
@@ -70,15 +70,15 @@ const TYPESCRIPT_EXTENSIONS: ReadonlySet<string> = new Set(['.ts', '.mts', '.cts
  * @param directory absolute: what a file is relative to, and where a package is looked for
  * @throws ConfigError that says what is wrong: there must be no server without its guards
  */
-export async function loadGuards(module: string, directory: string): Promise<SecurityPlugins> {
+export async function loadGuards(module: string, directory: string): Promise<Guards> {
   try {
-    return await orIdle(readSecurityPlugins(module, directory));
+    return await orIdle(readGuards(module, directory));
   } catch (error) {
     throw new ConfigError(`Error loading security module '${module}': ${describe(error)}`);
   }
 }
 
-async function readSecurityPlugins(module: string, directory: string): Promise<SecurityPlugins> {
+async function readGuards(module: string, directory: string): Promise<Guards> {
   const exported = await importModule(module, directory);
   const connection = await callExport(exported, 'NSGuard');
   const broadcast = await callExport(exported, 'BCGuard');
@@ -125,7 +125,7 @@ function callExport(exported: object, name: 'NSGuard' | 'BCGuard'): unknown {
   return factory();
 }
 
-function requireConnectionGuard(guard: unknown): SecurityPlugins['connection'] {
+function requireConnectionGuard(guard: unknown): Guards['connection'] {
   if (guard === undefined || guard === null) return undefined;
   if (isConnectionGuard(guard)) return guard;
   throw new TypeError(`NSGuard() must return a ${DefaultConnValidator.name}, or null`);

@@ -20,7 +20,7 @@ import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
 import { RequestMetrics } from './request-metrics.js';
 import { ChangeFeed } from './change-feed.js';
-import type { SecurityPlugins, OperationGuard } from './security-plugins.js';
+import type { Guards, OperationGuard } from './security-plugins.js';
 import { NameServerLocator } from './locator.js';
 import { NameCount } from './name-count.js';
 import { NameServer } from './name-server.js';
@@ -52,7 +52,7 @@ export interface StartOptions {
   /** That directory: absolute, or relative to PYRO_STORAGE; or `etcd://host:port[,host:port...]/prefix`. */
   readonly dbdir?: string | undefined;
   /** Who may connect, and do what: see `loadGuards`. */
-  readonly guards?: Partial<SecurityPlugins> | undefined;
+  readonly guards?: Partial<Guards> | undefined;
   readonly verbose?: boolean | undefined;
   /** Count calls and how long they take: see `calls`. */
   readonly countCalls?: boolean | undefined;
@@ -426,10 +426,8 @@ export class NameServerStarter implements AsyncDisposable {
 
   /** Says which database is served and how much is in it, so that a wrong directory is noticed. */
   private async announceDatabase(namespace: Namespace, database: string): Promise<void> {
-    const timeout = setTimeout(MAX_COUNT_MS, undefined, { ref: false });
-    const size = await Promise.race([namespace.count(), timeout]);
-    const text = size === undefined ? 'many names' : sizeText(size);
-    this.options.print(`Database: ${printable(database)} (${text})`);
+    const size = await new NameCount(namespace).get(MAX_COUNT_MS);
+    this.options.print(`Database: ${printable(database)} (${size === undefined ? 'not counted yet' : sizeText(size)})`);
   }
 
   private databaseOf({ dbdir }: StartOptions): string {
@@ -489,7 +487,7 @@ function sizeText({ objects, groups }: NamespaceSize): string {
 /** As Python prints a socket's name. */
 const addressText = ({ address, port }: AddressInfo): string => `('${address}', ${port})`;
 
-function guardLines({ connection, broadcast, source }: Partial<SecurityPlugins>): string[] {
+function guardLines({ connection, broadcast, source }: Partial<Guards>): string[] {
   const from = source === undefined ? '' : ` from ${source}`;
   return [
     'Using security plugins:',

@@ -9,7 +9,7 @@ export type { DaemonOptions, NameServerObject } from './daemon.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
 export { isDead, LivenessProbe } from './liveness-probe.js';
-export type { LivenessProbeOptions as ObjectInquiryOptions, ObjectStatus } from './liveness-probe.js';
+export type { LivenessProbeOptions, ObjectStatus } from './liveness-probe.js';
 export { pickleLimits } from './pickle-limits.js';
 export {
   DynamicProxy,

@@ -25,11 +25,6 @@ export {
 } from './message.js';
 export type { CallReply, CallRequest, ExceptionDescription, PickleProtocol } from './message.js';
 export { defaultServerConnectionOptions, ServerConnection } from './server-connection.js';
-export type {
-  ConnectionAuthenticator as Gatekeeper,
-  Reply,
-  RequestHandler,
-  ServerConnectionOptions,
-} from './server-connection.js';
+export type { ConnectionAuthenticator, Reply, RequestHandler, ServerConnectionOptions } from './server-connection.js';
 export { certificateProblem, createTLSServer, failureReason } from './tls.js';
 export type { Certificates, ClientTLSOptions } from './tls.js';

@@ -3,7 +3,7 @@
  * it for a name. The tree is looked at as it is on the disk, whatever a server would make of it.
  */
 import type { Dirent } from 'node:fs';
-import { refuseForeignDirectory } from './foreign-files.js';
+import { requireDatabase } from './foreign-files.js';
 import { lstat, mkdir, readdir, realpath, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../config/index.js';
@@ -112,7 +112,7 @@ interface Place {
 export async function checkDatabase(path: string, options: CheckOptions): Promise<CheckReport> {
   try {
     const root = await realpath(path);
-    await refuseForeignDirectory(root);
+    await requireDatabase(root);
     const lock = await DatabaseLock.acquire(root, options.log);
     try {
       return await new Check(root, options).run();

@@ -33,7 +33,7 @@ describe('a directory is taken for a database', () => {
     ['where the server has been', { '.pyro-ns.ns_meta/x': '', hosts: '' }],
     ['where metadata is in it', { 'G/x.ns_meta': '' }],
     ['where a URI is at its top', { name: URI }],
-    ['where a URI is in a group', { hosts: '127.0.0.1', 'G/inner/name': URI }],
+    ['where a URI is in a group', { 'G/inner/name': URI }],
   ])('%s', async (_what, files) => {
     for (const [path, content] of Object.entries(files)) write(path, content);
     await expect(refuseForeignDirectory(root)).resolves.toBeUndefined();
@@ -41,8 +41,10 @@ describe('a directory is taken for a database', () => {
 
   test.each<[string, string, string]>([
     ['other files are in it', 'hosts', '127.0.0.1 localhost'],
+    ['a server has left its URI beside other files', 'Pyro_NS_URI', URI],
     ['other directories are in it', 'Documents/old/letter', 'Dear'],
   ])('but not where %s', async (_what, path, content) => {
+    write('notes', 'to be kept');
     write(path, content);
     await expect(refuseForeignDirectory(root)).rejects.toThrow(
       `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +

@@ -1,33 +1,43 @@
 import { opendir, readdir } from 'node:fs/promises';
 import { NamingError } from '../../errors.js';
 import { readFileAt } from './files.js';
-import { isOfDatabase, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, readURIFile } from './layout.js';
+import { isOfDatabase, MAX_PATH_BYTES, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, readURIFile } from './layout.js';
 
 /** How many files are read, and how many directories, to find out whether a directory is a database. */
 const MAX_FILES_READ = 200;
-
-/** Longer paths are not looked at: a tree may be too deep for the longest path of a system. */
-const MAX_PATH_BYTES = 2048;
 
 /** What the system keeps at the top of a file system: a fresh one may become a database. */
 const OF_THE_SYSTEM = new Set(['lost+found']);
 
 /**
- * Refuses a directory that holds other things than names, such as `/etc`: its files would be taken for names, and removed
- * with their groups. Those without files are taken, and those that hold the group `Pyro`,
- * the server's own directory, metadata, or a file with a URI.
+ * Refuses to serve a directory that holds other things than names, such as `/etc`: its files would be taken for names, and
+ * removed with their groups. Without the group `Pyro`, each file that is looked at must be a name's: the URI file that a
+ * server has left in a home directory makes no database of it.
  * @throws NamingError that says how to make a database of it; the system's error
  */
 export async function refuseForeignDirectory(root: string): Promise<void> {
-  const entries = await readdir(root);
-  if (entries.some((name) => name === 'Pyro' || name === OWN_DIRECTORY)) return;
-  const files = await filesIn(root);
-  if (files.length === 0) return;
-  for (const path of files) if (path.endsWith(META_SUFFIX) || (await holdsURI(path))) return;
-  throw new NamingError(
-    `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +
-      `To make it one all the same: mkdir '${root}/Pyro'`,
-  );
+  if (await hasOurMark(root)) return;
+  for (const path of await filesIn(root)) {
+    if (path.endsWith(META_SUFFIX) || (await holdsURI(path))) continue;
+    throw new NamingError(
+      `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +
+        `To make it one all the same: mkdir '${root}/Pyro'`,
+    );
+  }
+}
+
+/**
+ * Refuses to repair what may be no database, lest the files of something else be moved aside.
+ * @throws NamingError; the system's error
+ */
+export async function requireDatabase(root: string): Promise<void> {
+  if ((await hasOurMark(root)) || (await readdir(root)).length === 0) return;
+  throw new NamingError(`${root} is no database of a name server: there is no group 'Pyro' in it`);
+}
+
+/** True where a name server has been: each makes the group `Pyro`. */
+async function hasOurMark(root: string): Promise<boolean> {
+  return (await readdir(root)).some((name) => name === 'Pyro' || name === OWN_DIRECTORY);
 }
 
 /**

@@ -23,6 +23,9 @@ export function isStagedFileName(fileName: string): boolean {
   return STAGED.test(fileName);
 }
 
+/** Up to how many bytes of a path a tree is gone through: it may be too deep for the longest path of a system. */
+export const MAX_PATH_BYTES = 2048;
+
 /** Maximum size of an object's file: enough for the longest URI and some white space. A larger one is not read. */
 export const MAX_URI_FILE_SIZE = 8192;
 

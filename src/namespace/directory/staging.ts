@@ -6,7 +6,7 @@ import { NamingError } from '../../errors.js';
 import type { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
 import type { InlineIOPolicy } from './inline-io-policy.js';
-import { isStagedFileName, OWN_DIRECTORY, stagedFileName } from './layout.js';
+import { isStagedFileName, MAX_PATH_BYTES, OWN_DIRECTORY, stagedFileName } from './layout.js';
 import { requireNoMountIn, SpansFileSystemsError } from './mounts.js';
 
 /** How many files are written at the same time: enough to keep a disk busy, and far from the limit of open files. */
@@ -14,9 +14,6 @@ const MAX_WRITES = 64;
 
 /** How long a server that closes goes on removing a large group: what is left of it Pyro 3's `flatlist` trips over. */
 const CLOSE_TIMEOUT_MS = 5000;
-
-/** Up to how many bytes of a path what is removed is looked for there: a group may be too deep for the longest path of a system. */
-const MAX_PATH_BYTES = 2048;
 
 /** How many file names are put into one line of the log. */
 const MAX_SHOWN = 10;

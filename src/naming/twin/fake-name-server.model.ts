@@ -15,7 +15,7 @@ import {
   newChallenge,
   ServerConnection,
   tokensEqual,
-  type Gatekeeper,
+  type ConnectionAuthenticator,
 } from '../../wire/index.js';
 
 export type FakeAnswer = (
@@ -95,7 +95,7 @@ export class FakeNameServer {
     await once(this.server, 'close');
   }
 
-  private authenticator(): Gatekeeper {
+  private authenticator(): ConnectionAuthenticator {
     const secret = this.passphrase === undefined ? Buffer.alloc(0) : mungeIdentification(this.passphrase);
     return {
       acceptHost: () => undefined,

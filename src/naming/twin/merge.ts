@@ -105,7 +105,7 @@ export class Replica {
     for (let start = 0; start < removals.length; start += MERGE_CONCURRENCY) {
       yield removals.slice(start, start + MERGE_CONCURRENCY).map(([name, { timestamp }]) => ({
         name: Name.parse(name),
-        timestamp: timestamp,
+        timestamp,
         observed: true,
         state: undefined,
       }));

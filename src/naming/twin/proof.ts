@@ -2,8 +2,9 @@
  * Mutual authentication of two servers of ours: each proves to the other that it has the passphrase, before anything is
  * told or taken. It is a challenge in both directions, answered with an HMAC over both challenges.
  */
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { NamingError } from '../../errors.js';
+import { tokensEqual } from '../../wire/index.js';
 import type { TwinRole } from './records.js';
 
 /** How many bytes a nonce has. It travels as hexadecimal digits. */
@@ -32,10 +33,7 @@ export function proofOf(passphrase: string, side: ProofSide, exchange: Exchange)
 
 /** True if it is the proof of that side. The time that this takes does not tell where it differs. */
 export function isProof(value: unknown, passphrase: string, side: ProofSide, exchange: Exchange): boolean {
-  if (typeof value !== 'string') return false;
-  const expected = hmacOf(passphrase, side, exchange);
-  const given = Buffer.from(value, 'hex');
-  return given.length === expected.length && timingSafeEqual(given, expected);
+  return typeof value === 'string' && tokensEqual(Buffer.from(value, 'hex'), hmacOf(passphrase, side, exchange));
 }
 
 function hmacOf(passphrase: string, side: ProofSide, exchange: Exchange): Buffer {
