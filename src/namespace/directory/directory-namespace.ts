@@ -70,12 +70,12 @@ export class DirectoryNamespace implements Namespace {
   private readonly treeLock = new RWLock();
   private readonly fsErrors: FsErrors;
   private readonly cache: Cache;
-  private readonly watches: Watcher;
+  private readonly watcher: Watcher;
   private readonly reader: Reader;
   private readonly tree: Tree;
   private readonly staging: Staging;
-  private readonly directories: DirectorySync;
-  private readonly changes: TreeWriter;
+  private readonly directorySync: DirectorySync;
+  private readonly treeWriter: TreeWriter;
   private readonly replacement: TreeReplacement;
   /** Changes so far, and how long they took together. */
   private readonly changed = { changes: 0, changeSeconds: 0 };
@@ -90,19 +90,19 @@ export class DirectoryNamespace implements Namespace {
     const { root } = lock;
     this.fsErrors = new FsErrors(log, root);
     this.cache = new Cache(cacheNames);
-    this.watches = new Watcher(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
+    this.watcher = new Watcher(root, { mode: watchMode, ignoresCase, listener: this.cache, log });
     const mayBlock = watchMode === 'native';
     this.reader = new Reader(new InlineIOPolicy(mayBlock, READ_BACKOFF));
-    this.tree = new Tree(root, this.reader, this.watches, this.cache);
+    this.tree = new Tree(root, this.reader, this.watcher, this.cache);
     this.staging = new Staging(
       `${root}/${OWN_DIRECTORY}`,
       sync,
       new InlineIOPolicy(mayBlock, WRITE_BACKOFF),
       this.fsErrors,
     );
-    this.directories = new DirectorySync(sync);
-    this.changes = new TreeWriter(this.reader, this.staging, this.directories, this.fsErrors);
-    this.replacement = new TreeReplacement(root, this.staging, this.directories, log);
+    this.directorySync = new DirectorySync(sync);
+    this.treeWriter = new TreeWriter(this.reader, this.staging, this.directorySync, this.fsErrors);
+    this.replacement = new TreeReplacement(root, this.staging, this.directorySync, log);
   }
 
   /**
@@ -167,7 +167,7 @@ export class DirectoryNamespace implements Namespace {
       // nothing. But then the metadata of a new name, which an old one may have left, must not be cleared away before.
       const isLookedFor = mayHaveMetadata || this.cache.uris.peek(name.toString()) !== undefined;
       const path = await this.freePath(parent, name, refusals.nameExists, isLookedFor);
-      await this.changes
+      await this.treeWriter
         .addFile(path, uriFileContent(uri), mayHaveMetadata ? metaPathOf(path, name) : undefined)
         .catch(ifTaken(name, refusals.nameExists));
     });
@@ -178,7 +178,7 @@ export class DirectoryNamespace implements Namespace {
       const found = await this.tree.find(name);
       if (found === undefined) throw refusals.nameNotFound(name);
       if (found.type === GROUP) throw refusals.isGroupNotObject(name);
-      await this.changes.remove(found.path, metaPathOf(found.path, name));
+      await this.treeWriter.remove(found.path, metaPathOf(found.path, name));
     });
   }
 
@@ -208,7 +208,7 @@ export class DirectoryNamespace implements Namespace {
       const parent = await this.tree.parentOf(group);
       const path = await this.freePath(parent, group, refusals.groupExists);
       requireNoMountAbove(parent.path, this.tree.root);
-      await this.changes.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(group, refusals.groupExists));
+      await this.treeWriter.addDirectory(path, metaPathOf(path, group)).catch(ifTaken(group, refusals.groupExists));
     });
   }
 
@@ -221,9 +221,9 @@ export class DirectoryNamespace implements Namespace {
       requireNoMountIn(found.path);
       await this.requireOnlyNames(found.path, group);
       try {
-        await this.changes.remove(found.path, metaPathOf(found.path, group));
+        await this.treeWriter.remove(found.path, metaPathOf(found.path, group));
       } finally {
-        this.watches.invalidate(group);
+        this.watcher.invalidate(group);
       }
     });
   }
@@ -268,11 +268,11 @@ export class DirectoryNamespace implements Namespace {
       const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
       await this.treeLock.exclusive(async () => {
         this.requireHeldFor(tree);
-        this.watches.invalidate(Name.root);
+        this.watcher.invalidate(Name.root);
         try {
           await this.replacement.swap(tree);
         } finally {
-          this.watches.invalidate(Name.root);
+          this.watcher.invalidate(Name.root);
         }
       });
     });
@@ -303,9 +303,9 @@ export class DirectoryNamespace implements Namespace {
     return {
       kind: 'directory',
       problem: this.lock.problem,
-      isDurable: this.directories.enabled,
+      isDurable: this.directorySync.enabled,
       ...this.changed,
-      directorySyncs: this.directories.count,
+      directorySyncs: this.directorySync.count,
       fsErrors: this.fsErrors.count,
       cachedNames: uris.size,
       cacheHits: uris.hits,
@@ -314,7 +314,7 @@ export class DirectoryNamespace implements Namespace {
   }
 
   async close(): Promise<void> {
-    this.watches.close();
+    this.watcher.close();
     await this.treeLock.exclusive(() => this.staging.close());
     await this.lock.release();
   }
@@ -393,7 +393,7 @@ export class DirectoryNamespace implements Namespace {
       const { system, user } = change(before);
       if (before.content === undefined && system === before.system && user === null) return;
       try {
-        await this.changes.writeFile(metaPath, metaFileContent(system, user), before.content);
+        await this.treeWriter.writeFile(metaPath, metaFileContent(system, user), before.content);
       } finally {
         this.cache.metadataAdded(name.parent.toString());
       }

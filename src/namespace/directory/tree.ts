@@ -47,7 +47,7 @@ export class Tree {
   constructor(
     readonly root: string,
     private readonly reader: Reader,
-    private readonly watches: Watcher,
+    private readonly watcher: Watcher,
     private readonly cache: Cache,
   ) {}
 
@@ -83,9 +83,9 @@ export class Tree {
 
   /** The directory of a group; undefined if there is none. @throws the system's error if it can't be read, or the database is gone */
   async directoryOf(group: Name): Promise<Directory | undefined> {
-    const watched = await this.watches.get(group);
+    const watched = await this.watcher.get(group);
     if (watched !== undefined) return { path: watched.path, validity: watched };
-    const validity = this.watches.unwatchedValidity;
+    const validity = this.watcher.unwatchedValidity;
     const usual = pathOf(this.root, group);
     // `isRealPath` comes first, because `inspect` throws ELOOP for a path through a link that leads to itself.
     if ((await isRealPath(usual)) && (await this.reader.inspect(usual))?.isDirectory() === true)
