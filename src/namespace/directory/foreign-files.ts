@@ -11,14 +11,14 @@ const OF_THE_SYSTEM = new Set(['lost+found']);
 
 /**
  * Refuses to serve a directory that holds other things than names, such as `/etc`: its files would be taken for names, and
- * removed with their groups. Without the group `Pyro`, each file that is looked at must be a name's: the URI file that a
+ * removed with their groups. Without the group `Pyro`, each file that can be read must be a name's: the URI file that a
  * server has left in a home directory makes no database of it.
  * @throws NamingError that says how to make a database of it; the system's error
  */
 export async function refuseForeignDirectory(root: string): Promise<void> {
   if (await hasOurMark(root)) return;
   for (const path of await filesIn(root)) {
-    if (path.endsWith(META_SUFFIX) || (await holdsURI(path))) continue;
+    if (path.endsWith(META_SUFFIX) || !(await holdsSomethingElse(path))) continue;
     throw new NamingError(
       `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +
         `To make it one all the same: mkdir '${root}/Pyro'`,
@@ -75,7 +75,8 @@ async function filesIn(root: string): Promise<string[]> {
   return files;
 }
 
-async function holdsURI(path: string): Promise<boolean> {
+/** True if a file holds no URI. What can't be read tells nothing. */
+async function holdsSomethingElse(path: string): Promise<boolean> {
   const reading = await readFileAt(path, MAX_URI_FILE_SIZE).catch(() => undefined);
-  return reading?.kind === 'file' && readURIFile(reading.content) !== undefined;
+  return reading !== undefined && !(reading.kind === 'file' && readURIFile(reading.content) !== undefined);
 }
