@@ -132,6 +132,15 @@ export const RULES: readonly Rule[] = [
       namingError(ours) === (CHANGES.has(method) ? 'name too long' : NOT_THERE.get(method)),
   },
   {
+    name: 'None as the metadata of a name too long to have any: IOError; here there is nothing to take away',
+    explains: ({ operation: { method, args, keywords }, persistent, real, ours }) =>
+      persistent &&
+      method === 'setMeta' &&
+      (args[1] ?? keywords?.['meta'])?.t === 'none' &&
+      errorOf(real) === 'exceptions.IOError' &&
+      !failed(ours),
+  },
+  {
     name: 'a database: made-up system metadata of a group says that it is an object; here that it is a group',
     explains: ({ operation: { method }, persistent, realText, oursText }) =>
       persistent &&
