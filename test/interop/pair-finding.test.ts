@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { NameServerProcess, ours, real, type Server } from '../support/name-server-process.mjs';
 import { until, type Role } from '../support/pair.js';
 import { lacksPyro3 } from '../support/pyro3.js';
@@ -11,14 +11,6 @@ const NSC = fileURLToPath(new URL('../../dist/commands/pyro-nsc.js', import.meta
 const OPTION: Readonly<Record<Role, string>> = { primary: '-1', secondary: '-2' };
 const PORT: Readonly<Record<Role, string>> = { primary: '9090', secondary: '9091' };
 
-let segment: Segment;
-const servers: NameServerProcess[] = [];
-
-afterEach(async () => {
-  await Promise.all(servers.splice(0).map((server) => server.dispose()));
-  await segment.dispose();
-});
-
 /** One of the two, on a host of its own. */
 interface Side {
   readonly host: Host;
@@ -26,10 +18,10 @@ interface Side {
   readonly kind: Server;
 }
 
-async function start({ host, role, kind }: Side, persistent: boolean): Promise<void> {
+function start({ host, role, kind }: Side, persistent: boolean): Promise<NameServerProcess> {
   // Pyro 3 takes what follows -1, -2 or -d for its value.
   const args = ['-n', host.name, ...(persistent ? ['-d', 'names'] : []), OPTION[role]];
-  servers.push(await NameServerProcess.start(host.server(kind), { bare: true, arguments: args }));
+  return NameServerProcess.start(host.server(kind), { bare: true, arguments: args });
 }
 
 /** Runs `pyro-nsc` for the server of a side. @returns what it prints */
@@ -44,6 +36,36 @@ const has = (side: Side, name: string): Promise<string> =>
     (list) => list.includes(`${name} `),
   );
 
+interface Case {
+  readonly role: Role;
+  readonly first: 'ours' | 'theirs';
+  readonly persistent: boolean;
+}
+
+/** Starts a pair in a segment of its own, and looks whether each gets what the other had, and what is changed later. */
+async function expectToFindEachOther({ role, first, persistent }: Case): Promise<void> {
+  const segment = await Segment.create();
+  const servers: NameServerProcess[] = [];
+  try {
+    const mine: Side = { host: segment.alpha, role, kind: ours };
+    const other = role === 'primary' ? 'secondary' : 'primary';
+    const theirs: Side = { host: segment.beta, role: other, kind: real() };
+    const [former, latter] = first === 'ours' ? [mine, theirs] : [theirs, mine];
+    servers.push(await start(former, persistent));
+    await nsc(former, 'register', ':before', 'PYRO://10.1.2.3:7766/x');
+    servers.push(await start(latter, persistent));
+    await has(latter, ':before');
+    await nsc(theirs, 'register', ':from-theirs', 'PYRO://10.1.2.3:7766/x');
+    await has(mine, ':from-theirs');
+    await nsc(mine, 'register', ':from-ours', 'PYRO://10.1.2.3:7766/x');
+    await has(theirs, ':from-ours');
+    expect(await nsc(mine, 'status')).toMatch(/twin +Pyro 3 at PYRO:\/\/10\.77\.0\.2:\S+, connected/);
+  } finally {
+    await Promise.all(servers.map((server) => server.dispose()));
+    await segment.dispose();
+  }
+}
+
 const isUntested = lacksNamespaces('a pair with Pyro 3 that finds itself') || lacksPyro3('a pair that finds itself');
 
 (isUntested ? describe.skip : describe).each([
@@ -51,24 +73,10 @@ const isUntested = lacksNamespaces('a pair with Pyro 3 that finds itself') || la
   ['with a database', true],
 ])('a pair with Pyro 3 that is given no addresses, %s', (_how, persistent) => {
   describe.each<Role>(['primary', 'secondary'])('ours is the %s', (role) => {
-    test.each<'ours' | 'theirs'>(['ours', 'theirs'])(
+    // Each has a segment of its own, and waits most of the time: both at once.
+    test.concurrent.each<Case['first']>(['ours', 'theirs'])(
       '%s starts first',
-      async (first) => {
-        segment = await Segment.create();
-        const mine: Side = { host: segment.alpha, role, kind: ours };
-        const other = role === 'primary' ? 'secondary' : 'primary';
-        const theirs: Side = { host: segment.beta, role: other, kind: real() };
-        const [former, latter] = first === 'ours' ? [mine, theirs] : [theirs, mine];
-        await start(former, persistent);
-        await nsc(former, 'register', ':before', 'PYRO://10.1.2.3:7766/x');
-        await start(latter, persistent);
-        await has(latter, ':before');
-        await nsc(theirs, 'register', ':from-theirs', 'PYRO://10.1.2.3:7766/x');
-        await has(mine, ':from-theirs');
-        await nsc(mine, 'register', ':from-ours', 'PYRO://10.1.2.3:7766/x');
-        await has(theirs, ':from-ours');
-        expect(await nsc(mine, 'status')).toMatch(/twin +Pyro 3 at PYRO:\/\/10\.77\.0\.2:\S+, connected/);
-      },
+      (first) => expectToFindEachOther({ role, first, persistent }),
       60_000,
     );
   });
