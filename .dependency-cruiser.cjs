@@ -1,5 +1,6 @@
 // The rooms of src/, floor by floor: a room imports only from rooms on floors below its own.
 const floors = [
+  ['refusals.ts'],
   ['errors.ts'],
   ['names', 'pickle', 'sync'],
   ['config', 'wire'],

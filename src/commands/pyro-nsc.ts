@@ -18,7 +18,6 @@ import {
   type ExistingNames,
 } from '../naming/index.js';
 import { MAX_TIMEOUT_MS } from '../sync/index.js';
-import { deniedReasons, DeniedReason } from '../wire/index.js';
 import { COMMANDS, type CommandName } from './nsc/commands.js';
 import { COMPLETION_REQUEST, COMPLETION_SCRIPTS, matchingNames, SHELLS, takesNames } from './nsc/completion.js';
 import { check, prune, showStatus, type PruneOptions } from './nsc/operations.js';
@@ -282,7 +281,7 @@ function report(error: PyroError, ssl: boolean): void {
   const denied = error instanceof ConnectionDeniedError;
   const text = printable(error.args.join(': '));
   process.stderr.write(`${denied ? 'Could not connect to the server:' : 'There is a problem:'} ${text}\n`);
-  if (denied && error.message === deniedReasons[DeniedReason.Security]) {
+  if (error.code === 'DENIED_SECURITY') {
     process.stderr.write(`Supply correct authentication ID${ssl ? ', or another certificate' : ''}?\n`);
   }
 }

@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, sta
 import { join, resolve } from 'node:path';
 import leven, { closestMatch } from 'leven';
 import { ConfigError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { CONFIG_ITEMS, isItemName, ITEM_NAMES } from './items.js';
 import type { Config, ConfigItemName } from './items.js';
 import { isOwnedByUsOrRoot, isWritableByOthers } from './ownership.js';
@@ -128,7 +129,7 @@ function readDefaultFile({ currentDirectory, warn = warnOnStderr }: ConfigSource
 }
 
 const cannotBeRead = (name: string, error: unknown): ConfigError =>
-  new ConfigError(`the configuration file ${printable(name)} can't be read: ${reasonOf(error)}`);
+  new ConfigError(refusalText('FILE_UNREADABLE', `the configuration file ${printable(name)}`, reasonOf(error)));
 
 function readLines({ name, text }: ConfigFile, settings: Settings): void {
   text.split('\n').forEach((line, index) => {
@@ -143,7 +144,7 @@ function readLine(line: string, where: string, settings: Settings): void {
   if (!isItemName(name)) {
     const similar = closestMatch(name.slice(0, SHOWN_LENGTH).toUpperCase(), ITEM_NAMES, { maxDistance: 4 });
     const hint = similar === undefined ? '' : `, did you mean ${similar}?`;
-    throw new ConfigError(`${where}unknown configuration item ${printable(name, SHOWN_LENGTH)}${hint}`);
+    throw new ConfigError(refusalText('CONFIG_ITEM_UNKNOWN', where, `${printable(name, SHOWN_LENGTH)}${hint}`));
   }
   if (name === 'PYRO_CONFIG_FILE') throw new ConfigError(`${where}${name} can only be set in the environment`);
   if (CONFIG_ITEMS[name].secret && rest !== '') {

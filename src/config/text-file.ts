@@ -1,6 +1,7 @@
 /** Files that people write with an editor. */
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { ConfigError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { isReadableByEverybody } from './ownership.js';
 import { printable } from './printable.js';
 
@@ -37,7 +38,7 @@ export function readSecretFile(
       closeSync(descriptor);
     }
   } catch (error) {
-    throw new ConfigError(`${where} can't be read: ${reasonOf(error)}`);
+    throw new ConfigError(refusalText('FILE_UNREADABLE', where, reasonOf(error)));
   }
   const [firstLine = ''] = decodeText(content).split(/\r?\n/, 1);
   if (firstLine === '') throw new ConfigError(`${where} must have ${what} on its first line`);

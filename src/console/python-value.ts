@@ -1,4 +1,5 @@
 import { PyroError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import {
   PythonClass,
   PythonExtension,
@@ -39,13 +40,13 @@ export function pythonFromJSON(text: string): PythonValue {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new PyroError(`that is no JSON: ${error instanceof SyntaxError ? error.message : String(error)}`);
+    throw new PyroError(refusalText('JSON_INVALID', error instanceof SyntaxError ? error.message : String(error)));
   }
   return fromJSON(value, 0);
 }
 
 function fromJSON(value: unknown, depth: number): PythonValue {
-  if (depth > MAX_JSON_DEPTH) throw new PyroError(`JSON may be nested ${MAX_JSON_DEPTH} deep at most`);
+  if (depth > MAX_JSON_DEPTH) throw new PyroError(refusalText('JSON_TOO_DEEP', MAX_JSON_DEPTH));
   if (Array.isArray(value)) return value.map((item) => fromJSON(item, depth + 1));
   if (typeof value === 'object' && value !== null) {
     return new Map(Object.entries(value).map(([key, member]) => [key, fromJSON(member, depth + 1)]));

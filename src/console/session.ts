@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { withReason } from '../naming/index.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
 import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
@@ -112,7 +113,7 @@ export class NameServerSession {
   async resolve(name: string): Promise<{ readonly name: string; readonly uri: PyroURI }> {
     const full = this.fullName(name);
     const uri = uriFromPython(await this.call('resolve', full));
-    if (uri === undefined) throw new ProtocolError('the name server answered with something that is no URI', full);
+    if (uri === undefined) throw new ProtocolError(refusalText('ANSWER_UNEXPECTED'), full);
     return { name: full, uri };
   }
 

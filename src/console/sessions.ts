@@ -1,5 +1,6 @@
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, PyroError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { NAMESERVER_NAME } from '../names/index.js';
 import { NameServerLocator } from '../naming/index.js';
 import type {
@@ -37,7 +38,7 @@ export class Sessions {
   /** @throws NamingError `not connected to this name server` */
   get(id: string): NameServerSession {
     const session = this.sessions.get(id);
-    if (session === undefined) throw new NamingError('not connected to this name server', id);
+    if (session === undefined) throw new NamingError(refusalText('CONSOLE_NOT_CONNECTED'), id);
     return session;
   }
 
@@ -117,7 +118,7 @@ export class Sessions {
   }
 }
 
-const tooMany = (): PyroError => new PyroError(`connected to ${MAX_SESSIONS} name servers already`);
+const tooMany = (): PyroError => new PyroError(refusalText('CONSOLE_FULL', MAX_SESSIONS));
 
 /** Waits one period, or until the watcher has gone. */
 function pause(signal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@ import { isIP, type AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { fastify, type FastifyInstance, type FastifyReply } from 'fastify';
 import { DaemonError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { NameServerStarter } from '../naming/index.js';
 import { Exposition } from './exposition.js';
 
@@ -52,7 +53,7 @@ export class MetricsServer implements AsyncDisposable {
     } catch (error) {
       await server.close();
       const reason = error instanceof Object && 'message' in error ? String(error.message) : String(error);
-      throw new DaemonError(`metrics can't be served: ${reason}`);
+      throw new DaemonError(refusalText('METRICS_NOT_SERVED', reason));
     }
     return new MetricsServer(server);
   }
@@ -60,7 +61,7 @@ export class MetricsServer implements AsyncDisposable {
   /** Where it listens. */
   get listening(): AddressInfo {
     const address = this.server.server.address();
-    if (address === null || typeof address === 'string') throw new DaemonError('metrics are not served');
+    if (address === null || typeof address === 'string') throw new DaemonError(refusalText('METRICS_NOT_LISTENING'));
     return address;
   }
 

@@ -1,4 +1,5 @@
 import { NamingError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 
 const ROOT = ':';
 const SEPARATOR = '.';
@@ -27,7 +28,7 @@ export class Name {
    * @throws NamingError `invalid name` or `invalid character(s) in name`, as Pyro 3 words them
    */
   static parse(text: string): Name {
-    if (text.length > MAX_NAME_LENGTH) throw new NamingError('name too long', `${text.slice(0, 64)}...`);
+    if (text.length > MAX_NAME_LENGTH) throw new NamingError(refusalText('NAME_TOO_LONG'), `${text.slice(0, 64)}...`);
     if (ABSOLUTE_NAME.test(text)) return text === ROOT ? Name.root : new Name(text);
     const isMalformed = !text.startsWith(ROOT) || text.slice(1).split(SEPARATOR).includes('');
     throw new NamingError(isMalformed ? 'invalid name' : 'invalid character(s) in name', text);
@@ -92,5 +93,5 @@ export class Name {
  * @throws NamingError `invalid character(s) in name`
  */
 export function requireNewName(name: Name): void {
-  if (name.toString().includes(ROOT, 1)) throw new NamingError('invalid character(s) in name', name.toString());
+  if (name.toString().includes(ROOT, 1)) throw new NamingError(refusalText('NAME_INVALID_CHARACTERS'), name.toString());
 }

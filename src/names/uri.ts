@@ -1,4 +1,5 @@
 import { URIError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 
 /** The port of a URI that names none (PYRO_PORT's default). */
 export const DEFAULT_PORT = 7766;
@@ -42,7 +43,7 @@ export const isPYRONAME = (uri: string): boolean => /^PYRONAME(?:SSL)?:/.test(ur
 export function readPYRONAME(uri: string): NamedObject {
   const match = uri.length <= MAX_URI_LENGTH ? PYRONAME.exec(uri) : null;
   const [, ssl, host, port, name] = match ?? [];
-  if (name === undefined) throw new URIError('invalid URI format');
+  if (name === undefined) throw new URIError(refusalText('URI_MALFORMED'));
   const isAnywhere = host === undefined || host === ANY_HOST;
   const where = isAnywhere
     ? { host: undefined, port: undefined }
@@ -66,10 +67,10 @@ export class PyroURI {
     readonly port: number,
     readonly objectID: string,
   ) {
-    if (!PROTOCOL_OR_HOST.test(protocol)) throw new URIError('invalid URI format');
-    if (!PROTOCOL_OR_HOST.test(address)) throw new URIError('malformed hostname');
-    if (!Number.isInteger(port) || port < 0 || port > 65535) throw new URIError('invalid port in URI');
-    if (!OBJECT_ID.test(objectID)) throw new URIError('invalid URI format');
+    if (!PROTOCOL_OR_HOST.test(protocol)) throw new URIError(refusalText('URI_MALFORMED'));
+    if (!PROTOCOL_OR_HOST.test(address)) throw new URIError(refusalText('URI_HOST_MALFORMED'));
+    if (!Number.isInteger(port) || port < 0 || port > 65535) throw new URIError(refusalText('URI_PORT_INVALID'));
+    if (!OBJECT_ID.test(objectID)) throw new URIError(refusalText('URI_MALFORMED'));
   }
 
   /**
@@ -127,5 +128,5 @@ export class PyroURI {
  * @throws URIError `invalid URI format`
  */
 export function requireNewURI({ objectID }: PyroURI): void {
-  if (/\p{Cc}/u.test(objectID)) throw new URIError('invalid URI format');
+  if (/\p{Cc}/u.test(objectID)) throw new URIError(refusalText('URI_MALFORMED'));
 }

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { printable, type Config, type Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { PyroURI } from '../names/index.js';
 import { isAcceptance, type BCReqValidator } from './security-plugins.js';
 
@@ -73,7 +74,7 @@ export class BroadcastServer {
         reasons.push(error instanceof Error ? error.message : String(error));
       }
     }
-    throw new NamingError('cannot start broadcast server', ...reasons);
+    throw new NamingError(refusalText('BROADCAST_NOT_STARTED'), ...reasons);
   }
 
   /** Where it listens: address and port. */

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { hostname } from 'node:os';
 import { defaultConfig, defaultLog, printable, type Config, type Log } from '../config/index.js';
 import { ConfigError, ConnectionDeniedError, NamingError, ProtocolError, PyroError, URIError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { NAMESERVER_NAME, PyroURI, readPYRONAME } from '../names/index.js';
 import { resolveAddress } from '../rpc/index.js';
 import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
@@ -143,7 +144,9 @@ export class NameServerLocator {
       if (!meansAbsence(error)) throw error;
       if (where.host === undefined) return this.askThisMachine(command, where);
       // What was wrong with a certificate would not be told else.
-      throw where.ssl === true ? first : new NamingError(`could not find NameServer on host ${where.host}`);
+      throw where.ssl === true
+        ? first
+        : new NamingError(refusalText('NAME_SERVER_NOT_FOUND', ` on host ${where.host}`));
     }
   }
 
@@ -159,7 +162,7 @@ export class NameServerLocator {
         if (!meansAbsence(error)) throw error;
       }
     }
-    throw new NamingError('could not find NameServer');
+    throw new NamingError(refusalText('NAME_SERVER_NOT_FOUND', ''));
   }
 
   /** From now on the second server, which was found, is the first one to be tried. */
@@ -240,7 +243,7 @@ export class NameServerLocator {
       if (answer !== undefined) return answer;
     }
     log.warn('NameServerLocator', 'Name Server not responding to broadcast');
-    throw new PyroError('Name Server not responding');
+    throw new PyroError(refusalText('NAME_SERVER_SILENT'));
   }
 }
 
@@ -280,7 +283,7 @@ class BroadcastQuestion implements AsyncDisposable {
           resolve(undefined);
         });
         const fail = (error: Error): void => {
-          reject(new ProtocolError('network error', error.message));
+          reject(new ProtocolError(refusalText('NETWORK'), error.message));
         };
         socket.on('error', fail).on('message', (datagram, sender) => {
           const answer = datagram.toString('latin1', 0, MAX_ANSWER_SIZE);
@@ -326,7 +329,7 @@ async function requireAddress(address: string): Promise<void> {
   try {
     await resolveAddress(address);
   } catch (error) {
-    if (error instanceof URIError) throw new NamingError(`invalid broadcast address '${address}'`);
+    if (error instanceof URIError) throw new NamingError(refusalText('BROADCAST_ADDRESS_INVALID', address));
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net';
 import { defaultConfig, defaultLog } from '../config/index.js';
 import { NamingError, ProtocolError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { isPYRONAME, Name, PyroURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type ListEntry, type SystemMeta } from '../namespace/index.js';
 import { characters, PythonTuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
@@ -206,7 +207,7 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
 /** A name server answered with something else than its method answers. */
 export class UnexpectedAnswerError extends ProtocolError {}
 
-const unexpected = (): UnexpectedAnswerError => new UnexpectedAnswerError('unexpected answer of the name server');
+const unexpected = (): UnexpectedAnswerError => new UnexpectedAnswerError(refusalText('ANSWER_UNEXPECTED'));
 
 function textOf(value: PythonValue | undefined): string {
   const text = characters(value);
@@ -245,16 +246,17 @@ function withTextKeys(value: PythonValue): unknown {
  * can't find, too: where nothing else is wrong with the URI, that is said.
  */
 export function withReason(error: unknown, text: string): unknown {
-  if (!(error instanceof NamingError) || error.message !== 'invalid URI') return error;
+  if (!(error instanceof NamingError) || error.code !== 'URI_INVALID') return error;
   let uri: PyroURI;
   try {
     uri = PyroURI.parse(text);
   } catch {
     return error;
   }
-  if (isPYRONAME(text)) return new NamingError('invalid URI', text, 'PYRONAME leads to a name, not to an object');
+  if (isPYRONAME(text))
+    return new NamingError(refusalText('URI_INVALID'), text, 'PYRONAME leads to a name, not to an object');
   if (isIPv4(uri.address)) return error;
-  return new NamingError('invalid URI', text, `the name server can't find the host ${uri.address}`);
+  return new NamingError(refusalText('URI_INVALID'), text, `the name server can't find the host ${uri.address}`);
 }
 
 const OPERATIONS = ['register', 'unregister', 'createGroup', 'deleteGroup', 'setMeta'] as const;

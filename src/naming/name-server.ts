@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import type { Config, Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { isPYRONAME, Name, NAMESERVER_NAME, newGUID, PyroURI, requireNewName, requireNewURI } from '../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type Namespace } from '../namespace/index.js';
 import { characters, dumps, tuple, type PythonValue, type PythonWritable } from '../pickle/index.js';
@@ -84,7 +85,7 @@ export class NameServer implements Servant, NameServerObject {
   async createInitialGroups(): Promise<void> {
     for (const group of [OWN_ENTRY.parent, this.defaultGroup]) {
       await this.namespace.createGroup(group).catch((error: unknown) => {
-        if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
+        if (!(error instanceof NamingError && error.code === 'GROUP_EXISTS')) throw error;
       });
     }
   }
@@ -191,7 +192,7 @@ export class NameServer implements Servant, NameServerObject {
     } catch (error) {
       this.options.log.error('NameServer', 'the security plugin failed, so the operation is refused:', error);
     }
-    throw new NamingError(`permission denied: ${method}`, ...(name ? [name.toString()] : []));
+    throw new NamingError(refusalText('PERMISSION_DENIED', method), ...(name ? [name.toString()] : []));
   }
 
   private remoteMethods(): ReadonlyMap<string, Method> {
@@ -236,8 +237,8 @@ export class NameServer implements Servant, NameServerObject {
         // Pyro's codes: 1 is a method, 2 an attribute.
         call: ([attribute]) => (this.hasMethod(characters(attribute) ?? '') ? 1 : 2),
       },
-      resync: { parameters: [], call: () => this.refuseSync('NS is not running') },
-      _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS is not running') },
+      resync: { parameters: [], call: () => this.refuseSync('NS') },
+      _resync: { parameters: ['twinProxy'], call: () => this.refuseSync('The (other) NS') },
       // Not in Pyro 3: see docs/pyro-nsc.md.
       _changes: { parameters: ['since'], call: ([since], client) => this.answerChanges(since, client) },
       // Not in Pyro 3: see docs/monitor.md.
@@ -279,7 +280,7 @@ export class NameServer implements Servant, NameServerObject {
   private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {
     const uri = await this.uriOf(value);
     // Pyro's words, also where somebody has removed the entry from the database.
-    if (name.equals(OWN_ENTRY)) throw new NamingError('name already exists', name.toString());
+    if (name.equals(OWN_ENTRY)) throw new NamingError(refusalText('NAME_EXISTS'), name.toString());
     await this.register(name.toString(), uri);
     return null;
   }
@@ -303,7 +304,7 @@ export class NameServer implements Servant, NameServerObject {
 
   private async answerCreateGroup(group: Name): Promise<null> {
     requireNewName(group);
-    if (group.equals(OWN_ENTRY)) throw new NamingError('group already exists', group.toString());
+    if (group.equals(OWN_ENTRY)) throw new NamingError(refusalText('GROUP_EXISTS'), group.toString());
     await this.change({ kind: 'createGroup', name: group });
     this.options.log.msg('NameServer', 'created group', group);
     return null;
@@ -354,18 +355,18 @@ export class NameServer implements Servant, NameServerObject {
 
   private refuseOwnEntry(name: Name): void {
     if (!name.equals(OWN_ENTRY)) return;
-    throw new NamingError("the name server's own entry can't be changed or removed", name.toString());
+    throw new NamingError(refusalText('OWN_ENTRY'), name.toString());
   }
 
   /** The root is left to the store, which has Pyro's words for it. */
   private refuseNeededGroup(group: Name): void {
     const isNeeded = [OWN_ENTRY.parent, this.defaultGroup].some((needed) => needed.isWithin(group));
     if (group.isRoot || !isNeeded) return;
-    throw new NamingError("a group that the name server needs can't be deleted", group.toString());
+    throw new NamingError(refusalText('GROUP_NEEDED'), group.toString());
   }
 
   private refuseSync(subject: string): never {
-    throw new NamingError(`${subject} in 'primary' or 'secondary' mode`);
+    throw new NamingError(refusalText('NOT_A_PAIR', subject));
   }
 
   private answerShutdown(): string {
@@ -380,13 +381,13 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   private parseName(text: string): Name {
-    if (text === '') throw new NamingError('invalid name', text);
+    if (text === '') throw new NamingError(refusalText('NAME_INVALID'), text);
     return Name.expand(text, this.defaultGroup);
   }
 
   private nameOf(value: PythonValue | undefined): Name {
     const text = characters(value);
-    if (text === undefined) throw new NamingError('invalid name', inspect(value, { depth: 0 }));
+    if (text === undefined) throw new NamingError(refusalText('NAME_INVALID'), inspect(value, { depth: 0 }));
     return this.parseName(text);
   }
 
@@ -401,7 +402,7 @@ export class NameServer implements Servant, NameServerObject {
       const uri = uriFromPython(value ?? null);
       const parsed = uri ?? PyroURI.parse(characters(value) ?? '');
       requireNewURI(parsed);
-      if (isPYRONAME(parsed.toString())) throw new URIError('PYRONAME leads to a name, not to an object');
+      if (isPYRONAME(parsed.toString())) throw new URIError(refusalText('URI_OF_NAME'));
       if (uri !== undefined) return uri;
       return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
     } catch (error) {
@@ -409,7 +410,7 @@ export class NameServer implements Servant, NameServerObject {
       const shown = shortened(characters(value) ?? inspect(value, { depth: 0 }));
       // As in Pyro 3 the client is not told more.
       this.options.log.msg('NameServer', 'refused the URI', shown, '-', error.args.join(': '));
-      throw new NamingError('invalid URI', shown);
+      throw new NamingError(refusalText('URI_INVALID'), shown);
     }
   }
 
@@ -417,7 +418,7 @@ export class NameServer implements Servant, NameServerObject {
   private keepToOurselves(error: unknown): never {
     if (error instanceof PyroError || error instanceof RemoteError) throw error;
     this.options.log.error('NameServer', 'unexpected error:', error);
-    throw new NamingError('internal error of the name server; its log says more');
+    throw new NamingError(refusalText('INTERNAL'));
   }
 }
 

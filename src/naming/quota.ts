@@ -1,5 +1,6 @@
 import type { Config } from '../config/index.js';
 import { NamingError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { Namespace } from '../namespace/index.js';
 import { dumps } from '../pickle/index.js';
 import type { Change } from './change.js';
@@ -75,7 +76,7 @@ export class Quota {
     const size = dumps(value).length;
     const limit = this.limits.PYRO_NS_MAX_META_SIZE;
     if (size <= limit) return size;
-    throw new NamingError(`metadata too large: ${size} bytes, PYRO_NS_MAX_META_SIZE is ${limit}`, name.toString());
+    throw new NamingError(refusalText('METADATA_TOO_LARGE', size, limit), name.toString());
   }
 
   private get hasRoomForName(): boolean {
@@ -86,7 +87,7 @@ export class Quota {
 
   private requireRoomForName({ name }: Change): void {
     if (this.hasRoomForName) return;
-    throw new NamingError(`too many names: PYRO_NS_MAX_NAMES is ${this.limits.PYRO_NS_MAX_NAMES}`, name.toString());
+    throw new NamingError(refusalText('TOO_MANY_NAMES', this.limits.PYRO_NS_MAX_NAMES), name.toString());
   }
 
   /** Counts again, but not all the time: others may have removed names. */
@@ -113,6 +114,6 @@ export class Quota {
   private requireRoomFor(bytes: number, { name }: Change): void {
     const limit = this.limits.PYRO_NS_MAX_TOTAL_SIZE;
     if (this.namespace.bytesInMemory + this.pendingBytes + bytes <= limit) return;
-    throw new NamingError(`no room for more: PYRO_NS_MAX_TOTAL_SIZE is ${limit}`, name.toString());
+    throw new NamingError(refusalText('NO_ROOM', limit), name.toString());
   }
 }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { ConnectionClosedError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { dumps, PickleWriter, type PythonWritable } from '../pickle/index.js';
 import { HostRoundRobin, StallTimeout } from '../sync/index.js';
 import { Pickled, LARGE_FRAME_BYTES, type PickleProtocol, type ServerConnection } from '../wire/index.js';
@@ -170,7 +171,7 @@ export class ReplyEncoder {
   /** True where a large reply need not wait. @throws ConnectionClosedError where nobody is there to get it */
   private mayGoOn(reply: LargeReply): boolean {
     this.hold(reply);
-    if (reply.isOver) throw new ConnectionClosedError('connection lost');
+    if (reply.isOver) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
     return reply === this.next || (this.waiting.size === 0 && this.heldSize <= this.limit);
   }
 
@@ -183,7 +184,7 @@ export class ReplyEncoder {
       this.waiting.add(reply);
       this.grantNext();
     });
-    if (reply.isOver) throw new ConnectionClosedError('connection lost');
+    if (reply.isOver) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
   }
 
   /** Has one that waits made, where there is room, or where nothing that is held will make some. */

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ConfigError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { DefaultConnValidator } from '../rpc/index.js';
 import type { ServerConnection } from '../wire/index.js';
 
@@ -74,7 +75,7 @@ export async function loadGuards(module: string, directory: string): Promise<Gua
   try {
     return await orIdle(readGuards(module, directory));
   } catch (error) {
-    throw new ConfigError(`Error loading security module '${module}': ${describe(error)}`);
+    throw new ConfigError(refusalText('SECURITY_MODULE', module, describe(error)));
   }
 }
 

@@ -3,6 +3,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { defaultConfig, defaultLog, printable, VERSION, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, PyroError, URIError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { NAMESERVER_NAME, type ObjectProtocol, type PyroURI } from '../names/index.js';
 import {
   databaseOf,
@@ -121,7 +122,7 @@ export class NameServerStarter implements AsyncDisposable {
    *   be used, where there is another name server on the network segment, or where it can't listen to broadcasts
    */
   async start(options: StartOptions = {}): Promise<PyroURI> {
-    if (this.starting ?? this.stopping) throw new DaemonError('a NameServerStarter starts one name server, once');
+    if (this.starting ?? this.stopping) throw new DaemonError(refusalText('STARTER_USED'));
     try {
       this.starting = this.listen(options);
       const uri = await this.starting;
@@ -168,7 +169,7 @@ export class NameServerStarter implements AsyncDisposable {
   /** How the name server does. @throws DaemonError where it does not run */
   async status(): Promise<NameServerStatus> {
     const { daemon, namespace, twin, autoClean, nameCount } = this;
-    if (daemon === undefined || namespace === undefined) throw new DaemonError('the name server is not running');
+    if (daemon === undefined || namespace === undefined) throw new DaemonError(refusalText('STARTER_NOT_RUNNING'));
     const { kind, problem, ...store } = namespace.status();
     const { endpoint = null, awaySeconds = null } = 'endpoint' in store ? store : {};
     return {
@@ -293,8 +294,7 @@ export class NameServerStarter implements AsyncDisposable {
     if (role === undefined) return;
     const database = this.databaseOf(options);
     // Each would be told of changes that it has made already, and a resync would replace the names that both have.
-    if (isEtcdURL(database))
-      throw new NamingError('servers over etcd share their names, and make no pair (-1, -2)', database);
+    if (isEtcdURL(database)) throw new NamingError(refusalText('TWIN_OVER_ETCD'), database);
     const other = broadcastSettings(this.options.config, role === 'primary' ? 'secondary' : 'primary');
     const broadcast = (): Promise<PyroURI | undefined> => this.locate(options, other.port);
     this.finder = new TwinFinder({ ...this.options, protocol: protocolOf(options), role, address: twin, broadcast });
@@ -465,7 +465,7 @@ const MAX_COUNT_MS = 1000;
 
 const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback address 127.0.x.x';
 
-const MULTIPLE_REFUSAL = 'Cannot start multiple Name Servers in the same network segment.';
+const MULTIPLE_REFUSAL = refusalText('NAME_SERVER_RUNS');
 
 /** True where what the daemon publishes leads nobody here but those on this very machine. */
 async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import { isOwnedByUsOrRoot } from '../config/index.js';
 import { NamingError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 
 /**
  * Writes the file that holds the name server's URI, whole at every moment. It is made in a directory that only we can enter:
@@ -12,7 +13,7 @@ import { NamingError } from '../errors.js';
 export async function writeURIFile(path: string, uri: string): Promise<void> {
   const target = await targetOf(path);
   const before = await stat(target).catch(() => undefined);
-  if (before?.isFile() === false) throw new NamingError(`${target} is no regular file`);
+  if (before?.isFile() === false) throw new NamingError(refusalText('FILE_NOT_REGULAR', target));
   const directory = await mkdtemp(join(dirname(target), '.pyro-ns-'));
   try {
     const whole = join(directory, basename(target));
@@ -28,6 +29,6 @@ export async function writeURIFile(path: string, uri: string): Promise<void> {
 async function targetOf(path: string): Promise<string> {
   const stats = await lstat(path).catch(() => undefined);
   if (stats?.isSymbolicLink() !== true) return path;
-  if (!isOwnedByUsOrRoot(stats)) throw new NamingError(`${path} is a symbolic link of another user`);
+  if (!isOwnedByUsOrRoot(stats)) throw new NamingError(refusalText('LINK_OF_ANOTHER_USER', path));
   return realpath(path);
 }

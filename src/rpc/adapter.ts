@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
 import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
@@ -162,7 +163,7 @@ export class PYROAdapter {
       }
       if (++failed < tries) await delay(pause, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
-    throw new TimeoutError('connection lost');
+    throw new TimeoutError(refusalText('CONNECTION_LOST'));
   }
 
   /**
@@ -173,7 +174,7 @@ export class PYROAdapter {
     const { pending, connection } = this;
     this.pending = undefined;
     this.connection = undefined;
-    pending?.giveUp(new ConnectionClosedError('connection lost'));
+    pending?.giveUp(new ConnectionClosedError(refusalText('CONNECTION_LOST')));
     if (connection === undefined) return;
     this.log.msg('PYROAdapter', 'releasing connection');
     await connection.close();
@@ -302,7 +303,7 @@ export class PYROAdapter {
       const replied = await connection.call(body, { timeout: milliseconds(this.timeout), signal });
       const reply = decodeReply(replied, { ...this.reading, unicode: 'text' });
       if ('exception' in reply) throw errorOf(reply.exception);
-      if (typeof reply.value !== 'string') throw new ProtocolError('incorrect answer received');
+      if (typeof reply.value !== 'string') throw new ProtocolError(refusalText('ANSWER_INVALID'));
       return new PyroURI(protocol, uri.address, uri.port, reply.value);
     } catch (error) {
       connection.destroy();
@@ -330,6 +331,6 @@ export function requireTimeout(timeout: number | null): void {
 /** How the object is called that a URI leads to. @throws ProtocolError `unsupported protocol` */
 function protocolOf({ protocol }: PyroURI): ObjectProtocol {
   const found = PROTOCOLS.get(protocol);
-  if (found === undefined) throw new ProtocolError('unsupported protocol', protocol);
+  if (found === undefined) throw new ProtocolError(refusalText('PROTOCOL_UNSUPPORTED'), protocol);
   return found;
 }

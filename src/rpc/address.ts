@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { isIPv4 } from 'node:net';
 import { URIError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 
 /**
  * The IPv4 addresses that mean something else on each machine or cable: loopback (RFC 1122) and link-local (RFC 3927).
@@ -28,6 +29,6 @@ export async function resolveAddress(host: string): Promise<string> {
     const { address } = await lookup(host, { family: 4 });
     return address;
   } catch {
-    throw new URIError('unknown host', host);
+    throw new URIError(refusalText('HOST_UNKNOWN'), host);
   }
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { ConfigError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { Config, ConfigItemName } from '../config/index.js';
 import type { Certificates, ClientTLSOptions } from '../wire/index.js';
 
@@ -16,7 +17,9 @@ export async function readCertificates(config: Config): Promise<Certificates> {
     } catch (error) {
       const isSystemError = typeof error === 'object' && error !== null && 'code' in error;
       const reason = isSystemError ? String(error.code) : String(error);
-      throw new ConfigError(`${item}: the file ${basename(path)} in ${dirname(path)} can't be read: ${reason}`);
+      throw new ConfigError(
+        refusalText('FILE_UNREADABLE', `${item}: the file ${basename(path)} in ${dirname(path)}`, reason),
+      );
     }
   };
   const cert = await read('PYROSSL_CERT', config.PYROSSL_CERT);

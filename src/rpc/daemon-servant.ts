@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { NamingError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { INTERNAL_DAEMON_GUID } from '../names/index.js';
 import { type PythonValue, PythonUnicode, type PythonWritable } from '../pickle/index.js';
 import type { CallRequest } from '../wire/index.js';
@@ -27,7 +28,7 @@ export class DaemonServant implements Servant {
   }
 
   setGUID(): void {
-    throw new NamingError('the id of the internal daemon object is fixed');
+    throw new NamingError(refusalText('OBJECT_ID_FIXED'));
   }
 
   invoke(call: CallRequest): Answer | Promise<Answer> {
@@ -61,7 +62,7 @@ export class DaemonServant implements Servant {
     const guid = this.find(wanted);
     if (guid !== undefined) return guid;
     throw new NamingError(
-      'no object found by this name',
+      refusalText('OBJECT_NAME_UNKNOWN'),
       typeof wanted === 'string' ? wanted : inspect(wanted, { depth: 0 }),
     );
   }

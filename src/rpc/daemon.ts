@@ -2,6 +2,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { hostname as machineName } from 'node:os';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, ProtocolError, PyroError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { INTERNAL_DAEMON_GUID, isUsableObjectID, PyroURI, type ObjectProtocol } from '../names/index.js';
 import { PickleError, type PickleReadOptions } from '../pickle/index.js';
 import {
@@ -365,7 +366,7 @@ export class Daemon implements AsyncDisposable {
     } catch (reason) {
       // Anything may be thrown, with anything in it. As in Pyro 3, the caller is told of what can't be sent.
       const why = reason instanceof PickleError ? reason.message : 'it has no text';
-      const instead = new PyroError(`the exception can't be sent: ${why}`);
+      const instead = new PyroError(refusalText('EXCEPTION_UNSENDABLE', why));
       return encodeException(describeException(instead), this.config.PYRO_PICKLE_FORMAT);
     }
   }
@@ -445,12 +446,12 @@ export class Daemon implements AsyncDisposable {
   }
 }
 
-const unknownObject = (): ProtocolError => new ProtocolError('unknown object ID');
+const unknownObject = (): ProtocolError => new ProtocolError(refusalText('OBJECT_UNKNOWN'));
 
 async function addressOf(host: string): Promise<string> {
   try {
     return await resolveAddress(host);
   } catch {
-    throw new DaemonError(`Couldn't start Pyro daemon: no IP address known for host '${host}'`);
+    throw new DaemonError(refusalText('DAEMON_NOT_STARTED', `no IP address known for host '${host}'`));
   }
 }

@@ -153,7 +153,7 @@ function explain(error: unknown): ObjectStatus {
   if (error instanceof PyroError) {
     const explanation = `No daemon answers: ${error.args.join(': ')}.`;
     // The second argument is the system's own text.
-    const [, reason] = error.message === 'connection failed' ? error.args : [];
+    const [, reason] = error.code === 'CONNECTION_FAILED' ? error.args : [];
     if (reason?.includes('ECONNREFUSED') === true) return { status: 'closed', explanation };
     const isSilent = reason !== undefined || error instanceof ConnectionClosedError;
     return { status: isSilent ? 'unreachable' : 'unknown', explanation };

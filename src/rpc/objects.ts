@@ -4,6 +4,7 @@ import { newGUID, type PyroURI } from '../names/index.js';
 import { PythonUnicode, type PythonValue } from '../pickle/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
 import { DaemonError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { AdapterOptions } from './adapter.js';
 import { noSuchAttribute, RemoteError } from './remote-error.js';
 import { getAttrProxyForURI, getProxyForURI, receivedProxy, type AttrProxy, type Proxy } from './proxy.js';
@@ -88,7 +89,7 @@ export class ObjBase implements Servant {
 
   /** The daemon that the object is connected to. @throws DaemonError where there is none */
   getDaemon(): ConnectedDaemon {
-    if (this.#daemon === undefined) throw new DaemonError('the object is not connected to a daemon');
+    if (this.#daemon === undefined) throw new DaemonError(refusalText('OBJECT_NOT_CONNECTED'));
     return this.#daemon;
   }
 

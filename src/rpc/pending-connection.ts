@@ -1,4 +1,5 @@
 import { TimeoutError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { onAbort } from '../sync/index.js';
 import type { ClientConnection } from '../wire/index.js';
 
@@ -63,7 +64,7 @@ export class PendingConnection {
         if (--this.waiting === 0) this.giveUp(reason);
       };
       const onTimeout = (): void => {
-        leave(new TimeoutError('connection timeout'));
+        leave(new TimeoutError(refusalText('CONNECT_TIMEOUT')));
       };
       const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
       const forget = onAbort(signal, leave);

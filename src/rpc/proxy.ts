@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { ProtocolError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { PyroURI } from '../names/index.js';
 import type { PythonInstance } from '../pickle/index.js';
 import { RequestFlag } from '../wire/index.js';
@@ -190,7 +191,7 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
    */
   [asPython](): PythonInstance {
     const { URI: uri, adapter } = this;
-    if (!adapter.isLocated) throw new ProtocolError('bind the proxy before it is passed on', uri.toString());
+    if (!adapter.isLocated) throw new ProtocolError(refusalText('PROXY_NOT_BOUND'), uri.toString());
     const { timeout, onewayMethods } = adapter;
     const identification = new Uint8Array();
     return proxyToPython({ kind: this._kind, uri, identification, timeout, onewayMethods: [...onewayMethods] });

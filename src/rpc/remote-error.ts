@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { codeOfText, type ErrorCode } from '../refusals.js';
 import { readableText, type PythonValue } from '../pickle/index.js';
 
 /**
@@ -7,6 +8,8 @@ import { readableText, type PythonValue } from '../pickle/index.js';
  * Python callers to catch a certain class.
  */
 export class RemoteError extends Error {
+  /** Which refusal it is, where it is one of Pyro's own; else `REMOTE_EXCEPTION`. */
+  readonly code: ErrorCode;
   /** The lines of the remote traceback, where the peer sent one. */
   remoteTraceback: readonly string[] | undefined;
 
@@ -23,6 +26,7 @@ export class RemoteError extends Error {
   ) {
     super(readableText(args[0]) ?? args.map(describeArgument).join(', '));
     this.name = className;
+    this.code = (module === 'Pyro.errors' ? codeOfText(this.message) : undefined) ?? 'REMOTE_EXCEPTION';
   }
 }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Config, Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { FailureDelay, MemoryBudget } from '../sync/index.js';
 import {
   certificateProblem,
@@ -84,7 +85,7 @@ export class TCPServer {
 
   /** Where the server listens. @throws DaemonError where it does not */
   get listening(): AddressInfo {
-    if (this.bound === undefined) throw new DaemonError('the daemon is not listening');
+    if (this.bound === undefined) throw new DaemonError(refusalText('DAEMON_NOT_LISTENING'));
     return this.bound;
   }
 
@@ -109,7 +110,7 @@ export class TCPServer {
       } catch (error) {
         if (port < last) continue;
         const reason = error instanceof Object && 'message' in error ? String(error.message) : String(error);
-        throw new DaemonError(`Couldn't start Pyro daemon: ${reason}`);
+        throw new DaemonError(refusalText('DAEMON_NOT_STARTED', reason));
       }
     }
     this.server.on('error', (error) => {
@@ -158,7 +159,7 @@ export class TCPServer {
     server.listen({ host, port, backlog: this.config.PYRO_TCP_LISTEN_BACKLOG });
     await once(server, 'listening');
     const address = server.address();
-    if (address === null || typeof address === 'string') throw new DaemonError('not listening on a TCP port');
+    if (address === null || typeof address === 'string') throw new DaemonError(refusalText('DAEMON_NOT_TCP'));
     return address;
   }
 

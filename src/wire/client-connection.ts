@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { ConnectionDeniedError, ProtocolError, TimeoutError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { onAbort } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
@@ -95,7 +96,7 @@ export class ClientConnection extends Connection {
       connection.destroy();
     };
     const forget = onAbort(signal, giveUp);
-    const deadline = setTimeout(giveUp, handshakeTimeoutMs, new TimeoutError('connection timeout'));
+    const deadline = setTimeout(giveUp, handshakeTimeoutMs, new TimeoutError(refusalText('CONNECT_TIMEOUT')));
     try {
       await connection.established();
       await connection.identify();
@@ -170,10 +171,10 @@ export class ClientConnection extends Connection {
     return new Promise((resolve, reject) => {
       this.socket.once(this.options.tls ? 'secureConnect' : 'connect', resolve);
       this.socket.once('error', (error) => {
-        reject(new ProtocolError('connection failed', failureReason(error)));
+        reject(new ProtocolError(refusalText('CONNECTION_FAILED'), failureReason(error)));
       });
       this.socket.once('close', () => {
-        reject(new ProtocolError('connection failed'));
+        reject(new ProtocolError(refusalText('CONNECTION_FAILED')));
       });
     });
   }
@@ -185,7 +186,7 @@ export class ClientConnection extends Connection {
       refuseDenial(reader);
       return reader.next();
     });
-    if (challenge.length !== CHALLENGE_SIZE) throw new ProtocolError('invalid challenge');
+    if (challenge.length !== CHALLENGE_SIZE) throw new ProtocolError(refusalText('CHALLENGE_INVALID'));
     this.reader.limits = limits;
     this.write(await encodeFrame([CONNECT, createAuthToken(identification, challenge)], this.options));
     this.flush();
@@ -193,7 +194,7 @@ export class ClientConnection extends Connection {
       refuseDenial(reader);
       return reader.take(VERDICT_SIZE);
     });
-    if (!verdict.equals(GRANTED)) throw new ProtocolError('invalid response');
+    if (!verdict.equals(GRANTED)) throw new ProtocolError(refusalText('RESPONSE_INVALID'));
     this.consume = () => {
       this.takeReplies();
     };
@@ -219,7 +220,7 @@ export class ClientConnection extends Connection {
   private cancelAfter(call: PendingCall, timeout: number, signal: AbortSignal | undefined): void {
     if (timeout <= 0 && signal === undefined) return;
     const onTimeout = (): void => {
-      call.reject(new TimeoutError('connection timeout receiving'));
+      call.reject(new TimeoutError(refusalText('ANSWER_TIMEOUT')));
       this.destroy();
     };
     const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
@@ -239,7 +240,7 @@ export class ClientConnection extends Connection {
     try {
       for (let body = this.reader.next(); body !== undefined; body = this.reader.next()) {
         const call = this.dequeue();
-        if (call === undefined) throw new ProtocolError('unexpected message');
+        if (call === undefined) throw new ProtocolError(refusalText('MESSAGE_UNEXPECTED'));
         // Nobody may be waiting any more for a body that turns out to be bad.
         if ('then' in body) body.catch(() => undefined);
         call.resolve(body);

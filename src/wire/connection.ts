@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { defaultFrameLimits, FrameReader, type Frame, type FrameLimits, type FrameOptions } from './frame.js';
 
 /** What a connection of either side can be told. Times in milliseconds, sizes in bytes. */
@@ -111,7 +112,10 @@ export abstract class Connection {
 
   /** What those get who wait for more from the peer; it says why, where the system told. */
   protected connectionLost(): ConnectionClosedError {
-    return new ConnectionClosedError('connection lost', ...(this.failure === undefined ? [] : [this.failure]));
+    return new ConnectionClosedError(
+      refusalText('CONNECTION_LOST'),
+      ...(this.failure === undefined ? [] : [this.failure]),
+    );
   }
 
   /** Puts a frame behind what is to be sent. */

@@ -1,6 +1,7 @@
 import { deflate, deflateSync, inflate, inflateSync } from 'node:zlib';
 import pLimit from 'p-limit';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import { adler32 } from './adler32.js';
 
 // The header, big-endian: id 4, version 2, header size 2, body size 4 (signed), flags 2, checksum 4 (signed).
@@ -132,12 +133,12 @@ export class FrameReader {
   next(): Buffer | Promise<Buffer> | undefined {
     if (this.buffered < HEADER_SIZE) return undefined;
     const { buffer, start } = this;
-    if (buffer.readUInt32BE(start) !== ID) throw new ProtocolError('invalid header');
-    if (buffer.readUInt16BE(start + 4) !== VERSION) throw new ProtocolError('incompatible protocol version');
-    if (buffer.readUInt16BE(start + 6) !== HEADER_SIZE) throw new ProtocolError('invalid header');
+    if (buffer.readUInt32BE(start) !== ID) throw new ProtocolError(refusalText('HEADER_INVALID'));
+    if (buffer.readUInt16BE(start + 4) !== VERSION) throw new ProtocolError(refusalText('VERSION_INCOMPATIBLE'));
+    if (buffer.readUInt16BE(start + 6) !== HEADER_SIZE) throw new ProtocolError(refusalText('HEADER_INVALID'));
     const size = buffer.readInt32BE(start + 8);
-    if (size < 0) throw new ProtocolError('invalid message size');
-    if (size > this.limits.maxBodySize) throw new ProtocolError('message too large');
+    if (size < 0) throw new ProtocolError(refusalText('SIZE_INVALID'));
+    if (size > this.limits.maxBodySize) throw new ProtocolError(refusalText('MESSAGE_TOO_LARGE'));
     const end = start + HEADER_SIZE + size;
     if (this.end < end) return undefined;
     const body = buffer.subarray(start + HEADER_SIZE, end);
@@ -145,9 +146,9 @@ export class FrameReader {
     if (size > LARGE_FRAME_BYTES) this.releaseBuffer(size);
     const flags = buffer.readUInt16BE(start + 12);
     if (flags === 0) return body;
-    if (flags & FLAG_XML_PICKLE) throw new ProtocolError('xml pickle not supported');
+    if (flags & FLAG_XML_PICKLE) throw new ProtocolError(refusalText('XML_UNSUPPORTED'));
     if (flags & FLAG_CHECKSUM && buffer.readInt32BE(start + 14) !== adler32([body])) {
-      throw new ProtocolError('checksum error');
+      throw new ProtocolError(refusalText('CHECKSUM'));
     }
     return flags & FLAG_COMPRESSED ? this.inflate(body) : body;
   }
@@ -162,7 +163,7 @@ export class FrameReader {
     const inflated = body.length <= MAX_SYNC_INFLATE_BYTES ? inflateSmall(body, limit) : undefined;
     if (inflated !== undefined) return inflated;
     return inflateLimit(() => {
-      if (this.isAbandoned) throw new ConnectionClosedError('connection lost');
+      if (this.isAbandoned) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
       return inflateBody(body, limit);
     });
   }
@@ -240,7 +241,7 @@ function smallerFrame(body: Uint8Array, compressed: Uint8Array, checksum: boolea
 
 function addHeader(pieces: Pieces, flags: number, checksum: boolean): Pieces {
   const size = sizeOf(pieces);
-  if (size > MAX_BODY_BYTES) throw new ProtocolError('message too large');
+  if (size > MAX_BODY_BYTES) throw new ProtocolError(refusalText('MESSAGE_TOO_LARGE'));
   const header = Buffer.allocUnsafe(HEADER_SIZE);
   header.writeUInt32BE(ID, 0);
   header.writeUInt16BE(VERSION, 4);

@@ -1,4 +1,5 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { refusalText } from '../refusals.js';
 
 /** How many bytes a challenge has, exactly. */
 export const CHALLENGE_SIZE = 16;
@@ -18,10 +19,10 @@ export type DeniedReason = (typeof DeniedReason)[keyof typeof DeniedReason];
 
 /** Pyro's texts of the reasons: what a ConnectionDeniedError says. */
 export const deniedReasons: readonly string[] = [
-  'unspecified reason',
-  'server too busy',
-  'host blocked',
-  'security reasons',
+  refusalText('DENIED'),
+  refusalText('DENIED_BUSY'),
+  refusalText('DENIED_HOST'),
+  refusalText('DENIED_SECURITY'),
 ];
 
 /** The server's refusal: `DENIED` and a digit, in no frame. */
@@ -33,7 +34,7 @@ export function encodeDenial(reason: DeniedReason): Buffer {
 export function decodeDenial(verdict: Uint8Array): string | undefined {
   const [, digit] = /^DENIED(.)$/s.exec(Buffer.from(verdict).toString('latin1')) ?? [];
   if (digit === undefined) return undefined;
-  return deniedReasons.find((_text, reason) => String(reason) === digit) ?? 'invalid response';
+  return deniedReasons.find((_text, reason) => String(reason) === digit) ?? refusalText('RESPONSE_INVALID');
 }
 
 /** Makes a challenge that no client has seen before. */

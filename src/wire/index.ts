@@ -9,7 +9,6 @@ export {
   CHALLENGE_SIZE,
   createAuthToken,
   DeniedReason,
-  deniedReasons,
   mungeIdentification,
   newChallenge,
   tokensEqual,

@@ -1,4 +1,5 @@
 import { ProtocolError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import {
   dumps,
   loads,
@@ -161,4 +162,4 @@ function keywordsOf(value: PythonValue | undefined): ReadonlyMap<string, PythonV
   return keywords;
 }
 
-const invalidRequest = (): ProtocolError => new ProtocolError('invalid request data format');
+const invalidRequest = (): ProtocolError => new ProtocolError(refusalText('REQUEST_INVALID'));

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { ConnectionClosedError, ProtocolError } from '../errors.js';
+import { refusalText } from '../refusals.js';
 import type { MemoryBudget } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, encodePlainFrame, LARGE_FRAME_BYTES, type Body, type Frame } from './frame.js';
@@ -160,7 +161,7 @@ export class ServerConnection extends Connection {
     this.reader.limits = { maxBodySize: maxHandshakeBody, maxInflatedSize: maxHandshakeBody };
     const body = await this.receive((reader) => reader.next());
     this.reader.limits = limits;
-    if (!body.subarray(0, CONNECT.length).equals(CONNECT)) throw new ProtocolError('invalid connect message');
+    if (!body.subarray(0, CONNECT.length).equals(CONNECT)) throw new ProtocolError(refusalText('CONNECT_INVALID'));
     return authenticator.acceptIdentification(this, body.subarray(CONNECT.length), challenge);
   }
 

@@ -8,6 +8,7 @@ import { lstat, mkdir, readdir, realpath, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { MAX_NAME_LENGTH } from '../../names/index.js';
 import { DirectorySync } from './directory-sync.js';
 import { FsErrors } from './fs-errors.js';
@@ -121,7 +122,7 @@ export async function checkDatabase(path: string, options: CheckOptions): Promis
     }
   } catch (error) {
     if (codeOf(error) === undefined) throw error;
-    throw new NamingError(`the database ${path} can't be checked: ${String(error)}`);
+    throw new NamingError(refusalText('DATABASE_UNUSABLE', path, 'checked', String(error)));
   }
 }
 

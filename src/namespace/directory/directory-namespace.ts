@@ -4,6 +4,7 @@ import { access, mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { PyroURI } from '../../names/index.js';
 import { MAX_NAME_LENGTH, Name } from '../../names/index.js';
 import type { PythonValue } from '../../pickle/index.js';
@@ -115,7 +116,7 @@ export class DirectoryNamespace implements Namespace {
       return await DirectoryNamespace.openUnexplained(path, options);
     } catch (error) {
       if (codeOf(error) === undefined) throw error;
-      throw new NamingError(`the database ${path} can't be used: ${String(error)}`);
+      throw new NamingError(refusalText('DATABASE_UNUSABLE', path, 'used', String(error)));
     }
   }
 

@@ -3,6 +3,8 @@ import type { Stats } from 'node:fs';
 import { close, closeSync, constants, fstatSync, fsync, futimes, lstat, lstatSync, open, openSync } from 'node:fs';
 import { read, readSync, unlink, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { PyroError } from '../../errors.js';
+import { PickleError } from '../../pickle/index.js';
 import type { InlineIOPolicy } from './inline-io-policy.js';
 
 // Plain file descriptors: each operation on a FileHandle takes twice the time, and there are many files.
@@ -28,8 +30,9 @@ const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
 // Errors that mean that no regular file is at the path: a link (ELOOP; on FreeBSD EMLINK), a socket, a device without a driver.
 const NO_FILE = new Set(['ELOOP', 'EMLINK', 'ENXIO', 'ENODEV', 'EOPNOTSUPP']);
 
-/** The code of an error of the operating system, such as `ENOENT`; undefined for any other error. */
+/** The code of an error of the operating system, such as `ENOENT`; undefined for any other error, ours with their own codes among them. */
 export function codeOf(error: unknown): string | undefined {
+  if (error instanceof PyroError || error instanceof PickleError) return undefined;
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }

@@ -1,5 +1,6 @@
 import { opendir, readdir } from 'node:fs/promises';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { readFileAt } from './files.js';
 import { isOfDatabase, MAX_PATH_BYTES, MAX_URI_FILE_SIZE, META_SUFFIX, OWN_DIRECTORY, readURIFile } from './layout.js';
 
@@ -20,8 +21,11 @@ export async function refuseForeignDirectory(root: string): Promise<void> {
   for (const path of await filesIn(root)) {
     if (path.endsWith(META_SUFFIX) || !(await holdsSomethingElse(path))) continue;
     throw new NamingError(
-      `${root} is no database of a name server: it holds other things, and no group 'Pyro'. ` +
-        `To make it one all the same: mkdir '${root}/Pyro'`,
+      refusalText(
+        'DATABASE_FOREIGN',
+        root,
+        `it holds other things, and no group 'Pyro'. To make it one all the same: mkdir '${root}/Pyro'`,
+      ),
     );
   }
 }
@@ -32,7 +36,7 @@ export async function refuseForeignDirectory(root: string): Promise<void> {
  */
 export async function requireDatabase(root: string): Promise<void> {
   if ((await hasOurMark(root)) || (await readdir(root)).length === 0) return;
-  throw new NamingError(`${root} is no database of a name server: there is no group 'Pyro' in it`);
+  throw new NamingError(refusalText('DATABASE_FOREIGN', root, "there is no group 'Pyro' in it"));
 }
 
 /** True where a name server has been: each makes the group `Pyro`. */

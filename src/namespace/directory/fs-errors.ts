@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { Name } from '../../names/index.js';
 import { nameTooLong } from '../errors.js';
 import { codeOf } from './files.js';
@@ -13,32 +14,42 @@ const REPEAT_AFTER_MS = 10_000;
 /** Maximum number of errors kept for that: each path in the database may have its own. */
 const MAX_RECENT_ERRORS = 1000;
 
+type DatabaseRefusal =
+  | 'DATABASE_FULL'
+  | 'DATABASE_FORBIDDEN'
+  | 'DATABASE_READ_ONLY'
+  | 'DATABASE_IO'
+  | 'DATABASE_MISSING'
+  | 'DATABASE_SPANS_FILE_SYSTEMS'
+  | 'DATABASE_ERROR'
+  | 'TOO_MANY_FILES';
+
 interface FsErrorKind {
-  /** The error text for clients. */
-  readonly text: string;
+  /** The refusal that clients get. */
+  readonly refusal: DatabaseRefusal;
   /** Advice for the operator, in the log. */
   readonly advice: string;
 }
 
 const FULL: FsErrorKind = {
-  text: 'no space left in the database',
+  refusal: 'DATABASE_FULL',
   advice: 'Make room on the file system of the database.',
 };
 const FORBIDDEN: FsErrorKind = {
-  text: 'no permission in the database',
+  refusal: 'DATABASE_FORBIDDEN',
   advice: 'Let the user that this server runs as read and write all of the database directory.',
 };
 const BROKEN: FsErrorKind = {
-  text: 'input/output error in the database',
+  refusal: 'DATABASE_IO',
   advice: 'The disk or the connection to it fails: look at the system log.',
 };
 const BUSY: FsErrorKind = {
-  text: 'too many open files',
+  refusal: 'TOO_MANY_FILES',
   advice: 'Raise the limit of open files (ulimit -n), or have fewer connections.',
 };
 
 const DIVIDED: FsErrorKind = {
-  text: 'the database spans file systems',
+  refusal: 'DATABASE_SPANS_FILE_SYSTEMS',
   advice: 'Keep all of the database on one file system: unmount what is mounted in it.',
 };
 
@@ -47,18 +58,18 @@ const FS_ERROR_KINDS: ReadonlyMap<string | undefined, FsErrorKind> = new Map([
   ['EDQUOT', FULL],
   ['EACCES', FORBIDDEN],
   ['EPERM', FORBIDDEN],
-  ['EROFS', { text: 'the database is read-only', advice: 'Mount the file system of the database for writing.' }],
+  ['EROFS', { refusal: 'DATABASE_READ_ONLY', advice: 'Mount the file system of the database for writing.' }],
   ['EIO', BROKEN],
   ['ESTALE', BROKEN],
   ['EMFILE', BUSY],
   ['ENFILE', BUSY],
-  ['ENOENT', { text: 'the database is missing', advice: 'The database directory is gone: put it back.' }],
+  ['ENOENT', { refusal: 'DATABASE_MISSING', advice: 'The database directory is gone: put it back.' }],
   ['EXDEV', DIVIDED],
   ['EBUSY', DIVIDED],
 ]);
 
 const OTHER: FsErrorKind = {
-  text: 'error in the database',
+  refusal: 'DATABASE_ERROR',
   advice: 'Look at the error, and at the database directory.',
 };
 
@@ -82,7 +93,8 @@ export class FsErrors {
     if (error instanceof NamingError || code === undefined) return error;
     if (code === 'ENAMETOOLONG') return nameTooLong(name);
     this.count += 1;
-    const { text, advice } = FS_ERROR_KINDS.get(code) ?? OTHER;
+    const { refusal, advice } = FS_ERROR_KINDS.get(code) ?? OTHER;
+    const text = refusalText(refusal);
     this.report(`${text}:`, error, `Name: ${name.toString()}. Database: ${this.root}. ${advice}`);
     return new NamingError(text, name.toString());
   }

@@ -9,6 +9,7 @@ import { open, readFile, readlink, realpath, rename, rm, rmdir, writeFile } from
 import { hostname } from 'node:os';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { codeOf, inspect, readFileAt } from './files.js';
 import { META_SUFFIX, OWN_DIRECTORY, stagedFileName } from './layout.js';
 import { directoryExists, openOwnDirectory, UntrustedPathError } from './own-directory.js';
@@ -64,7 +65,7 @@ export class DatabaseInUseError extends NamingError {
     readonly holder: LockHolder | undefined,
   ) {
     const who = holder && `process ${holder.pid} on ${holder.host}, since ${holder.since}`;
-    super(`the database ${path} is in use by ${who ?? 'another server'}`);
+    super(refusalText('DATABASE_IN_USE', ` ${path}`, who ?? 'another server'));
   }
 }
 
@@ -113,8 +114,8 @@ export class DatabaseLock {
   get problem(): string | undefined {
     if (this.refusal === undefined) return undefined;
     return this.refusal instanceof DatabaseInUseError
-      ? 'the database is in use by another server'
-      : `the database is damaged: ${OWN_DIRECTORY} is not the server's`;
+      ? refusalText('DATABASE_IN_USE', '', 'another server')
+      : refusalText('DATABASE_DAMAGED', `${OWN_DIRECTORY} is not the server's`);
   }
 
   /** Lets go of the database. */

@@ -6,6 +6,7 @@ import type { Stats } from 'node:fs';
 import { lstat, mkdir } from 'node:fs/promises';
 import { isOwnedByUsOrRoot } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { codeOf, inspect } from './files.js';
 import { OWN_DIRECTORY } from './layout.js';
 
@@ -15,7 +16,7 @@ export class UntrustedPathError extends NamingError {
     readonly path: string,
     what: string,
   ) {
-    super(`${path} is not used, because it is ${what}. Look at what it is, move it away or remove it, and try again`);
+    super(refusalText('PATH_NOT_TRUSTED', path, what));
   }
 }
 

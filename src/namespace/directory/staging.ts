@@ -3,6 +3,7 @@ import { linkSync, unlinkSync } from 'node:fs';
 import { link, lstat, mkdir, opendir, readdir, rename, rm, unlink } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { FsErrors } from './fs-errors.js';
 import { codeOf, inspect, saysAbsent, writeNewFile } from './files.js';
 import type { InlineIOPolicy } from './inline-io-policy.js';
@@ -159,7 +160,7 @@ export class Staging {
   private async requireDirectory(): Promise<void> {
     const stats = await inspect(this.directory);
     if (stats === undefined || stats.isDirectory()) return;
-    const refusal = new NamingError(`the database is damaged: ${OWN_DIRECTORY} is no directory`);
+    const refusal = new NamingError(refusalText('DATABASE_DAMAGED', `${OWN_DIRECTORY} is no directory`));
     this.fsErrors.report('no changes can be made:', refusal, `Remove ${this.directory}`);
     throw refusal;
   }

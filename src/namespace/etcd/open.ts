@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readSecretFile, type Config, type Log } from '../../config/index.js';
 import { ConfigError, NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { EtcdAccess } from './client.js';
 import type { EtcdNamespace } from './etcd-namespace.js';
 import { parseEtcdURL } from './url.js';
@@ -34,7 +35,7 @@ export async function openEtcdNamespace(url: string, { config, log }: EtcdOpenOp
     });
   } catch (error) {
     if (!(error instanceof EtcdError)) throw error;
-    throw new NamingError(`the namespace in etcd can't be opened: ${error.message}`, url);
+    throw new NamingError(refusalText('ETCD_NOT_OPENED', error.message), url);
   }
 }
 
@@ -72,6 +73,6 @@ function readItem(item: string, path: string): Buffer {
     return readFileSync(path);
   } catch (error) {
     const reason = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : String(error);
-    throw new ConfigError(`${item} ${path} can't be read: ${reason}`);
+    throw new ConfigError(refusalText('FILE_UNREADABLE', `${item} ${path}`, reason));
   }
 }

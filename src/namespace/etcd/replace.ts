@@ -1,4 +1,5 @@
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { Name, NAMESERVER_NAME } from '../../names/index.js';
 import type { NamespaceEntry } from '../namespace.js';
 import { GROUP, OBJECT } from '../namespace.js';
@@ -141,7 +142,7 @@ export class KeyspaceReplacement {
   }
 }
 
-const replacedByAnother = () => new NamingError('namespace was replaced by another server', Name.root.toString());
+const replacedByAnother = () => new NamingError(refusalText('REPLACED_ELSEWHERE'), Name.root.toString());
 
 /** The operations for each entry. @throws NamingError where a parent is missing, or a name comes twice */
 async function* encodeEntries(entries: AsyncIterable<NamespaceEntry>, tree: TreeKeys): AsyncGenerator<EncodedEntry> {

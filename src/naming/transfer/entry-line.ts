@@ -1,5 +1,6 @@
 import { printableJSON } from '../../config/index.js';
 import { NamingError, PyroError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { GROUP, OBJECT, type NamespaceEntry } from '../../namespace/index.js';
 import { dumps, loads, PickleError, type PythonValue } from '../../pickle/index.js';
@@ -23,10 +24,10 @@ export function readEntryLine(line: string): NamespaceEntry {
   const fields = objectOf(line);
   const { name, uri, since, owner, meta } = fields;
   const unknown = Object.keys(fields).find((field) => !FIELDS.has(field));
-  if (unknown !== undefined) throw new NamingError(`there is no field '${unknown}' in an entry`);
-  if (typeof name !== 'string') throw new NamingError('an entry must have a name, which is a text');
-  if (uri !== undefined && typeof uri !== 'string') throw new NamingError('a uri must be a text');
-  if (since !== undefined && typeof since !== 'number') throw new NamingError('since must be a number of seconds');
+  if (unknown !== undefined) throw new NamingError(refusalText('ENTRY_FIELD_UNKNOWN', unknown));
+  if (typeof name !== 'string') throw new NamingError(refusalText('ENTRY_NAME_MISSING'));
+  if (uri !== undefined && typeof uri !== 'string') throw new NamingError(refusalText('ENTRY_URI_INVALID'));
+  if (since !== undefined && typeof since !== 'number') throw new NamingError(refusalText('ENTRY_SINCE_INVALID'));
   try {
     const type = uri === undefined ? GROUP : OBJECT;
     return {
@@ -36,7 +37,7 @@ export function readEntryLine(line: string): NamespaceEntry {
       userMeta: readValue(meta),
     };
   } catch (error) {
-    if (error instanceof PickleError) throw new NamingError(`no pickle in base64: ${error.message}`);
+    if (error instanceof PickleError) throw new NamingError(refusalText('ENTRY_PICKLE_INVALID', error.message));
     if (error instanceof PyroError) throw new NamingError(error.args.join(': '));
     throw error;
   }
@@ -49,10 +50,10 @@ function objectOf(line: string): Readonly<Record<string, unknown>> {
   try {
     value = JSON.parse(line);
   } catch {
-    throw new NamingError('the line is no JSON');
+    throw new NamingError(refusalText('ENTRY_NOT_JSON'));
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new NamingError('the line is no JSON object');
+    throw new NamingError(refusalText('ENTRY_NOT_OBJECT'));
   }
   return Object.fromEntries(Object.entries(value));
 }
@@ -68,5 +69,5 @@ function readValue(value: unknown): PythonValue {
   if (typeof value === 'object' && 'pickle' in value && typeof value.pickle === 'string') {
     return loads(Buffer.from(value.pickle, 'base64'));
   }
-  throw new NamingError('a value must be a text, or {"pickle": "..."} with a pickle in base64');
+  throw new NamingError(refusalText('ENTRY_VALUE_INVALID'));
 }

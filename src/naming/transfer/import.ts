@@ -1,4 +1,5 @@
-import { NamingError } from '../../errors.js';
+import { type ErrorCode, NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { PyroURI } from '../../names/index.js';
 import type { NamespaceEntry } from '../../namespace/index.js';
 import { dumps, type PythonValue } from '../../pickle/index.js';
@@ -102,7 +103,7 @@ class Import {
     try {
       await this.create(entry);
     } catch (error) {
-      if (!(error instanceof NamingError && TAKEN.has(error.message))) throw error;
+      if (!(error instanceof NamingError && TAKEN.has(error.code))) throw error;
       return this.meet(entry);
     }
     await this.describe(entry);
@@ -125,7 +126,7 @@ class Import {
     const { existing } = this.options;
     const [there, meta] = await Promise.all([this.uriThere(entry), target.getMeta(name)]);
     if ((there === undefined) !== (uri === undefined)) {
-      throw new NamingError(`is there already, and is ${there === undefined ? 'a group' : 'an object'}`);
+      throw new NamingError(refusalText('IMPORT_EXISTS', `and is ${there === undefined ? 'a group' : 'an object'}`));
     }
     const hasSameURI = there === undefined || uri === undefined || there.equals(uri);
     const isSame = hasSameURI && isSameValue(meta, userMeta);
@@ -140,7 +141,7 @@ class Import {
       return 'imported';
     }
     if (existing === 'skip') return 'skipped';
-    throw new NamingError(`is there already, with ${hasSameURI ? 'other metadata' : 'another URI'}`);
+    throw new NamingError(refusalText('IMPORT_EXISTS', `with ${hasSameURI ? 'other metadata' : 'another URI'}`));
   }
 
   private async replace(entry: NamespaceEntry, hasSameURI: boolean, meta: PythonValue): Promise<void> {
@@ -158,7 +159,7 @@ class Import {
     try {
       return await this.target.resolve(name);
     } catch (error) {
-      if (error instanceof NamingError && error.message === 'attempt to resolve groupname') return undefined;
+      if (error instanceof NamingError && error.code === 'RESOLVED_GROUP') return undefined;
       throw error;
     }
   }
@@ -173,9 +174,8 @@ class Import {
   }
 }
 
-const TAKEN: ReadonlySet<string> = new Set(['name already exists', 'group already exists']);
+const TAKEN: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NAME_EXISTS', 'GROUP_EXISTS']);
 
 const isSameValue = (one: PythonValue, other: PythonValue): boolean => dumps(one).equals(dumps(other));
 
-const lineTooLong = (): NamingError =>
-  new NamingError(`the line is too long: it may have ${MAX_LINE_LENGTH} characters`);
+const lineTooLong = (): NamingError => new NamingError(refusalText('IMPORT_LINE_TOO_LONG', MAX_LINE_LENGTH));

@@ -1,4 +1,4 @@
-import { NamingError } from '../../errors.js';
+import { type ErrorCode, NamingError } from '../../errors.js';
 import { Name, type PyroURI } from '../../names/index.js';
 import { GROUP, OBJECT, type Namespace, type NamespaceEntry, type SystemMeta } from '../../namespace/index.js';
 import type { PythonValue } from '../../pickle/index.js';
@@ -90,13 +90,13 @@ export class RemoteNamespace implements ImportTarget, ExportSource {
   }
 }
 
-const GONE: ReadonlySet<string> = new Set(['name not found', 'group not found', 'is no group']);
+const GONE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NAME_NOT_FOUND', 'GROUP_NOT_FOUND', 'NOT_A_GROUP']);
 
 async function unlessGone<Result>(answer: Promise<Result>): Promise<Result | undefined> {
   try {
     return await answer;
   } catch (error) {
-    if (error instanceof NamingError && GONE.has(error.message)) return undefined;
+    if (error instanceof NamingError && GONE.has(error.code)) return undefined;
     throw error;
   }
 }

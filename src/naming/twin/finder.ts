@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
 import type { ServerConnection } from '../../wire/index.js';
@@ -151,7 +152,7 @@ export class TwinFinder {
   private async locateByBroadcast(): Promise<PeerAddress> {
     const uri = await this.options.broadcast();
     if (uri === undefined || this.isOwn(uri)) {
-      throw new PyroError('Name Server not responding');
+      throw new PyroError(refusalText('NAME_SERVER_SILENT'));
     }
     this.note(uri);
     return { host: uri.address, port: uri.port };

@@ -1,4 +1,5 @@
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { MAX_UNCONFIRMED_BYTES, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './merge.js';
 
@@ -43,8 +44,8 @@ export class Inbox {
    * @throws NamingError where changes are missing before these, or too many wait already
    */
   take(first: number, records: readonly (NameRecord | undefined)[]): void {
-    if (this.taken === undefined || first > this.taken + 1) throw new NamingError('changes before these are missing');
-    if (this.waitingBytes > MAX_WAITING_BYTES) throw new NamingError('too many changes wait to be merged');
+    if (this.taken === undefined || first > this.taken + 1) throw new NamingError(refusalText('TWIN_CHANGES_MISSING'));
+    if (this.waitingBytes > MAX_WAITING_BYTES) throw new NamingError(refusalText('TWIN_CHANGES_WAIT'));
     // What was taken before is merged already, or waits to be.
     const news = records.slice(this.taken + 1 - first).filter((record) => record !== undefined);
     this.taken = Math.max(this.taken, first + records.length - 1);

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Log } from '../../config/index.js';
-import { NamingError } from '../../errors.js';
+import { type ErrorCode, NamingError } from '../../errors.js';
 import { Name, NAMESERVER_NAME, type PyroURI } from '../../names/index.js';
 import { GROUP, type Namespace } from '../../namespace/index.js';
 import { dumps, type PythonValue } from '../../pickle/index.js';
@@ -340,8 +340,8 @@ export class Replica {
       return await this.options.namespace.resolve(name);
     } catch (error) {
       if (!(error instanceof NamingError)) throw error;
-      if (error.message === 'attempt to resolve groupname') return undefined;
-      if (error.message === 'name not found') return 'absent';
+      if (error.code === 'RESOLVED_GROUP') return undefined;
+      if (error.code === 'NAME_NOT_FOUND') return 'absent';
       throw error;
     }
   }
@@ -360,7 +360,7 @@ export class Replica {
 
   /** One name that this store can't hold or read is no reason to break with the twin. */
   private skipUnusable(name: Name, error: unknown): void {
-    if (!(error instanceof NamingError && UNUSABLE.has(error.message))) throw error;
+    if (!(error instanceof NamingError && UNUSABLE.has(error.code))) throw error;
     this.options.log.error('NameServer', `twin: ${name.toString()} is not the same on both sides:`, error);
   }
 
@@ -376,7 +376,7 @@ export class Replica {
 }
 
 /** What a store says of a name that it can't hold, or of a file that holds no URI. */
-const UNUSABLE: ReadonlySet<string> = new Set(['name too long', 'invalid URI']);
+const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NAME_TOO_LONG', 'URI_INVALID']);
 
 const isOwnEntry = (name: Name): boolean => name.toString() === NAMESERVER_NAME;
 
@@ -409,7 +409,7 @@ async function ifMissing(creation: Promise<void>): Promise<void> {
   try {
     await creation;
   } catch (error) {
-    if (!(error instanceof NamingError && error.message === 'group already exists')) throw error;
+    if (!(error instanceof NamingError && error.code === 'GROUP_EXISTS')) throw error;
   }
 }
 

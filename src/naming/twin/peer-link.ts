@@ -1,5 +1,6 @@
 import type { Config } from '../../config/index.js';
 import { ProtocolError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME, PyroURI, type ObjectProtocol } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import { pickleLimits, readClientTLS, RemoteError } from '../../rpc/index.js';
@@ -57,7 +58,7 @@ export class PeerConnection {
     try {
       const daemon = new PeerConnection(connection, new PyroURI(protocol, host, port, INTERNAL_DAEMON_GUID), config);
       const objectID = await daemon.call('ResolvePYROLOC', [NAMESERVER_NAME]);
-      if (typeof objectID !== 'string') throw new ProtocolError('incorrect answer received');
+      if (typeof objectID !== 'string') throw new ProtocolError(refusalText('ANSWER_INVALID'));
       return new PeerConnection(connection, new PyroURI(protocol, host, port, objectID), config);
     } catch (error) {
       connection.destroy();

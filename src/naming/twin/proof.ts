@@ -4,6 +4,7 @@
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { NamingError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { tokensEqual } from '../../wire/index.js';
 import type { TwinRole } from './records.js';
 
@@ -104,7 +105,7 @@ export class TwinAuthenticator {
     caller: Exchange['caller'],
     callerNonce: unknown,
   ): { nonce: string; proof: string } {
-    if (!isNonce(callerNonce)) throw new NamingError(`the twin ${NO_PROOF}`);
+    if (!isNonce(callerNonce)) throw new NamingError(refusalText('TWIN_WITHOUT_PROOF', 'the twin'));
     const nonces = { callerNonce, answererNonce: newNonce() };
     this.challenged.set(connection, nonces);
     const proof = proofOf(passphrase, 'answerer', { ...nonces, caller, answerer: this.own });
@@ -116,10 +117,6 @@ export class TwinAuthenticator {
     // One attempt for each challenge.
     this.challenged.delete(connection);
     if (nonces && isProof(proof, passphrase, 'caller', { ...nonces, caller, answerer: this.own })) return;
-    throw new NamingError('the twin does not have our passphrase: both need the same -i');
+    throw new NamingError(refusalText('TWIN_PASSPHRASE', 'the twin'));
   }
 }
-
-/** Said of a peer without a proof. */
-export const NO_PROOF =
-  'gives no proof that it has the passphrase: it is none of ours, has no -i, or is of an older version of pyro-ns';

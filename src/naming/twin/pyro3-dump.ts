@@ -1,5 +1,6 @@
 /** What Pyro 3 servers of a pair give each other: the whole namespace, as `_resync` returns it. */
 import { PyroError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
 import {
   GROUP,
@@ -86,7 +87,7 @@ export function readDump(value: PythonValue): Dump {
   }
   const [groups, objects] = value instanceof PythonTuple ? value.items : [];
   if (!Array.isArray(groups) || !Array.isArray(objects)) {
-    throw new PyroError('the twin gave something that is no dump of a namespace');
+    throw new PyroError(refusalText('TWIN_DUMP_INVALID'));
   }
   reader.readLists(groups, objects);
   return { shape: 'persistent', ...reader.result() };
@@ -192,7 +193,7 @@ class DumpReader {
       const name = Name.parse(text);
       const uri = value === undefined ? undefined : (uriFromPython(value) ?? PyroURI.parse(textOf(value) ?? ''));
       const parent = this.entries.get(name.parent.toString());
-      if (parent === undefined || parent.uri !== undefined) throw new PyroError('no parent');
+      if (parent === undefined || parent.uri !== undefined) throw new PyroError(refusalText('TWIN_DUMP_INCOMPLETE'));
       this.entries.set(name.toString(), {
         name,
         uri,

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Config, Log } from '../../config/index.js';
 import { NamingError, PyroError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { Name, NAMESERVER_NAME, PyroURI, type ObjectProtocol } from '../../names/index.js';
 import {
   systemMetaFromPython,
@@ -56,7 +57,7 @@ export function pyro3Refusal({
   identification,
 }: Pick<Pyro3TwinOptions, 'config' | 'identification'>): string | undefined {
   if (identification === undefined || config.PYRO_NS_PYRO3_TWIN) return undefined;
-  return "a Pyro 3 server can't prove that it has the passphrase: with -i, it is a twin only where PYRO_NS_PYRO3_TWIN=1";
+  return refusalText('TWIN_PYRO3_FORBIDDEN');
 }
 
 /**
@@ -110,7 +111,7 @@ export class Pyro3Twin {
         : await this.mergeFrom(peer);
       if (!isSame) await this.offerOurs(peer.uri);
     } catch (error) {
-      throw error instanceof RemoteError ? new NamingError(`the twin refused: ${error.message}`) : error;
+      throw error instanceof RemoteError ? new NamingError(refusalText('TWIN_REFUSED', error.message)) : error;
     }
     log.msg('NameServer', 'database sync complete.');
     print('Database synchronized.');
@@ -121,7 +122,7 @@ export class Pyro3Twin {
     const { log, print, order, namespace } = this.options;
     this.requireAllowed();
     const proxy = proxyFromPython(value);
-    if (proxy === undefined) throw new NamingError('_resync takes a proxy of the twin name server');
+    if (proxy === undefined) throw new NamingError(refusalText('TWIN_PROXY_INVALID'));
     const where = `NS at ${proxy.uri.address} port ${proxy.uri.port}`;
     log.msg('NameServer', 'resync requested from', where);
     print(`Resync requested from ${where}`);
@@ -143,7 +144,7 @@ export class Pyro3Twin {
   /** Sends a change, if there is a twin. */
   tell(change: Change): void {
     if (this.waiting && this.waiting.length < MAX_WAITING) this.waiting.push(change);
-    else if (this.waiting) this.forget('it does not take our changes');
+    else if (this.waiting) this.forget(refusalText('TWIN_CHANGES_NOT_TAKEN'));
     else if (this.peer) this.send(this.peer, change);
   }
 
@@ -220,7 +221,7 @@ export class Pyro3Twin {
     try {
       return readDump(await peer.call('_resync', [this.proxyOfUs()]));
     } catch (error) {
-      if (!(error instanceof RemoteError && error.message === 'invalid character(s) in name')) throw error;
+      if (!(error instanceof RemoteError && error.code === 'NAME_INVALID_CHARACTERS')) throw error;
       this.options.log.warn('NameServer', 'twin: it has names with a slash, which it can not dump: reading its groups');
       return readByListing((method, ...args) => peer.call(method, args));
     }
@@ -229,7 +230,7 @@ export class Pyro3Twin {
   /** What the twin calls us by. As a DynamicProxy it connects by itself; a NameServerProxy would not, in Pyro 3. */
   private proxyOfUs(): PythonWritable {
     const { identification } = this.options;
-    if (this.uri === undefined) throw new NamingError('the name server is not ready for its twin');
+    if (this.uri === undefined) throw new NamingError(refusalText('TWIN_STARTING'));
     return proxyToPython({
       kind: 'DynamicProxy',
       uri: this.uri,
@@ -245,7 +246,7 @@ export class Pyro3Twin {
     this.twin = peer.uri;
     this.waiting = undefined;
     void peer.closed.then(() => {
-      if (this.peer === peer) this.forget('connection lost');
+      if (this.peer === peer) this.forget(refusalText('CONNECTION_LOST'));
     });
   }
 
@@ -273,7 +274,7 @@ export class Pyro3Twin {
 
   private send(peer: PeerConnection, change: Change): void {
     try {
-      if (peer.unsent > MAX_UNSENT_SIZE) throw new PyroError('it does not take our changes');
+      if (peer.unsent > MAX_UNSENT_SIZE) throw new PyroError(refusalText('TWIN_CHANGES_NOT_TAKEN'));
       peer.send('_synccall', RequestFlag.Varargs | RequestFlag.Oneway, syncCallOf(change));
     } catch (error) {
       if (!(error instanceof PyroError)) throw error;
@@ -315,7 +316,7 @@ function readSyncCall(method: string, args: readonly PythonValue[], defaultGroup
       return { kind: 'setMeta', name, meta: value };
     case '_setSystemMeta': {
       const meta = systemMetaFromPython(value);
-      if (meta === undefined) throw new PyroError('system meta info must be NameSpaceSystemMeta object');
+      if (meta === undefined) throw new PyroError(refusalText('TWIN_META_INVALID'));
       return { kind: 'setSystemMeta', name, meta };
     }
     case 'unregister':
@@ -323,7 +324,7 @@ function readSyncCall(method: string, args: readonly PythonValue[], defaultGroup
     case 'deleteGroup':
       return { kind: method, name };
     default:
-      throw new PyroError(`a twin can't call ${method}`);
+      throw new PyroError(refusalText('TWIN_CALL_UNKNOWN', method));
   }
 }
 
@@ -333,7 +334,7 @@ async function applyTwinChange(namespace: Namespace, change: Change): Promise<vo
     await applyChange(namespace, change);
   } catch (error) {
     if (!(error instanceof NamingError)) throw error;
-    if (change.kind !== 'register' || error.message !== 'name already exists') throw error;
+    if (change.kind !== 'register' || error.code !== 'NAME_EXISTS') throw error;
     const uri = await namespace.resolve(change.name);
     if (uri.equals(change.uri)) return;
     await namespace.unregister(change.name);

@@ -1,4 +1,5 @@
 import { ProtocolError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type SystemMeta } from '../../namespace/index.js';
 import { dumps, PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
@@ -91,7 +92,7 @@ export function recordFromPython(value: PythonValue): NameRecord {
   const [name, time, role, observed, content] = value instanceof PythonTuple ? value.items : [];
   const seconds = secondsFromPython(time);
   if (typeof name !== 'string' || seconds === undefined || typeof observed !== 'boolean' || !isTwinRole(role)) {
-    throw new ProtocolError('invalid record of a change');
+    throw new ProtocolError(refusalText('TWIN_CHANGE_INVALID'));
   }
   return {
     name: Name.parse(name),
@@ -112,7 +113,7 @@ function stateFromPython(content: PythonValue): NameState | undefined {
   const [uri = null, userMeta = null, systemMeta = null, systemMetaSet] =
     content instanceof PythonTuple ? content.items : [];
   if ((uri !== null && typeof uri !== 'string') || typeof systemMetaSet !== 'boolean') {
-    throw new ProtocolError('invalid record of a change');
+    throw new ProtocolError(refusalText('TWIN_CHANGE_INVALID'));
   }
   return {
     uri: uri === null ? undefined : PyroURI.parse(uri),

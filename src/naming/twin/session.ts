@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config, Log } from '../../config/index.js';
 import { NamingError, ProtocolError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import { newGUID, PyroURI } from '../../names/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import { onAbort } from '../../sync/index.js';
@@ -10,7 +11,7 @@ import { isExpected } from './finder.js';
 import { Inbox } from './inbox.js';
 import { Outbox } from './outbox.js';
 import type { PeerLink } from './peer-link.js';
-import { isNonce, isProof, newNonce, NO_PROOF, proofOf, TwinAuthenticator, type Credentials } from './proof.js';
+import { isNonce, isProof, newNonce, proofOf, TwinAuthenticator, type Credentials } from './proof.js';
 import { pyro3Refusal } from './pyro3-twin.js';
 import {
   isTwinRole,
@@ -40,8 +41,6 @@ const RESYNC_TIMEOUT_MS = 60_000;
 
 /** By how many seconds the two clocks may differ before the log says so: which change is newer depends on them. */
 const CLOCK_SKEW_WARNING_SECONDS = 1;
-
-const INTRODUCTION_NEEDED = 'a twin introduces itself first';
 
 export type PairState = 'looking' | 'merging' | 'connected';
 
@@ -181,13 +180,13 @@ export class TwinSession {
     const { peer } = this;
     const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(RESYNC_TIMEOUT_MS)]);
     try {
-      if (!peer?.isOpen) throw new ProtocolError('the twin is not connected');
+      if (!peer?.isOpen) throw new ProtocolError(refusalText('TWIN_NOT_CONNECTED'));
       const done = Promise.all([once(this.events, 'received', { signal }), once(this.events, 'sent', { signal })]);
       this.outbox.requireMerge();
       await Promise.all([done, peer.call(HELLO, [this.introduction(true)])]);
     } catch (error) {
       this.options.log.warn('NameServer', 'cannot resync:', error);
-      throw new NamingError('cannot resync: twin NS is unknown or unreachable');
+      throw new NamingError(refusalText('TWIN_UNREACHABLE'));
     }
   }
 
@@ -221,7 +220,7 @@ export class TwinSession {
 
   /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
   takeChanges(caller: object, instance: PythonValue, first: PythonValue, values: PythonValue): null {
-    if (!isChangeNumber(first)) throw new ProtocolError('invalid number of a change');
+    if (!isChangeNumber(first)) throw new ProtocolError(refusalText('TWIN_CHANGE_NUMBER'));
     const inbox = this.inboxOf(caller, instance);
     try {
       inbox.take(first, this.readRecords(values));
@@ -233,7 +232,7 @@ export class TwinSession {
 
   /** Takes the twin's word that it has our changes up to this one; `isBroken` where it wants them again from there. */
   takeConfirmation(caller: object, instance: PythonValue, number: PythonValue, isBroken: PythonValue): null {
-    if (!this.authenticator.isTwin(caller)) throw new NamingError(INTRODUCTION_NEEDED);
+    if (!this.authenticator.isTwin(caller)) throw new NamingError(refusalText('TWIN_NOT_INTRODUCED'));
     if (instance !== this.instance) return null;
     if (isChangeNumber(number)) this.outbox.confirm(number);
     if (isBroken === true) this.peer?.close();
@@ -249,7 +248,7 @@ export class TwinSession {
     isLast: PythonValue,
   ): Promise<null> {
     const inbox = this.inboxOf(caller, instance);
-    if (next !== null && !isChangeNumber(next)) throw new ProtocolError('invalid number of a change');
+    if (next !== null && !isChangeNumber(next)) throw new ProtocolError(refusalText('TWIN_CHANGE_NUMBER'));
     if (next !== null) inbox.begin(next);
     await this.options.replica.mergeAll(this.readRecords(values).filter((record) => record !== undefined));
     if (isLast !== true) return null;
@@ -260,9 +259,9 @@ export class TwinSession {
 
   /** Reads records, with undefined in place of those that are refused because of their time. */
   private readRecords(values: PythonValue): (NameRecord | undefined)[] {
-    if (!Array.isArray(values)) throw new ProtocolError('invalid records of changes');
+    if (!Array.isArray(values)) throw new ProtocolError(refusalText('TWIN_CHANGES_INVALID'));
     if (values.length > MAX_BATCH_LENGTH) {
-      throw new ProtocolError(`too many records of changes in one call: ${values.length} of ${MAX_BATCH_LENGTH}`);
+      throw new ProtocolError(refusalText('TWIN_CHANGES_TOO_MANY', values.length, MAX_BATCH_LENGTH));
     }
     return values.map((value) => {
       const record = recordFromPython(value);
@@ -299,7 +298,7 @@ export class TwinSession {
 
   private inboxOf(caller: object, instance: PythonValue): Inbox {
     if (this.inbox?.instance !== instance || !this.authenticator.isAdmitted(caller, instance)) {
-      throw new NamingError(INTRODUCTION_NEEDED);
+      throw new NamingError(refusalText('TWIN_NOT_INTRODUCED'));
     }
     return this.inbox;
   }
@@ -333,7 +332,7 @@ export class TwinSession {
     if (signal.aborted) close();
     try {
       if (!(await isOurs(peer))) {
-        throw new ProtocolError(pyro3Refusal(this.options) ?? 'it is a Pyro 3 server, which has to call us');
+        throw new ProtocolError(pyro3Refusal(this.options) ?? refusalText('TWIN_PYRO3_CALLS'));
       }
       const { instance, received } = await this.introduceOurselves(peer);
       this.peer = peer;
@@ -347,11 +346,11 @@ export class TwinSession {
       log.msg('NameServer', 'twin: connected to', peer.uri);
       for (;;) {
         await this.catchUp(peer);
-        if (!peer.isOpen || signal.aborted) throw new ProtocolError('connection lost');
+        if (!peer.isOpen || signal.aborted) throw new ProtocolError(refusalText('CONNECTION_LOST'));
         this.state = 'connected';
         await this.sleep(HEARTBEAT_MS);
         await isOurs(peer, HEARTBEAT_TIMEOUT_MS);
-        if (this.outbox.isStalled) throw new ProtocolError('it does not confirm our changes');
+        if (this.outbox.isStalled) throw new ProtocolError(refusalText('TWIN_CHANGES_UNCONFIRMED'));
       }
     } finally {
       stopWaiting();
@@ -386,11 +385,11 @@ export class TwinSession {
     const callerNonce = newNonce();
     const answerer = await this.hello(peer, { nonce: callerNonce });
     this.checkRole(answerer.role);
-    if (!isNonce(answerer.nonce)) throw new ProtocolError(`it ${NO_PROOF}`);
+    if (!isNonce(answerer.nonce)) throw new ProtocolError(refusalText('TWIN_WITHOUT_PROOF', 'it'));
     const caller = { instance: this.instance, role: this.options.role, uri: this.ownURI };
     const exchange = { callerNonce, answererNonce: answerer.nonce, caller, answerer };
     if (answerer.instance === this.instance || !isProof(answerer.proof, passphrase, 'answerer', exchange)) {
-      throw new ProtocolError('it does not have our passphrase: both need the same -i');
+      throw new ProtocolError(refusalText('TWIN_PASSPHRASE', 'it'));
     }
     return proofOf(passphrase, 'caller', exchange);
   }
@@ -410,17 +409,17 @@ export class TwinSession {
 
   private checkRole(role: TwinRole): void {
     if (role !== this.options.role) return;
-    throw new NamingError(`both name servers are ${role}: one must be started with -1, the other with -2`);
+    throw new NamingError(refusalText('TWIN_SAME_ROLE', role));
   }
 
   private checkClock(time: number): void {
     const difference = Math.abs(this.timing.now() / 1000 - time);
     if (difference <= CLOCK_SKEW_WARNING_SECONDS) return;
-    const problem = `the clocks differ by ${difference.toFixed(1)} seconds`;
+    const seconds = difference.toFixed(1);
     if (difference > MAX_CLOCK_SKEW_SECONDS) {
-      throw new NamingError(`${problem}, and may by ${MAX_CLOCK_SKEW_SECONDS}: set them, best by NTP`);
+      throw new NamingError(refusalText('TWIN_CLOCK', seconds, MAX_CLOCK_SKEW_SECONDS));
     }
-    this.options.log.warn('NameServer', `twin: ${problem}`);
+    this.options.log.warn('NameServer', `twin: the clocks differ by ${seconds} seconds`);
   }
 
   private noteLoss(reason: string): void {
@@ -461,7 +460,7 @@ function readIntroduction(value: PythonValue | undefined): Introduction {
   const [nonce, proof] = fields(value, 'nonce', 'proof');
   const seconds = secondsFromPython(time);
   if (typeof instance !== 'string' || !isTwinRole(role) || typeof uri !== 'string' || seconds === undefined) {
-    throw new ProtocolError('invalid introduction of a twin');
+    throw new ProtocolError(refusalText('TWIN_INTRODUCTION_INVALID'));
   }
   return { instance, role, uri: PyroURI.parse(uri), time: seconds, merge: merge === true, nonce, proof };
 }
@@ -471,7 +470,7 @@ function readGreeting(value: PythonValue): Greeting {
   const [nonce, proof] = fields(value, 'nonce', 'proof');
   const seconds = secondsFromPython(time);
   if (typeof instance !== 'string' || !isTwinRole(role) || seconds === undefined) {
-    throw new ProtocolError('incorrect answer received');
+    throw new ProtocolError(refusalText('ANSWER_INVALID'));
   }
   return { instance, role, time: seconds, received: typeof received === 'number' ? received : undefined, nonce, proof };
 }

@@ -1,5 +1,6 @@
 import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
+import { refusalText } from '../../refusals.js';
 import type { Name, ObjectProtocol, PyroURI } from '../../names/index.js';
 import type { Namespace } from '../../namespace/index.js';
 import type { PythonValue, PythonWritable } from '../../pickle/index.js';
@@ -115,7 +116,7 @@ export class Twin {
   }
 
   async stop(): Promise<void> {
-    this.giveUp(new NamingError('the name server shuts down'));
+    this.giveUp(new NamingError(refusalText('SHUTTING_DOWN')));
     this.pyro3.stop();
     await this.pair.stop();
   }
@@ -143,7 +144,7 @@ export class Twin {
     // Any client may ask for `resync`; the others are for the twin alone.
     if (call.method !== 'resync' && !(await this.isTwin(call, caller))) {
       this.options.log.warn('NameServer', `twin: refused ${call.method} of`, caller);
-      throw new NamingError(`${call.method} is for the twin name server: this is not where it is known to be`);
+      throw new NamingError(refusalText('TWIN_NOT_KNOWN', call.method));
     }
     return (await this.methods.get(call.method)?.(call.args, caller)) ?? null;
   }
@@ -209,7 +210,7 @@ export class Twin {
     } catch (error) {
       if (!isExpected(error)) throw error;
       this.options.log.warn('NameServer', 'cannot resync:', error);
-      throw new NamingError('cannot resync: twin NS is unknown or unreachable');
+      throw new NamingError(refusalText('TWIN_UNREACHABLE'));
     }
     await this.pair.resync();
     return null;
