@@ -2,6 +2,23 @@ import js from '@eslint/js';
 import jest from 'eslint-plugin-jest';
 import tseslint from 'typescript-eslint';
 
+const MESSAGE = "MemberExpression[property.name='message']";
+const OWN_ERRORS =
+  '(PyroError|URIError|NamingError|DaemonError|(Protocol|ConnectionClosed|ConnectionDenied|Timeout)Error)';
+
+/** Texts of errors are for people: src/refusals.ts has them all, each with a code. */
+const comparedTexts = [
+  `BinaryExpression[operator=/^[!=]==?$/] > ${MESSAGE}`,
+  `SwitchStatement > ${MESSAGE}.discriminant`,
+  `CallExpression > MemberExpression.callee[property.name=/^(includes|startsWith|endsWith|match|search|indexOf)$/] > ${MESSAGE}.object`,
+  `CallExpression[callee.property.name=/^(has|get|test|exec|includes)$/] > ${MESSAGE}.arguments`,
+].map((selector) => ({ selector, message: "Compare the error's code: texts are for people." }));
+
+const loneTexts = ['Literal', 'TemplateLiteral'].map((kind) => ({
+  selector: `NewExpression[callee.name=/^${OWN_ERRORS}$/] > ${kind}.arguments:first-child`,
+  message: 'Take the text from the table in src/refusals.ts, which gives it a code.',
+}));
+
 export default tseslint.config(
   { ignores: ['dist/', 'coverage/', 'storage/', 'docs/api/'] },
   js.configs.recommended,
@@ -34,6 +51,13 @@ export default tseslint.config(
       ],
     },
   },
+  {
+    files: ['src/**/*.{ts,cts,tsx}'],
+    ignores: ['**/*.{test,model,suite}.ts'],
+    rules: { 'no-restricted-syntax': ['error', ...comparedTexts, ...loneTexts] },
+  },
+  // What a command tells its user goes to no peer and no program.
+  { files: ['src/commands/**'], rules: { 'no-restricted-syntax': ['error', ...comparedTexts] } },
   // The latter sets a variable that Node itself reads, before anything else runs.
   { files: ['src/config/**/*.ts', 'src/commands/pyro-ns.cts'], rules: { 'no-restricted-properties': 'off' } },
   {
