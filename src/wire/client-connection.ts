@@ -7,15 +7,15 @@ import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
 import { connectTLS, failureReason, type ClientTLSOptions } from './tls.js';
 
-/** What opening a client's connection can be told besides. */
+/** Options of a client connection. Durations are in milliseconds, sizes in bytes. */
 export interface ClientConnectionOptions extends ConnectionOptions {
-  /** The munged identification; empty where there is none. */
+  /** The digest of the passphrase (`mungeIdentification`); empty where there is none. */
   readonly identification: Uint8Array;
-  /** Answers the server's challenge. */
+  /** Computes the token that answers the server's challenge. */
   readonly createAuthToken: (identification: Uint8Array, challenge: Buffer) => Uint8Array;
-  /** Gives up opening the connection. */
+  /** Aborts opening the connection; it has no effect on an open connection. */
   readonly signal: AbortSignal | undefined;
-  /** Connect by TLS. */
+  /** Connect with TLS; undefined for plain TCP. */
   readonly tls: ClientTLSOptions | undefined;
 }
 
@@ -27,38 +27,43 @@ export const defaultClientConnectionOptions: ClientConnectionOptions = {
   tls: undefined,
 };
 
-/** How a call may end early. */
+/** When to stop waiting for the reply to a call. */
 export interface CallOptions {
-  /** How long to wait for the reply, in milliseconds; 0 or nothing for ever. */
+  /** How long to wait for the reply, in milliseconds; 0 or undefined: no limit. */
   readonly timeout?: number | undefined;
-  /** Stops waiting for the reply; the call itself can't be taken back. */
+  /** Stops waiting for the reply; the server still executes the call. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What arrives, on any connection, is read into this: a new buffer for each read, as streams have it, costs a tenth of a call. */
+/**
+ * The read buffer of all connections: a new buffer for each read, as Node's streams have it, costs a tenth of a call.
+ */
 const SHARED_READ_BUFFER = Buffer.allocUnsafeSlow(0x10000);
 
-/** A call whose reply is to come; they are linked in the order they were made. */
+/** A call whose reply has not arrived yet. These form a linked list, in the order of the calls. */
 interface PendingCall {
   resolve(reply: Buffer | Promise<Buffer>): void;
   reject(error: unknown): void;
-  /** Stops its clock, and waits for its signal no longer. */
-  release: (() => void) | undefined;
-  /** True once its signal has ended it: its reply is still to come, and nobody waits for it. */
+  /** Clears its timer, and removes its abort listener. */
+  cleanUp: (() => void) | undefined;
+  /** True once its signal has aborted it: its reply still arrives, and is dropped. */
   isAbandoned: boolean;
   next: PendingCall | undefined;
 }
 
 /**
- * The client's end of a connection. Calls may be made without waiting for earlier ones: they are sent in one write,
- * and their replies come in order. A connection by which nobody waits for anything does not keep the process alive.
+ * The client side of a connection. Calls are pipelined: they may be made without waiting for earlier ones, calls made
+ * together are sent in one write, and their replies come in order. While no call waits for a reply, the connection does
+ * not keep the process alive.
  */
 export class ClientConnection extends Connection {
   private oldest: PendingCall | undefined;
   private newest: PendingCall | undefined;
-  /** How many calls are waited for: all under way, but for those that are abandoned. */
+  /** How many calls somebody waits for: all pending ones except the abandoned. */
   private pendingReplies = 0;
-  /** Frames that are still being compressed: what is sent later waits for them. */
+  /**
+   * Settles when the frames that are being compressed are written; frames sent later wait for it, to keep the order.
+   */
   private compressing: Promise<void> | undefined;
 
   private constructor(
@@ -70,8 +75,9 @@ export class ClientConnection extends Connection {
 
   /**
    * Connects, and runs the client's side of the handshake.
-   * @throws ConnectionDeniedError with the server's reason; ProtocolError `connection failed` where nobody listens, or
-   *   what listens speaks another protocol; TimeoutError where the server stays silent; the signal's reason
+   * @throws ConnectionDeniedError with the server's reason; ProtocolError, which is `connection failed` where nobody
+   *   listens, or says what is wrong where the server speaks another protocol; TimeoutError after `handshakeTimeoutMs`;
+   *   the signal's reason
    */
   static async open(
     host: string,
@@ -91,12 +97,12 @@ export class ClientConnection extends Connection {
     const socket = complete.tls ? connectTLS(host, port, complete.tls) : connect({ host, port, family: 4, onread });
     const connection = new ClientConnection(socket, complete);
     let reason: unknown;
-    const giveUp = (why: unknown): void => {
+    const abort = (why: unknown): void => {
       reason = why;
       connection.destroy();
     };
-    const forget = onAbort(signal, giveUp);
-    const deadline = setTimeout(giveUp, handshakeTimeoutMs, new TimeoutError(refusalText('CONNECT_TIMEOUT')));
+    const removeListener = onAbort(signal, abort);
+    const deadline = setTimeout(abort, handshakeTimeoutMs, new TimeoutError(refusalText('CONNECT_TIMEOUT')));
     try {
       await connection.established();
       await connection.identify();
@@ -106,7 +112,7 @@ export class ClientConnection extends Connection {
       throw reason ?? error;
     } finally {
       clearTimeout(deadline);
-      forget();
+      removeListener();
     }
   }
 
@@ -117,21 +123,22 @@ export class ClientConnection extends Connection {
 
   /**
    * Sends the body of a request, and waits for the body of its reply.
-   * @throws TimeoutError, and closes the connection, so that a late reply can't be taken for that of another call;
-   *   ConnectionClosedError `connection lost`; the signal's reason; ProtocolError where the reply is no frame
+   * @throws TimeoutError; then the connection is closed, so that the late reply can't be taken for that of another
+   *   call; ConnectionClosedError `connection lost`; the signal's reason; ProtocolError where the reply is no valid
+   *   frame
    */
   call(body: Body, { timeout = 0, signal }: CallOptions = {}): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       this.send(body);
-      const call: PendingCall = { resolve, reject, release: undefined, isAbandoned: false, next: undefined };
+      const call: PendingCall = { resolve, reject, cleanUp: undefined, isAbandoned: false, next: undefined };
       this.cancelAfter(call, timeout, signal);
       this.enqueue(call);
     });
   }
 
   /**
-   * Sends the body of a request that has no reply. Pyro's one-way calls: whether it arrives isn't known.
+   * Sends the body of a request that has no reply (Pyro's one-way calls). Nobody learns whether it arrives.
    * @throws ConnectionClosedError `connection lost`
    */
   send(body: Body): void {
@@ -155,14 +162,14 @@ export class ClientConnection extends Connection {
   }
 
   /**
-   * Sends what is still to be sent, for as long as the server goes on taking it (`endTimeout`), and closes. Calls that wait for a
-   * reply get a ConnectionClosedError.
+   * Flushes, and closes. Pending calls reject with ConnectionClosedError. What the server has not taken is given up
+   * once it has made no progress for `endTimeoutMs`.
    */
   async close(): Promise<void> {
     await this.compressing;
     this.flush();
     this.socket.destroySoon();
-    // Time without progress: what is much, or goes slowly, is not lost.
+    // A socket's timeout restarts at each progress, so that much data, or a slow server, is no reason to lose any.
     this.socket.setTimeout(this.options.endTimeoutMs);
     await this.closed;
   }
@@ -183,7 +190,7 @@ export class ClientConnection extends Connection {
     const { identification, limits, createAuthToken } = this.options;
     this.reader.limits = { maxBodySize: CHALLENGE_SIZE, maxInflatedSize: CHALLENGE_SIZE };
     const challenge = await this.receive((reader) => {
-      refuseDenial(reader);
+      throwIfDenied(reader);
       return reader.next();
     });
     if (challenge.length !== CHALLENGE_SIZE) throw new ProtocolError(refusalText('CHALLENGE_INVALID'));
@@ -191,7 +198,7 @@ export class ClientConnection extends Connection {
     this.write(await encodeFrame([CONNECT, createAuthToken(identification, challenge)], this.options));
     this.flush();
     const verdict = await this.receive((reader) => {
-      refuseDenial(reader);
+      throwIfDenied(reader);
       return reader.take(VERDICT_SIZE);
     });
     if (!verdict.equals(GRANTED)) throw new ProtocolError(refusalText('RESPONSE_INVALID'));
@@ -211,12 +218,12 @@ export class ClientConnection extends Connection {
     if (this.pendingReplies++ === 0) this.socket.ref();
   }
 
-  /** A call has had its reply, or nobody waits for it any more. */
-  private stopWaiting(): void {
+  /** Called for a call that got its reply or was abandoned. */
+  private decrementPending(): void {
     if (--this.pendingReplies === 0) this.socket.unref();
   }
 
-  /** Makes a call end early. */
+  /** Sets the call's timer, and listens to its signal. */
   private cancelAfter(call: PendingCall, timeout: number, signal: AbortSignal | undefined): void {
     if (timeout <= 0 && signal === undefined) return;
     const onTimeout = (): void => {
@@ -224,15 +231,15 @@ export class ClientConnection extends Connection {
       this.destroy();
     };
     const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
-    const forget = onAbort(signal, (reason) => {
-      call.release?.();
+    const removeListener = onAbort(signal, (reason) => {
+      call.cleanUp?.();
       call.isAbandoned = true;
-      this.stopWaiting();
+      this.decrementPending();
       call.reject(reason);
     });
-    call.release = () => {
+    call.cleanUp = () => {
       clearTimeout(timer);
-      forget();
+      removeListener();
     };
   }
 
@@ -241,7 +248,7 @@ export class ClientConnection extends Connection {
       for (let body = this.reader.next(); body !== undefined; body = this.reader.next()) {
         const call = this.dequeue();
         if (call === undefined) throw new ProtocolError(refusalText('MESSAGE_UNEXPECTED'));
-        // Nobody may be waiting any more for a body that turns out to be bad.
+        // If the call was abandoned, nobody handles the rejection of a body that can't be inflated.
         if ('then' in body) body.catch(() => undefined);
         call.resolve(body);
       }
@@ -257,8 +264,8 @@ export class ClientConnection extends Connection {
     this.oldest = call.next;
     if (this.oldest === undefined) this.newest = undefined;
     if (!call.isAbandoned) {
-      call.release?.();
-      this.stopWaiting();
+      call.cleanUp?.();
+      this.decrementPending();
     }
     return call;
   }
@@ -270,10 +277,10 @@ export class ClientConnection extends Connection {
 }
 
 /**
- * Looks for a refusal, which a server may send instead of either message of the handshake.
+ * Checks for a refusal, which a server may send instead of either message of the handshake.
  * @throws ConnectionDeniedError with the reason
  */
-function refuseDenial(reader: FrameReader): void {
+function throwIfDenied(reader: FrameReader): void {
   const reason = decodeDenial(reader.peek(VERDICT_SIZE));
   if (reason !== undefined) throw new ConnectionDeniedError(reason);
 }

@@ -3,18 +3,20 @@ import { ConnectionClosedError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import { defaultFrameLimits, FrameReader, type Frame, type FrameLimits, type FrameOptions } from './frame.js';
 
-/** What a connection of either side can be told. Times in milliseconds, sizes in bytes. */
+/** Options of a connection, client or server. Durations are in milliseconds, sizes in bytes. */
 export interface ConnectionOptions extends FrameOptions {
   readonly limits: FrameLimits;
-  /** Notice peers that vanished without a word (PYRO_SOCK_KEEPALIVE). */
+  /** TCP keep-alive: detects peers that vanished without closing the connection (PYRO_SOCK_KEEPALIVE). */
   readonly keepAlive: boolean;
-  /** How long opening a connection may take. */
+  /** How long connecting and the handshake may take. */
   readonly handshakeTimeoutMs: number;
-  /** How long a peer may leave a message half sent, or what was sent to it unread. */
+  /** How long a peer may make no progress in the middle of sending a message, or of reading what was sent to it. */
   readonly stallTimeoutMs: number;
-  /** How long closing may take: an answer that is under way, and what the peer has not taken yet. */
+  /**
+   * How long a graceful close may take: to finish the request in progress and to flush what the peer has not read yet.
+   */
   readonly endTimeoutMs: number;
-  /** How much may lie here that has arrived and can't be looked at yet; the socket is not read beyond it. */
+  /** Backpressure: above this many bytes of input that can't be processed yet, the socket is not read any more. */
   readonly maxBufferedInput: number;
 }
 
@@ -29,37 +31,39 @@ export const defaultConnectionOptions: ConnectionOptions = {
   maxBufferedInput: 0x40000,
 };
 
-/** What is gathered up to this size goes out in one write, copied together; larger pieces are written as they are. */
+/**
+ * Queued output of up to this size is copied together and sent in one write; above, the pieces are written as they are.
+ */
 const MAX_COALESCED_BYTES = 0x10000;
 
-/** How long after its last word a connection waits for the peer's, so that unread input doesn't take that word away. */
+/** Lingering close: how long we go on reading after our FIN. See `lingeringClose`. */
 const LINGER_MS = 1000;
 
-/** What both sides of a connection share: bytes in, bytes out, and the end. */
+/** What client and server connections have in common: buffered input and output, backpressure, and closing. */
 export abstract class Connection {
-  /** Resolves once, when the connection is closed, for whatever reason. */
+  /** Resolves when the connection is closed, for whatever reason. */
   readonly closed: Promise<void>;
   readonly remoteAddress: string | undefined;
   readonly remotePort: number | undefined;
 
   protected readonly reader: FrameReader;
-  /** Looks at what has arrived; called whenever there is more, and at its end. */
+  /** Processes the input; called whenever there is more of it, and at its end. */
   protected consume: () => void = () => undefined;
-  /** True while what arrives can't be looked at: from the start, until somebody waits for it. */
+  /** True while the input can't be processed: at first, and while a request is in progress. */
   protected blocked = true;
-  /** True while the rest of what arrives has to wait for others. */
-  protected isWaiting = false;
+  /** True while the socket is not read because a large frame waits for the memory budget. */
+  protected isAwaitingMemory = false;
   protected inputEnded = false;
-  /** True once the last word is said. */
-  protected finishing = false;
+  /** True once the lingering close has begun: nothing is sent any more. */
+  protected isLingering = false;
 
   private failure: string | undefined;
   private outgoing: Uint8Array[] = [];
-  /** How many bytes are put and not sent yet. */
+  /** How many bytes are queued and not written to the socket yet. */
   protected outgoingSize = 0;
-  /** Called when the system has taken what was sent: through TLS, or where the peer is slow, that is after the write. */
+  /** Called when the system has taken what was written. With TLS or a slow peer that is later than the write. */
   protected readonly onSent: (() => void) | undefined;
-  private flushing = false;
+  private isFlushScheduled = false;
 
   constructor(
     readonly socket: Socket,
@@ -68,7 +72,7 @@ export abstract class Connection {
     this.reader = new FrameReader(commonOptions.limits);
     this.remoteAddress = socket.remoteAddress;
     this.remotePort = socket.remotePort;
-    // A peer that has sent its last request may shut down its sending side, and still wants its replies.
+    // A peer may half-close the connection after its last request, and still expects the replies.
     socket.allowHalfOpen = true;
     socket.setNoDelay(true);
     socket.setKeepAlive(commonOptions.keepAlive);
@@ -78,12 +82,12 @@ export abstract class Connection {
         resolve();
       });
     });
-    // 'close' follows an error, and that is where the end is dealt with.
+    // 'close' follows every error, and handles the end of the connection.
     socket.on('error', ({ message }) => {
       this.failure = message;
     });
     socket.on('data', (chunk: Buffer) => {
-      // Stryker disable next-line BooleanLiteral: what is borrowed is only copied once more
+      // Stryker disable next-line BooleanLiteral: a borrowed chunk is only copied once more
       this.onData(chunk, false);
     });
     socket.on('timeout', () => {
@@ -94,7 +98,7 @@ export abstract class Connection {
     });
   }
 
-  /** Closes the connection at once; what was not sent yet is lost. */
+  /** Closes the connection at once, without flushing: what was not sent yet is lost. */
   destroy(): void {
     this.socket.destroy();
   }
@@ -103,14 +107,14 @@ export abstract class Connection {
     return `${this.remoteAddress ?? 'unknown'}:${this.remotePort ?? 0}`;
   }
 
-  /** Takes what has arrived, as the reader's `push` does, and looks at it. */
+  /** Takes a chunk of input, and processes what can be processed. @param isBorrowed as of `FrameReader.push` */
   protected onData(chunk: Buffer, isBorrowed: boolean): void {
     this.reader.push(chunk, isBorrowed);
     this.consume();
     this.updateReadPause();
   }
 
-  /** What those get who wait for more from the peer; it says why, where the system told. */
+  /** The error for those who wait for more input; with the system's reason, if it gave one. */
   protected connectionLost(): ConnectionClosedError {
     return new ConnectionClosedError(
       refusalText('CONNECTION_LOST'),
@@ -118,30 +122,30 @@ export abstract class Connection {
     );
   }
 
-  /** Puts a frame behind what is to be sent. */
+  /** Queues a frame for sending; it leaves with the next flush. */
   protected write(frame: Frame): void {
-    if (frame instanceof Uint8Array) this.put(frame);
-    else for (const piece of frame) this.put(piece);
+    if (frame instanceof Uint8Array) this.enqueueOutput(frame);
+    else for (const piece of frame) this.enqueueOutput(piece);
     if (this.outgoingSize > MAX_COALESCED_BYTES) this.flush();
   }
 
-  private put(piece: Uint8Array): void {
+  private enqueueOutput(piece: Uint8Array): void {
     this.outgoing.push(piece);
     this.outgoingSize += piece.length;
   }
 
-  /** Sends all that is put until the running code, and the promises that it settled, are done: in one write. */
+  /** Flushes on the next tick, so that all that the running code still queues leaves in the same write. */
   protected scheduleFlush(): void {
-    if (this.flushing || this.outgoingSize === 0) return;
+    if (this.isFlushScheduled || this.outgoingSize === 0) return;
     // Stryker disable next-line BooleanLiteral: a second flush finds nothing to send
-    this.flushing = true;
+    this.isFlushScheduled = true;
     process.nextTick(() => {
-      this.flushing = false;
+      this.isFlushScheduled = false;
       this.flush();
     });
   }
 
-  /** Sends all that was put. */
+  /** Writes all that is queued to the socket. */
   protected flush(): void {
     const { outgoing, outgoingSize, socket } = this;
     const [first] = outgoing;
@@ -159,8 +163,8 @@ export abstract class Connection {
   }
 
   /**
-   * Waits until `take` finds what it looks for in the input.
-   * @throws what `take` throws, or ConnectionClosedError where the input ends before
+   * Waits for input until `take` returns a value, which it looks for in the reader.
+   * @throws what `take` throws, or ConnectionClosedError where the input ends first
    */
   protected async receive<T>(take: (reader: FrameReader) => T | undefined): Promise<T> {
     this.blocked = false;
@@ -179,24 +183,24 @@ export abstract class Connection {
     }
   }
 
-  /** Stops reading the socket where too much lies here unread, or others come first, and goes on where that is over. */
+  /** Backpressure: pauses the socket while too much input is buffered or memory is awaited, else resumes it. */
   protected updateReadPause(): void {
     const isFull = this.blocked && this.reader.buffered > this.commonOptions.maxBufferedInput;
-    const hold = isFull || this.isWaiting;
-    if (hold !== this.socket.isPaused()) {
-      if (hold) this.socket.pause();
+    const shouldPause = isFull || this.isAwaitingMemory;
+    if (shouldPause !== this.socket.isPaused()) {
+      if (shouldPause) this.socket.pause();
       else this.socket.resume();
     }
   }
 
-  /** Sends what was put, says goodbye, and closes. */
-  protected finish(): void {
+  /** Lingering close: flushes, sends FIN, and closes when the peer has closed too, or LINGER_MS later. */
+  protected lingeringClose(): void {
     const { socket } = this;
-    this.finishing = true;
+    this.isLingering = true;
     this.consume = () => undefined;
     this.flush();
-    // Input that lies unread when a socket is closed makes the system reset the connection, and the peer may lose our
-    // last words: so it is read and forgotten until the peer has closed too, or had its time.
+    // If a socket is closed with unread input, the system sends RST, and the peer may lose the last data that we sent.
+    // So the input is read and discarded until then.
     this.blocked = false;
     socket.removeAllListeners('data').resume();
     socket.setTimeout(this.commonOptions.stallTimeoutMs);

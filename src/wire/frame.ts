@@ -14,27 +14,34 @@ const FLAG_XML_PICKLE = 4;
 const MAX_BODY_BYTES = 0x7fffffff;
 
 /**
- * Above these sizes, as sent and inflated, zlib works in its own thread: 4 kB of zeros make 4 MB, which take some milliseconds.
+ * Larger bodies are inflated and deflated in zlib's thread pool, so that they don't block the event loop: 4 kB of zeros
+ * inflate to 4 MB, which takes some milliseconds. The first is the size as sent, the second the size after inflating.
  */
 const MAX_SYNC_INFLATE_BYTES = 4096;
 const MAX_SYNC_INFLATED_BYTES = 65_536;
 const MAX_SYNC_DEFLATE_BYTES = 65_536;
 
-/** Few larger ones are inflated at the same time, by all connections: each may grow to its limit, however little was sent. */
+/**
+ * Concurrency limit for these, over all connections. It bounds memory: each body may grow to its limit, however little
+ * was sent.
+ */
 const inflateLimit = pLimit(2);
 
-/** Up to this size a pickled body is copied behind its header: one piece is cheaper to send than two. */
+/** Up to this size, `Pickled` copies header and body into one buffer: one buffer is cheaper to write than two. */
 const MAX_COPY_BYTES = 4096;
 
-/** Larger ones don't come in one read of a socket: those have their memory to themselves, and let go of it. */
+/**
+ * A frame larger than this (64 kB) does not arrive in one read of the socket. It gets a buffer of its own, which is
+ * released as soon as the frame was taken, and a server reserves memory for it.
+ */
 export const LARGE_FRAME_BYTES = 0x10000;
 
-/** How much larger than what has arrived a buffer is made for the rest of its frame. */
+/** The buffer for an incomplete frame is at most this many times as large as what has arrived of it. */
 const GROWTH_FACTOR = 4;
 
-/** How many bytes a peer may make us hold for one frame. */
+/** The most bytes that one frame of a peer may take here. */
 export interface FrameLimits {
-  /** The body as it is sent. */
+  /** The body as sent, which may be compressed. */
   readonly maxBodySize: number;
   /** The body after decompression. */
   readonly maxInflatedSize: number;
@@ -42,93 +49,98 @@ export interface FrameLimits {
 
 export const defaultFrameLimits: FrameLimits = { maxBodySize: 0x10000000, maxInflatedSize: 0x10000000 };
 
-/** How frames are sent (PYRO_COMPRESSION, PYRO_CHECKSUM); those that arrive are understood either way. */
+/** How frames are sent (PYRO_COMPRESSION, PYRO_CHECKSUM). A reader accepts frames with and without either. */
 export interface FrameOptions {
   /** Compress where that makes the body smaller. */
   readonly compression: boolean;
-  /** Add an adler32 checksum of the body as sent. */
+  /** Add an adler32 checksum of the body as sent, that is, after compression. */
   readonly checksum: boolean;
 }
 
 type Pieces = readonly Uint8Array[];
 type PlainBody = Uint8Array | Pieces;
 
-/** A body in one piece, or in several. */
+/** The body of a frame: one piece, several that belong one after another, or `Pickled`. */
 export type Body = PlainBody | Pickled;
 
-/** A frame, likewise. */
+/** An encoded frame: one piece, or several to be written one after another. */
 export type Frame = Uint8Array | Pieces;
 
 /**
- * Cuts a stream of bytes into frames.
+ * Frame parser: chunks of a byte stream go in (`push`), bodies of frames come out (`next`).
  *
- * Bytes are kept as they came, if they may be: a body is a view of the chunk that it came in, and what spans chunks is copied
- * into a buffer that grows with what has arrived: to what a header announces, but never to more than four times of what is
- * there.
+ * It copies as little as possible. A frame within one chunk is not copied: its body is a view of the chunk. A frame
+ * that spans chunks is copied into one ownsBuffer buffer. That buffer gets the size that the header announces, but at
+ * most `GROWTH_FACTOR` times the size of what has arrived, so that a header alone makes nobody allocate much.
  */
 export class FrameReader {
   private buffer: Buffer = Buffer.alloc(0);
   private start = 0;
   private end = 0;
-  /** True where `buffer` is our own, and bytes can be added behind `end`. */
-  private growing = false;
+  /** True if we allocated `buffer`, so that bytes may be written behind `end`; false if it is a chunk. */
+  private ownsBuffer = false;
   private isAbandoned = false;
 
   constructor(public limits: FrameLimits = defaultFrameLimits) {}
 
-  /** How many bytes have arrived and were not taken yet. */
+  /** How many bytes have arrived and are not consumed yet. */
   get buffered(): number {
     return this.end - this.start;
   }
 
-  /** The size of the frame that has begun to arrive, with its header; 0 where that is not here yet. */
+  /** The size in bytes of the next frame, including its header; 0 while its header is incomplete. */
   get announced(): number {
     return this.buffered < HEADER_SIZE ? 0 : HEADER_SIZE + this.buffer.readInt32BE(this.start + 8);
   }
 
-  /** @param isBorrowed true where the chunk's memory will be used for the next one: then it is copied */
+  /**
+   * Adds a chunk of the stream.
+   * @param isBorrowed true if the caller will reuse the chunk's memory: then it is copied
+   */
   push(chunk: Buffer, isBorrowed = false): void {
     if (this.start === this.end) {
       this.buffer = isBorrowed ? Buffer.from(chunk) : chunk;
       this.start = 0;
       this.end = chunk.length;
-      this.growing = false;
+      this.ownsBuffer = false;
       return;
     }
     const size = this.buffered + chunk.length;
-    if (!this.growing || this.end + chunk.length > this.buffer.length) {
+    if (!this.ownsBuffer || this.end + chunk.length > this.buffer.length) {
       const larger = Buffer.allocUnsafe(this.capacityFor(size));
       larger.set(this.buffer.subarray(this.start, this.end));
       this.buffer = larger;
       this.end -= this.start;
       this.start = 0;
-      this.growing = true;
+      this.ownsBuffer = true;
     }
     this.buffer.set(chunk, this.end);
     this.end += chunk.length;
   }
 
-  /** How large a buffer for so many bytes should be: for the rest of the frame, where enough of it has arrived. */
+  /** The capacity of a new buffer that has to hold `size` bytes now: the whole frame, if enough of it has arrived. */
   private capacityFor(size: number): number {
     const { announced } = this;
     return announced > size ? Math.min(announced, GROWTH_FACTOR * size) : 2 * size;
   }
 
-  /** Takes bytes that are no frame (the server's `GRANTED`); undefined until all of them have arrived. */
+  /** Consumes bytes outside of any frame (the server's `GRANTED`); undefined until all of them have arrived. */
   take(size: number): Buffer | undefined {
     if (this.buffered < size) return undefined;
     this.start += size;
     return this.buffer.subarray(this.start - size, this.start);
   }
 
-  /** The next bytes, as many as have arrived up to this size, without taking them. */
+  /** The next bytes without consuming them: `size`, or fewer if fewer have arrived. */
   peek(size: number): Buffer {
     return this.buffer.subarray(this.start, Math.min(this.start + size, this.end));
   }
 
   /**
-   * Takes the body of the next frame; undefined until all of it has arrived. Large compressed bodies come as a promise.
-   * @throws ProtocolError where the bytes are no frame or break a limit; nothing more can be read then
+   * Consumes the next frame, and returns its body, decompressed; undefined until the whole frame has arrived. The
+   * result is a promise where the body is inflated in zlib's thread pool.
+   * @throws ProtocolError where the bytes are no valid frame or exceed a limit; the stream can't be parsed any further
+   *   then
    */
   next(): Buffer | Promise<Buffer> | undefined {
     if (this.buffered < HEADER_SIZE) return undefined;
@@ -153,7 +165,7 @@ export class FrameReader {
     return flags & FLAG_COMPRESSED ? this.inflate(body) : body;
   }
 
-  /** Says that nobody wants what has arrived any more: large bodies that still wait to be inflated are not. */
+  /** Cancels the bodies that still wait to be inflated: their promises reject with ConnectionClosedError. */
   abandon(): void {
     this.isAbandoned = true;
   }
@@ -168,18 +180,18 @@ export class FrameReader {
     });
   }
 
-  /** Lets go of the memory of a frame that was taken: its sender may say no more for days. */
+  /** Frees the memory of a large frame that was consumed: otherwise an idle connection would keep it for days. */
   private releaseBuffer(size: number): void {
-    // What follows is not copied again and again where there is much of it.
+    // If more than the frame's size follows it in the buffer, copying that costs more than it frees.
     if (this.buffered > size) return;
     this.buffer = Buffer.from(this.buffer.subarray(this.start, this.end));
     this.start = 0;
     this.end = this.buffer.length;
-    this.growing = false;
+    this.ownsBuffer = false;
   }
 }
 
-/** A body that is pickled already, and may be sent again and again: the frame around it is made once. */
+/** A pickled body that is sent many times, such as a cached reply: it keeps its encoded frame. */
 export class Pickled {
   private frame: Frame | undefined;
   private isCompressed = false;
@@ -188,7 +200,7 @@ export class Pickled {
   /** @param body the pickle, in one piece or in several */
   constructor(readonly body: PlainBody) {}
 
-  /** What `encodeFrame` makes of the body, in one piece unless it is large. @internal */
+  /** As the function `encodeFrame`, but cached; in one piece unless the frame is large. @internal */
   encodeFrame(options: FrameOptions): Frame | Promise<Frame> {
     const { compression, checksum } = options;
     if (this.frame !== undefined && this.isCompressed === compression && this.hasChecksum === checksum)
@@ -203,8 +215,8 @@ export class Pickled {
 }
 
 /**
- * Makes a frame: its header, then the body, in pieces to be written one after another. A large body that is to be
- * compressed comes as a promise.
+ * Encodes a frame: header and body, as pieces to be written one after another. The result is a promise where the body
+ * is compressed in zlib's thread pool.
  * @throws ProtocolError where the body is larger than a frame can hold
  */
 export function encodeFrame(body: PlainBody, options: FrameOptions): Pieces | Promise<Pieces>;
@@ -222,7 +234,7 @@ export function encodeFrame(body: Body, options: FrameOptions): Frame | Promise<
   });
 }
 
-/** Makes a frame without compression: needs no waiting, whatever the size. */
+/** Encodes a frame without compression, and so always synchronously. @throws ProtocolError as `encodeFrame` */
 export function encodePlainFrame(body: PlainBody, checksum: boolean): Pieces {
   return addHeader(body instanceof Uint8Array ? [body] : body, 0, checksum);
 }
@@ -261,7 +273,7 @@ function inflateBody(body: Buffer, limit: number): Promise<Buffer> {
   });
 }
 
-/** Undefined where the body becomes too large to be inflated in this thread. */
+/** Inflates synchronously; undefined where the result is too large for that. */
 function inflateSmall(body: Buffer, limit: number): Buffer | undefined {
   try {
     return inflateSync(body, { maxOutputLength: Math.min(limit, MAX_SYNC_INFLATED_BYTES) });

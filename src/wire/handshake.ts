@@ -1,23 +1,23 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { refusalText } from '../refusals.js';
 
-/** How many bytes a challenge has, exactly. */
+/** The size of a challenge in bytes; no other size is valid. */
 export const CHALLENGE_SIZE = 16;
 
-/** What a client's first frame begins with; its token follows. */
+/** The body of a client's first frame starts with this; the client's token follows. */
 export const CONNECT = Buffer.from('CONNECT');
 
-/** The server's last word in a handshake: these bytes, in no frame. */
+/** What the server sends at the end of a handshake to accept the client: these bytes alone, without a frame header. */
 export const GRANTED = Buffer.from('GRANTED');
 
-/** How many bytes `GRANTED` has, and `DENIED` with its digit too. */
+/** The size in bytes of the server's verdict: `GRANTED`, or `DENIED` and a digit. */
 export const VERDICT_SIZE = GRANTED.length;
 
 /** Why a server refuses a connection: the digit behind `DENIED`. */
 export const DeniedReason = { Unspecified: 0, ServerTooBusy: 1, HostBlocked: 2, Security: 3 } as const;
 export type DeniedReason = (typeof DeniedReason)[keyof typeof DeniedReason];
 
-/** Pyro's texts of the reasons: what a ConnectionDeniedError says. */
+/** Pyro's texts for the reasons, by their digit. They are the text of a ConnectionDeniedError. */
 export const deniedReasons: readonly string[] = [
   refusalText('DENIED'),
   refusalText('DENIED_BUSY'),
@@ -25,37 +25,40 @@ export const deniedReasons: readonly string[] = [
   refusalText('DENIED_SECURITY'),
 ];
 
-/** The server's refusal: `DENIED` and a digit, in no frame. */
+/** What the server sends to refuse a client: `DENIED` and a digit, without a frame header. */
 export function encodeDenial(reason: DeniedReason): Buffer {
   return Buffer.from(`DENIED${reason}`);
 }
 
-/** The text of a refusal's reason; undefined where these bytes are no refusal. */
+/** The reason in a refusal, as text (`deniedReasons`); undefined where these bytes are no refusal. */
 export function decodeDenial(verdict: Uint8Array): string | undefined {
   const [, digit] = /^DENIED(.)$/s.exec(Buffer.from(verdict).toString('latin1')) ?? [];
   if (digit === undefined) return undefined;
   return deniedReasons.find((_text, reason) => String(reason) === digit) ?? refusalText('RESPONSE_INVALID');
 }
 
-/** Makes a challenge that no client has seen before. */
+/** Makes a new random challenge (a nonce). */
 export function newChallenge(): Buffer {
   return randomBytes(CHALLENGE_SIZE);
 }
 
-/** What both sides keep of a passphrase: its raw MD5. It is as good as the passphrase itself. */
+/**
+ * The MD5 digest of a passphrase (16 bytes), which both sides keep instead of it: Pyro's `mungeIdent`. It has to be
+ * kept as secret as the passphrase: who knows it can identify with it.
+ */
 export function mungeIdentification(passphrase: string | Uint8Array): Buffer {
   return createHash('md5').update(passphrase).digest();
 }
 
 /**
- * Answers a challenge: HMAC-MD5 with the challenge as key.
+ * The token that answers a challenge: HMAC-MD5 of the identification, with the challenge as key (16 bytes).
  * @param identification the munged identification; empty where the client has none
  */
 export function createAuthToken(identification: Uint8Array, challenge: Uint8Array): Buffer {
   return createHmac('md5', challenge).update(identification).digest();
 }
 
-/** True if the tokens are the same, in a time that does not tell where they differ. */
+/** Compares tokens in constant time, so that the time taken does not tell a client how much of its token is right. */
 export function tokensEqual(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && timingSafeEqual(one, other);
 }

@@ -1,4 +1,4 @@
-/** The wire protocol: frames, the handshake, the shapes of requests, replies and errors, and a connection's two ends. */
+/** Pyro's wire protocol: frames, handshake, TLS, requests, replies and exceptions; client and server connections. */
 export { ClientConnection, defaultClientConnectionOptions } from './client-connection.js';
 export type { CallOptions, ClientConnectionOptions } from './client-connection.js';
 export { Connection, defaultConnectionOptions } from './connection.js';

@@ -1,8 +1,8 @@
 import { Socket } from 'node:net';
 
 /**
- * A socket without a system behind it, for tests of a connection: they say what arrives, what the peer takes, and when its
- * time is over, and see what was asked of it. Nothing here depends on time or on another process.
+ * An in-memory socket, for deterministic tests of a connection: a test decides what arrives, when the peer reads, and
+ * when a timeout fires, and sees what the connection asked of the socket. No timers, no network.
  */
 export class MemorySocket extends Socket {
   /** Each write to the system, as the chunks that were given to it. */
@@ -12,7 +12,7 @@ export class MemorySocket extends Socket {
   readonly settings: unknown[] = [];
   /** True once the sending side was shut down. */
   hasEnded = false;
-  /** False while the peer takes nothing: writes are under way until `takeWrite`. */
+  /** False while the peer does not read: a write is pending until `takeWrite`. */
   isTaking = true;
   private untaken: (() => void) | undefined;
 
@@ -28,17 +28,17 @@ export class MemorySocket extends Socket {
     return Buffer.concat(this.writes.flat());
   }
 
-  /** These bytes arrive. */
+  /** Simulates the arrival of these chunks. */
   receive(...chunks: readonly Uint8Array[]): void {
     for (const chunk of chunks) this.push(chunk);
   }
 
-  /** The peer shuts down its sending side. */
+  /** Simulates that the peer shuts down its sending side. */
   receiveEnd(): void {
     this.push(null);
   }
 
-  /** The peer takes the write that is under way; those behind it are under way then. */
+  /** Simulates that the peer takes the pending write; the next one is pending then. */
   takeWrite(): void {
     const taken = this.untaken;
     this.untaken = undefined;

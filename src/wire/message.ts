@@ -18,50 +18,51 @@ import {
 /** The pickle protocols that Pyro 3 speaks (PYRO_PICKLE_FORMAT). */
 export type PickleProtocol = 0 | 1 | 2;
 
-/** Flags of a request (Pyro's RIF_...): how its arguments are packed, and whether it is answered. */
+/** Flags of a request (Pyro's RIF_...): how its arguments are packed, and whether it has a reply. */
 export const RequestFlag = { Varargs: 1, Keywords: 2, Oneway: 4 } as const;
 
-/** A call, as a client asks for it. */
+/** A decoded request: the call of a method of an object. */
 export interface CallRequest<Value = PythonValue> {
   readonly objectID: string;
   readonly method: string;
   readonly flags: number;
-  /** Positional arguments, those of a varargs tuple among them. */
+  /** Positional arguments, including those that came in a varargs tuple. */
   readonly args: readonly Value[];
   readonly keywords: ReadonlyMap<string, Value>;
 }
 
-/** An exception, as data: what Python needs to raise it, or what it raised. */
+/** A Python exception as data: one that was raised by the peer, or that the peer is to raise. */
 export interface ExceptionDescription {
   /** The class's module: `Pyro.errors`, or `exceptions` for Python 2's own. */
   readonly module: string;
   readonly className: string;
   readonly args: readonly PythonValue[];
-  /** What the exception carries besides. */
+  /** The exception's other attributes (its `__dict__`). */
   readonly attributes?: ReadonlyMap<string, PythonValue> | undefined;
   /** The lines of the remote traceback, where there is one. */
   readonly traceback?: readonly string[] | undefined;
 }
 
-/** What came back from a call. */
+/** A decoded reply: the result of a call, or the exception that it raised. */
 export type CallReply = { readonly value: PythonValue } | { readonly exception: ExceptionDescription };
 
 const CAPSULE = new PythonClass('Pyro.errors', 'PyroExceptionCapsule');
 const NO_KEYWORDS: ReadonlyMap<string, PythonValue> = new Map();
 
-/** True where a request is not to be answered at all, not even with an error. */
+/** True if a request has no reply, not even one that says that it failed. */
 export function isOneway(request: Pick<CallRequest, 'flags'>): boolean {
   return (request.flags & RequestFlag.Oneway) !== 0;
 }
 
 /**
- * Reads the body of a request.
- * @throws ProtocolError `invalid request data format` where it is no pickle of a request
+ * Decodes the body of a request: a pickled tuple (object id, method, flags, arguments).
+ * @throws ProtocolError `invalid request data format` where it is no such pickle
  */
 export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): CallRequest {
   const request = unpickle(body, limits, 'invalid request data format');
   if (!(request instanceof PythonTuple) || request.length !== 4) throw invalidRequest();
-  // By index: an iterator would take longer than all the rest. Jython and IronPython send unicode where CPython sends str.
+  // By index, as an iterator would take longer than the rest of this function. Jython and IronPython send unicode where
+  // CPython sends str.
   const id = textOf(request.items[0]);
   const name = textOf(request.items[1]);
   const flags = request.items[2];
@@ -85,7 +86,11 @@ export function decodeRequest(body: Uint8Array, limits?: PickleReadOptions): Cal
   return { objectID: id, method: name, flags, args, keywords };
 }
 
-/** Makes the body of a request. Keyword arguments and varargs are packed as the flags say, as Pyro's proxies do it. */
+/**
+ * Encodes the body of a request. As in Pyro's proxies, keyword arguments and varargs are only packed if the flags say
+ * so.
+ * @throws PickleError where an argument can't be pickled
+ */
 export function encodeRequest(request: CallRequest<PythonWritable>, protocol: PickleProtocol = 2): Buffer {
   const { objectID, method, flags, keywords } = request;
   const args: PythonWritable[] = flags & RequestFlag.Varargs ? [new PythonTuple(request.args)] : [...request.args];
@@ -93,12 +98,12 @@ export function encodeRequest(request: CallRequest<PythonWritable>, protocol: Pi
   return dumps(tuple(objectID, method, flags, new PythonTuple(args)), { protocol });
 }
 
-/** Makes the body of a reply. */
+/** Encodes the body of a reply. @throws PickleError where the value can't be pickled */
 export function encodeReply(value: PythonWritable, protocol: PickleProtocol = 2): Buffer {
   return dumps(value, { protocol });
 }
 
-/** Makes the body of a reply that Python raises as this exception. */
+/** Encodes the body of a reply that Pyro's client raises as this exception: a pickled `PyroExceptionCapsule`. */
 export function encodeException(exception: ExceptionDescription, protocol: PickleProtocol = 2): Buffer {
   const { module, className, args, attributes, traceback } = exception;
   const state = attributes === undefined || attributes.size === 0 ? undefined : new Map(attributes);
@@ -111,7 +116,7 @@ export function encodeException(exception: ExceptionDescription, protocol: Pickl
 }
 
 /**
- * Reads the body of a reply.
+ * Decodes the body of a reply.
  * @throws ProtocolError `incorrect answer received` where it is no pickle
  */
 export function decodeReply(body: Uint8Array, options?: PickleReadOptions): CallReply {
@@ -130,11 +135,11 @@ function describe(raised: PythonValue | undefined, traceback: readonly string[] 
     }
     return { module, className: name, args: raised.args.items, attributes, traceback };
   }
-  // What isn't made of a class, Python can't raise either; the value is kept as the exception's argument.
+  // Anything but an instance could not be raised in Python either: it becomes the argument of a plain Exception.
   return { module: 'exceptions', className: 'Exception', args: raised === undefined ? [] : [raised], traceback };
 }
 
-/** A capsule's `args`: a list of texts, or one text where it comes from a callback object. */
+/** The traceback in a capsule's `args`: a list of lines, or one text where it comes from a callback object. */
 function linesOf(traceback: PythonValue | undefined): readonly string[] | undefined {
   const lines = Array.isArray(traceback) ? traceback : [traceback];
   const texts = lines.map(readableText).filter((line) => line !== undefined);

@@ -7,19 +7,19 @@ import { encodeFrame, encodePlainFrame, LARGE_FRAME_BYTES, type Body, type Frame
 import { CONNECT, encodeDenial, GRANTED, type DeniedReason } from './handshake.js';
 import { encodeException, type PickleProtocol } from './message.js';
 
-/** What a server's connection can be told. Times in milliseconds, sizes in bytes. */
+/** Options of a server connection. Durations are in milliseconds, sizes in bytes. */
 export interface ServerConnectionOptions extends ConnectionOptions {
-  /** How much a client may leave unread before no more of its requests are looked at. */
+  /** Backpressure: above this many bytes of replies that the client has not read, its requests are not processed. */
   readonly maxUnsentReplies: number;
-  /** How long a client may do nothing; 0 for ever, because programs keep their proxies for days. */
+  /** How long a client may be idle; 0 (default): no limit, because programs keep their proxies for days. */
   readonly idleTimeoutMs: number;
-  /** How large a client's frame may be while the client is not known yet. */
+  /** The most bytes in the body of a client's frame before the client is authenticated. */
   readonly maxHandshakeBody: number;
-  /** Bounds the large frames that arrive at the same time, at all connections that share it; undefined where nothing does. */
+  /** Admission control for large frames: shared by the connections whose total it bounds; undefined: no bound. */
   readonly memoryBudget: MemoryBudget | undefined;
-  /** The pickle protocol of the errors that the connection itself answers. */
+  /** The pickle protocol of the error replies that the connection itself sends. */
   readonly pickleProtocol: PickleProtocol;
-  /** Told of what went wrong here while a request was answered: for the log, not for the client. */
+  /** Called with an unexpected error of a handler, for the log: the client does not get it. */
   readonly onError: (error: unknown, connection: ServerConnection) => void;
 }
 
@@ -33,13 +33,13 @@ export const defaultServerConnectionOptions: ServerConnectionOptions = {
   onError: () => undefined,
 };
 
-/** Who decides about new connections: Pyro's connection validator, as the wire sees it. */
+/** Decides whether a new connection is accepted: the part of Pyro's connection validator that the handshake needs. */
 export interface ConnectionAuthenticator {
-  /** Undefined lets the host in. */
+  /** Called first, before the challenge is sent. @returns why the host is refused; undefined to accept it */
   acceptHost(connection: ServerConnection): DeniedReason | undefined | Promise<DeniedReason | undefined>;
-  /** The bytes that the client's token has to answer: exactly CHALLENGE_SIZE. */
+  /** Makes the challenge that the client's token has to answer: exactly CHALLENGE_SIZE bytes. */
   createAuthChallenge(connection: ServerConnection): Buffer;
-  /** Undefined lets the client in. */
+  /** Checks the client's token. @returns why the client is refused; undefined to accept it */
   acceptIdentification(
     connection: ServerConnection,
     token: Buffer,
@@ -49,38 +49,41 @@ export interface ConnectionAuthenticator {
 
 const NOTHING = new Uint8Array();
 
-/** How long one connection answers what has arrived before others have their turn. */
-const MAX_TURN_MS = 5;
+/** Time slice: after this long, a connection with more requests yields to the event loop, so that others get served. */
+const TIME_SLICE_MS = 5;
 
-/** What a handler answers: a pickled reply; undefined where there is none to be sent (one-way calls). */
+/** What a handler returns: the body of the reply, pickled; undefined if none is sent (one-way calls). */
 export type Reply = Body | undefined;
 
-/** Answers the body of a request. A ProtocolError it throws is answered, and ends the connection. */
+/**
+ * Handles a request: its body goes in, the reply's body comes out. A ProtocolError that it throws is sent to the
+ * client, and ends the connection; any other error ends the connection only (and is given to `onError`).
+ */
 export type RequestHandler = (body: Buffer, connection: ServerConnection) => Reply | Promise<Reply>;
 
 /**
- * The server's end of a connection: first the handshake, then requests, strictly one after another, each answered
- * before the next is looked at. A handler that answers without a promise answers all requests that arrived together
- * in one go, and their replies leave in one write.
+ * The server side of a connection: first the handshake (`open`), then requests (`serve`), strictly one after another:
+ * the next is handled when the reply to the one before is queued. Requests that arrived together and are handled
+ * synchronously are handled in one run, and their replies leave in one write.
  */
 export class ServerConnection extends Connection {
   private readonly options: ServerConnectionOptions;
   private handler: RequestHandler = () => undefined;
-  /** True while an answer takes its time. */
-  private answering = false;
-  /** When it began to answer what has arrived; undefined where nothing is left of that. */
-  private turnStart: number | undefined;
-  /** True while others have their turn. */
+  /** True while a request is handled asynchronously. */
+  private isHandling = false;
+  /** When the current time slice began, by the monotonic clock; undefined while there is no request. */
+  private sliceStart: number | undefined;
+  /** True between the end of a time slice and the next. */
   private yielding = false;
   private ending = false;
-  /** True while a large frame is arriving, or waits for others. */
+  /** True while a large frame has memory reserved, or waits for it. */
   private hasReservation = false;
-  private timeout = 0;
-  /** Those who wait for the reply to the request that is being answered. */
+  private timeoutMs = 0;
+  /** Resolvers of `replied()` for the request in progress. */
   private repliedWaiters: (() => void)[] = [];
   protected override readonly onSent = (): void => {
-    // Nothing is pending any more, perhaps; and no 'drain' follows where it was little.
-    if (this.timeout > 0) this.setTimeout();
+    // The client may be idle now: 'drain' does not say so, as it only follows large writes.
+    if (this.timeoutMs > 0) this.setTimeout();
   };
 
   constructor(socket: Socket, options: Partial<ServerConnectionOptions> = {}) {
@@ -99,8 +102,8 @@ export class ServerConnection extends Connection {
   }
 
   /**
-   * Resolves when the system has taken the reply to the request that is being answered, or the connection is closed: then
-   * the reply takes no memory here any more. Not for one-way calls, which have none.
+   * Resolves when the system has taken the reply to the request in progress, or the connection is closed: then the
+   * reply takes no memory in this process any more. Not for one-way calls, which have no reply.
    */
   replied(): Promise<void> {
     return new Promise((resolve) => {
@@ -110,8 +113,8 @@ export class ServerConnection extends Connection {
   }
 
   /**
-   * Runs the server's side of the handshake. Never throws because of the client.
-   * @returns true where the client was let in; else it has been told why, and the connection is closed
+   * Runs the server's side of the handshake. Never rejects.
+   * @returns true if the client was accepted; if not, it has been told why, and the connection is closing
    */
   async open(authenticator: ConnectionAuthenticator): Promise<boolean> {
     const deadline = setTimeout(() => {
@@ -121,7 +124,7 @@ export class ServerConnection extends Connection {
       const refused = (await authenticator.acceptHost(this)) ?? (await this.identify(authenticator));
       this.write(refused === undefined ? GRANTED : encodeDenial(refused));
       if (refused === undefined) this.flush();
-      else this.finish();
+      else this.lingeringClose();
       return refused === undefined && !this.socket.destroyed;
     } catch (error) {
       this.fail(error);
@@ -131,21 +134,23 @@ export class ServerConnection extends Connection {
     }
   }
 
-  /** Answers requests until either side closes. */
+  /** Handles requests until either side closes. */
   serve(handler: RequestHandler): void {
     this.handler = handler;
     this.consume = () => {
-      this.answerRequests();
+      this.handleRequests();
     };
     this.consume();
     this.updateReadPause();
   }
 
-  /** Answers what is under way, if that does not take too long, then closes. */
+  /**
+   * Graceful close: finishes the request in progress, within `endTimeoutMs`, then closes. Resolves when it is closed.
+   */
   async end(): Promise<void> {
     this.ending = true;
     this.flush();
-    if (!this.answering) this.socket.destroySoon();
+    if (!this.isHandling) this.socket.destroySoon();
     const deadline = setTimeout(() => {
       this.socket.destroy();
     }, this.options.endTimeoutMs);
@@ -166,44 +171,44 @@ export class ServerConnection extends Connection {
   }
 
   /**
-   * Answers all that can be answered now: until no whole request is left, or one takes its time, or nobody reads, or this has
-   * taken so long that others come first.
+   * Handles requests until no complete one is left, one is handled asynchronously, the client reads too slowly
+   * (backpressure), or the time slice is over.
    */
-  private answerRequests(): void {
-    if (this.answering || this.yielding || this.socket.destroyed) return;
+  private handleRequests(): void {
+    if (this.isHandling || this.yielding || this.socket.destroyed) return;
     try {
       this.blocked = this.isBackpressured;
-      this.turnStart ??= performance.now();
+      this.sliceStart ??= performance.now();
       while (!this.blocked) {
         const body = this.reader.next();
         if (body === undefined) {
-          this.turnStart = undefined;
+          this.sliceStart = undefined;
           if (this.reader.buffered > LARGE_FRAME_BYTES) this.reserveMemory();
           break;
         }
         const waiting = this.reply(body instanceof Promise ? body.then(this.handle) : this.handle(body));
-        if (waiting) this.answerLater(waiting);
-        // Only where replies have just been sent, and not merely put, can there be too much unread.
+        if (waiting) this.awaitReply(waiting);
+        // Backpressure can only have changed if the reply was written to the socket just now, and not only queued.
         else if (this.outgoingSize === 0) this.blocked ||= this.isBackpressured;
-        if (!this.blocked && this.isTurnOver) this.yieldTurn();
+        if (!this.blocked && this.isSliceOver) this.yieldToEventLoop();
       }
       if (this.blocked) this.scheduleFlush();
       else this.flush();
-      if (this.inputEnded && !this.blocked) this.finish();
+      if (this.inputEnded && !this.blocked) this.lingeringClose();
     } catch (error) {
       this.fail(error);
     }
     this.setTimeout();
   }
 
-  /** Asks for the time only where more requests have come: most come alone. */
-  private get isTurnOver(): boolean {
-    return this.reader.buffered > 0 && performance.now() - (this.turnStart ?? 0) > MAX_TURN_MS;
+  /** Reads the clock only if more requests have arrived, which is rare. */
+  private get isSliceOver(): boolean {
+    return this.reader.buffered > 0 && performance.now() - (this.sliceStart ?? 0) > TIME_SLICE_MS;
   }
 
-  /** Goes on when the event loop has turned. */
-  private yieldTurn(): void {
-    this.turnStart = undefined;
+  /** Continues in the next iteration of the event loop, with a new time slice. */
+  private yieldToEventLoop(): void {
+    this.sliceStart = undefined;
     this.yielding = true;
     this.blocked = true;
     setImmediate(() => {
@@ -214,13 +219,13 @@ export class ServerConnection extends Connection {
     });
   }
 
-  /** Has the rest of a large frame read when there is room for it. */
+  /** Reserves memory for the large frame that is arriving; the socket is paused until the budget grants it. */
   private reserveMemory(): void {
     const { memoryBudget } = this.options;
     if (this.hasReservation || memoryBudget === undefined) return;
     this.hasReservation = true;
-    this.isWaiting = !memoryBudget.reserve(this, this.reader.announced, () => {
-      this.isWaiting = false;
+    this.isAwaitingMemory = !memoryBudget.reserve(this, this.reader.announced, () => {
+      this.isAwaitingMemory = false;
       this.updateReadPause();
       this.setTimeout();
     });
@@ -228,17 +233,17 @@ export class ServerConnection extends Connection {
 
   private releaseMemory(): void {
     this.hasReservation = false;
-    this.isWaiting = false;
+    this.isAwaitingMemory = false;
     this.options.memoryBudget?.release(this);
   }
 
   private readonly handle = (body: Buffer): Reply | Promise<Reply> => {
-    // Not before: it was held while it waited to be inflated.
+    // Not earlier: a body that waits to be inflated takes memory too.
     if (this.hasReservation) this.releaseMemory();
     return this.handler(body, this);
   };
 
-  /** Puts a reply behind what is to be sent: at once, where it needs no waiting. */
+  /** Queues a reply for sending: synchronously if possible. @returns undefined, or a promise of that */
   private reply(reply: Reply | Promise<Reply>): Promise<void> | undefined {
     if (reply === undefined) return undefined;
     if ('then' in reply) return reply.then((settled) => this.reply(settled));
@@ -253,11 +258,13 @@ export class ServerConnection extends Connection {
 
   private send(frame: Frame): void {
     this.write(frame);
-    if (this.repliedWaiters.length > 0) this.followReply();
+    if (this.repliedWaiters.length > 0) this.notifyWhenSent();
   }
 
-  /** What is written behind the reply has been taken when the reply has. */
-  private followReply(): void {
+  /**
+   * Resolves `replied()`. An empty write is queued behind the reply: its callback comes when the system took the reply.
+   */
+  private notifyWhenSent(): void {
     const waiting = this.repliedWaiters;
     this.repliedWaiters = [];
     this.flush();
@@ -269,18 +276,18 @@ export class ServerConnection extends Connection {
   }
 
   private resolveReplied(waiting: readonly (() => void)[]): void {
-    for (const tell of waiting) tell();
+    for (const resolve of waiting) resolve();
   }
 
-  private answerLater(waiting: Promise<void>): void {
-    this.answering = true;
+  private awaitReply(waiting: Promise<void>): void {
+    this.isHandling = true;
     this.blocked = true;
     waiting
       .then(() => {
-        this.answering = false;
-        if (this.ending) this.finish();
-        // What waits for nothing but promises keeps the event loop from turning, too.
-        if (!this.ending && this.isTurnOver) this.yieldTurn();
+        this.isHandling = false;
+        if (this.ending) this.lingeringClose();
+        // A handler that only awaits settled promises never lets the event loop run either.
+        if (!this.ending && this.isSliceOver) this.yieldToEventLoop();
         this.consume();
         this.updateReadPause();
       })
@@ -289,22 +296,25 @@ export class ServerConnection extends Connection {
       });
   }
 
-  /** True where the client leaves too much unread; 'drain' comes when it has taken all of it. */
+  /** True while the client has too much unread; 'drain' comes when it has taken all of it. */
   private get isBackpressured(): boolean {
     return this.socket.writableNeedDrain && this.socket.writableLength > this.options.maxUnsentReplies;
   }
 
-  /** Gives the client its time: to go on with what it has begun, or to begin something. */
+  /**
+   * Sets the socket's timeout: none while we are busy, the stall timeout in the middle of a message, else the idle
+   * timeout.
+   */
   private setTimeout(): void {
-    const inTheMiddle = this.reader.buffered > 0 || this.socket.writableLength > 0;
-    const timeout =
-      this.answering || this.isWaiting ? 0 : inTheMiddle ? this.options.stallTimeoutMs : this.options.idleTimeoutMs;
-    if (timeout === this.timeout || this.finishing) return;
-    this.timeout = timeout;
-    this.socket.setTimeout(timeout);
+    const { stallTimeoutMs, idleTimeoutMs } = this.options;
+    const isInMessage = this.reader.buffered > 0 || this.socket.writableLength > 0;
+    const timeoutMs = this.isHandling || this.isAwaitingMemory ? 0 : isInMessage ? stallTimeoutMs : idleTimeoutMs;
+    if (timeoutMs === this.timeoutMs || this.isLingering) return;
+    this.timeoutMs = timeoutMs;
+    this.socket.setTimeout(timeoutMs);
   }
 
-  /** Tells the client what was wrong with its bytes, and closes: what follows them can't be understood. */
+  /** Closes after an error. A ProtocolError is sent to the client first: what follows bad bytes can't be parsed. */
   private fail(error: unknown): void {
     if (this.socket.destroyed) return;
     if (error instanceof ConnectionClosedError) {
@@ -319,6 +329,6 @@ export class ServerConnection extends Connection {
     const { checksum, pickleProtocol } = this.options;
     const exception = { module: 'Pyro.errors', className: 'ProtocolError', args: error.args };
     this.write(encodePlainFrame(encodeException(exception, pickleProtocol), checksum));
-    this.finish();
+    this.lingeringClose();
   }
 }

@@ -3,22 +3,22 @@ import type { Socket } from 'node:net';
 import { connect, createServer, TLSSocket, type Server } from 'node:tls';
 import { defaultConnectionOptions } from './connection.js';
 
-/** What either side of a TLS connection shows and asks for, all in PEM. */
+/** The certificates for one side of a TLS connection, in PEM. */
 export interface Certificates {
-  /** This side's certificate, and the chain that leads to the authority where there is one. */
+  /** This side's certificate, followed by its chain of intermediate certificates, if any. */
   readonly cert: Buffer;
   readonly key: Buffer;
-  /** The authority that must have signed the peer's certificate. */
+  /** The certificate authority that must have signed the peer's certificate. */
   readonly ca: Buffer;
 }
 
-/** How a client opens a TLS connection. */
+/** TLS options of a client. */
 export interface ClientTLSOptions extends Certificates {
-  /** Check that the server's certificate names the host that was asked for (PYROSSL_POSTCONNCHECK). */
+  /** Check that the server's certificate is for the host that we connect to (PYROSSL_POSTCONNCHECK). */
   readonly checkHost: boolean;
 }
 
-/** Begins to connect by TLS; `secureConnect` says that the server's certificate is good. */
+/** Starts to connect with TLS. The socket emits `secureConnect` when the server's certificate has been verified. */
 export function connectTLS(host: string, port: number, { checkHost, ...certificates }: ClientTLSOptions): TLSSocket {
   return connect({
     host,
@@ -34,31 +34,32 @@ export function connectTLS(host: string, port: number, { checkHost, ...certifica
 }
 
 /**
- * A server that asks clients for a certificate of the authority. `accept` gets those without a good one, too: it must ask
- * `certificateProblem`, and can tell such a client that it is refused. (Node would just hang up, which tells neither side why.)
- * @param handshakeTimeout how long a client may take to agree on TLS, in milliseconds
+ * Makes a TLS server that requests client certificates (mutual TLS). `accept` is also called for clients without a
+ * valid one: it must check `certificateProblem`, and can refuse such a client with a reason. (Node alone would close
+ * the connection, which tells neither side why.)
+ * @param handshakeTimeoutMs the timeout of the TLS handshake, in milliseconds
  */
 export function createTLSServer(
   certificates: Certificates,
   accept: (socket: Socket) => void,
-  handshakeTimeout = defaultConnectionOptions.handshakeTimeoutMs,
+  handshakeTimeoutMs = defaultConnectionOptions.handshakeTimeoutMs,
 ): Server {
-  const options = { requestCert: true, rejectUnauthorized: false, noDelay: true, handshakeTimeout };
+  const options = { requestCert: true, rejectUnauthorized: false, noDelay: true, handshakeTimeout: handshakeTimeoutMs };
   return createServer({ ...certificates, ...options }, accept);
 }
 
 /**
- * What is wrong with the certificate of a client that has connected, as OpenSSL's code for it, such as `CERT_HAS_EXPIRED`;
- * undefined where it is good, or the connection is no TLS connection.
+ * What is wrong with the certificate of a client that has connected: `none shown`, or OpenSSL's code, such as
+ * `CERT_HAS_EXPIRED`. Undefined if it is valid, or the connection does not use TLS.
  */
 export function certificateProblem(socket: Socket): string | undefined {
   if (!(socket instanceof TLSSocket)) return undefined;
-  // First of all: who resumes a session that was begun without a certificate counts as authorized to OpenSSL.
+  // Must come first: OpenSSL counts a client as authorized that resumes a session begun without a certificate.
   if (Object.keys(socket.getPeerCertificate()).length === 0) return 'none shown';
   return socket.authorized ? undefined : String(socket.authorizationError);
 }
 
-/** Why a connection failed, without what OpenSSL says of its own source. */
+/** Why a connection failed, as text; of OpenSSL's errors only the reason, without file and line of its source. */
 export function failureReason(error: Error): string {
   const isOpenSSL = 'code' in error && String(error.code).startsWith('ERR_SSL_');
   return isOpenSSL && 'reason' in error ? `TLS: ${String(error.reason)}` : error.message;
