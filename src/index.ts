@@ -22,6 +22,7 @@ export {
   OBJECT,
   type CheckOptions,
   type CheckReport,
+  type DatabaseLockOptions,
   type DamageKind,
   type DirectoryOptions,
   type DirectoryStatus,

@@ -195,6 +195,7 @@ export const REFUSALS = {
     text: 'the database spans file systems',
     meaning: 'Something is mounted in the database.',
   },
+  DATABASE_CLOSED: { text: 'the database is closed', meaning: 'It was closed before the change was made.' },
   DATABASE_ERROR: { text: 'error in the database', meaning: 'Another error of the system; the log says more.' },
   TOO_MANY_FILES: { text: 'too many open files', meaning: 'The server has as many open files as it may.' },
   PATH_NOT_TRUSTED: {

@@ -48,6 +48,22 @@ describe('the lock', () => {
     // Waiting for the lock to go stale would take longer than a test may.
     expect(await start(root).opened()).toBeUndefined();
   });
+
+  const untested = 'that clocks and containers have no say in who has a database';
+  const lacks = ['unshare', 'faketime'].map((program) => lacksProgram(program, untested));
+  lacks.push(lacksRoot(untested));
+  (lacks.includes(true) ? it.skip : it)('keeps out a server of another container, whose clock is ahead', async () => {
+    const container = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+    const first = start(root, container);
+    expect(await first.opened()).toBeUndefined();
+    const second = start(root, [...container, 'faketime', '-f', '+60s']);
+    expect(await second.opened()).toMatch(`the database ${root} is in use by process 1 on ${hostname()}, since `);
+    expect(second.log).toContain(`waiting up to 30 s for a sign of life of the server that has ${root}: process 1 on `);
+    expect(await first.ask('createGroup', ':New')).toBeNull();
+    await first.close();
+    // Known to have let go of it.
+    expect(await start(root, container).opened()).toBeUndefined();
+  });
 });
 
 describe('durability', () => {
@@ -277,8 +293,8 @@ describe('a fault', () => {
     'of the disk leaves no empty file where there are no hard links',
     async () => {
       mkdirSync(`${root}/G`, { recursive: true });
-      // The first rename is that of the lock's record. One thread for files, as strace counts by thread.
-      const faults = ['link,linkat:error=EPERM', 'rename,renameat,renameat2:error=EIO:when=2+'];
+      // The first two renames are those of the lock. One thread for files, as strace counts by thread.
+      const faults = ['link,linkat:error=EPERM', 'rename,renameat,renameat2:error=EIO:when=3+'];
       const inject = faults.flatMap((fault) => ['-e', `inject=${fault}`]);
       const trace = ['-e', 'trace=link,linkat,rename,renameat,renameat2'];
       const child = start(root, [

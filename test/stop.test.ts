@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, utimesSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,17 +57,17 @@ describe('pyro-ns under load', () => {
 
   test('is ended by SIGTERM while it waits for the lock of a database', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'pyro-ns-waiting-'));
-    const guard = join(directory, 'db', '.pyro-ns.ns_meta', 'guard.ns_meta');
-    mkdirSync(guard, { recursive: true });
+    const lock = join(directory, 'db', '.pyro-ns.ns_meta', 'lock.ns_meta');
+    mkdirSync(lock, { recursive: true });
     mkdirSync(join(directory, 'db', 'Pyro'));
-    const later = Date.now() / 1000 + 3600;
-    utimesSync(guard, later, later);
+    // Of its holder nothing is known.
+    writeFileSync(join(lock, 'holder-00000000-0000-4000-8000-000000000001-1'), '');
     const waiting = InteractiveProgram.start([...ours.command, '-n', '127.0.0.1', '-p', '0', '-r', '-x', '-d', 'db'], {
       cwd: directory,
     });
-    await waiting.until('*** Pyro Name Server ***');
-    // By the signal: it would otherwise wait, and then refuse with status 1.
-    expect(await waiting.stop('SIGTERM')).toMatchObject({ status: null });
+    await waiting.until('waiting up to 30 s for a sign of life of the server that has ');
+    expect(await waiting.stop('SIGTERM')).toMatchObject({ status: 0, stderr: '' });
+    expect(waiting.stdout).not.toContain('Name Server started.');
     rmSync(directory, { recursive: true });
   });
 

@@ -137,8 +137,10 @@ const START_TIMEOUT_MS = 1500;
 /**
  * Stops in good order at the first signal. A start has a moment to come to an end, and is then cut off: the database is as after
  * a crash, which does no harm. A second signal ends the process as usual.
+ * @returns aborted at the first signal
  */
-function stopOnSignals(starter: NameServerStarter): void {
+function stopOnSignals(starter: NameServerStarter): AbortSignal {
+  const stopping = new AbortController();
   const signals = ['SIGINT', 'SIGTERM'] as const;
   let isStarting = true;
   void starter.waitUntilStarted().then(() => {
@@ -146,6 +148,7 @@ function stopOnSignals(starter: NameServerStarter): void {
   });
   const stop = (received: NodeJS.Signals): void => {
     print('Shutting down on user break signal.');
+    stopping.abort();
     void starter.shutdown();
     // By the signal and not by `process.exit`, which waits for the threads: one of them may be what hangs.
     if (isStarting) setTimeout(() => process.kill(process.pid, received), START_TIMEOUT_MS).unref();
@@ -155,6 +158,7 @@ function stopOnSignals(starter: NameServerStarter): void {
     });
   };
   for (const signal of signals) process.on(signal, stop);
+  return stopping.signal;
 }
 
 /** Opens the log again at SIGHUP, for log rotation; on a terminal, too. The signal never ends the server. */
@@ -193,8 +197,12 @@ async function main(): Promise<void> {
   for (const warning of misspeltVariables()) print(`WARNING: ${warning}`);
   await using metrics = options.metrics && (await serveMetrics(starter, options.metrics));
   if (metrics) print(`Metrics on: http://${addressText(metrics.listening)}/metrics`);
-  stopOnSignals(starter);
-  await starter.start(options);
+  const stopping = stopOnSignals(starter);
+  try {
+    await starter.start(options);
+  } catch (error) {
+    if (!stopping.aborted) throw error;
+  }
   await starter.stopped;
   print('Name Server gracefully stopped.');
 }

@@ -259,7 +259,7 @@ async function transferOffline(
   output: Output,
 ): Promise<void> {
   if (command !== 'export' && command !== 'import') throw new UsageError('--database is for export and import');
-  const namespace = await openDatabase(database, command === 'export');
+  const namespace = await openDatabase(database, command === 'export', output);
   try {
     if (command === 'export') await exportTo(args[0], namespace, output);
     else await importFrom(args[0], namespace, output, { existing, keepsOwnEntry: isEtcdURL(database) });

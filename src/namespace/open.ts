@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Config, Log } from '../config/index.js';
 import { DirectoryNamespace } from './directory/directory-namespace.js';
+import type { DatabaseLockOptions } from './directory/lock.js';
 import { openEtcdNamespace } from './etcd/open.js';
 import { isEtcdURL } from './etcd/url.js';
 import type { Namespace } from './namespace.js';
@@ -20,14 +21,15 @@ export function databaseOf(database: string = DEFAULT_DATABASE, { PYRO_STORAGE }
  * Opens names that outlive the process, as the configuration says: where it is decided which store keeps them.
  * @param database what `databaseOf` gives
  * @throws DatabaseInUseError where another server or tool holds a directory; NamingError where it can't be used; ConfigError
- *   where the URL or an item is wrong
+ *   where the URL or an item is wrong; the signal's reason
  */
 export function openNamespace(
   database: string,
-  { config, log }: { readonly config: Config; readonly log: Log },
+  { config, log, ...lockOptions }: { readonly config: Config; readonly log: Log } & DatabaseLockOptions,
 ): Promise<Namespace> {
   if (isEtcdURL(database)) return openEtcdNamespace(database, { config, log });
   return DirectoryNamespace.open(database, {
+    ...lockOptions,
     log,
     sync: config.PYRO_NS_SYNC,
     cacheNames: config.PYRO_NS_CACHE_NAMES,

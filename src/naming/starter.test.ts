@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog, type Config } from '../config/index.js';
 import { INTERNAL_DAEMON_GUID, NAMESERVER_NAME } from '../names/index.js';
 import { NameServerLocator } from './locator.js';
@@ -61,6 +61,37 @@ test('says which database it serves, and how much is in it', async () => {
   starter = newStarter();
   await starter.start({ ...QUIET, persistent: true });
   expect(lines).toContain(`Database: ${directory}/Pyro_NS_database (1 name in 2 groups)`);
+});
+
+test('writes its own entry again when it has its database back from another server', async () => {
+  const uri = await starter.start({ ...QUIET, persistent: true });
+  const database = join(directory, 'Pyro_NS_database');
+  const ns = await new NameServerLocator({ config, log: silentLog }).getNS({ host: '127.0.0.1', port: uri.port });
+  // Another has served it while this one stood still, and has let go of it.
+  const later = Date.now() + 60_000;
+  const clock = jest.spyOn(Date, 'now').mockReturnValue(later);
+  rmSync(join(database, '.pyro-ns.ns_meta'), { recursive: true });
+  writeFileSync(join(database, 'Pyro', 'NameServer'), 'PYRO://10.0.0.1:9090/0a00000100000000\n');
+  await ns.createGroup(':New');
+  const isRestored = () =>
+    existsSync(join(database, 'Pyro', 'NameServer')) &&
+    readFileSync(join(database, 'Pyro', 'NameServer'), 'latin1') === `${uri.toString()}\n`;
+  while (!isRestored()) await new Promise(setImmediate);
+  clock.mockRestore();
+  expect(await ns.resolve(NAMESERVER_NAME)).toEqual(uri);
+  await ns._release();
+});
+
+test('is shut down while it waits for its database', async () => {
+  const lock = join(directory, 'db', '.pyro-ns.ns_meta', 'lock.ns_meta');
+  mkdirSync(lock, { recursive: true });
+  mkdirSync(join(directory, 'db', 'Pyro'));
+  writeFileSync(join(lock, 'holder-00000000-0000-4000-8000-000000000001-1'), '');
+  const failure = starter.start({ ...QUIET, persistent: true, dbdir: 'db' }).catch((error: unknown) => error);
+  while (lines.length === 0) await new Promise(setImmediate);
+  expect(lines).toEqual([expect.stringMatching(/^waiting up to 30 s for a sign of life/)]);
+  await starter.shutdown();
+  expect(String(await failure)).toContain('the name server shuts down');
 });
 
 test('refuses to serve a directory that is no database', async () => {

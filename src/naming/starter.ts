@@ -94,9 +94,11 @@ export class NameServerStarter implements AsyncDisposable {
   private readonly options: Settings;
   private starting: Promise<PyroURI> | undefined;
   private nameCount: NameCount | undefined;
+  private changes: ChangeFeed | undefined;
   /** What was asked of the name server, where that is counted. */
   calls: RequestMetrics | undefined;
   private stopping: Promise<void> | undefined;
+  private readonly stopRequest = new AbortController();
   private readonly since = Date.now() / 1000;
   private isStarted = false;
   private announceStart: () => void = () => undefined;
@@ -214,9 +216,12 @@ export class NameServerStarter implements AsyncDisposable {
     await this.makeStorage();
     const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
     await this.locateTwin(options, another);
+    // Before it listens: whoever would connect while another's database is waited for, would wait in vain.
+    const namespace = await this.openNamespace(options);
+    this.namespace = namespace;
     const daemon = await this.startDaemon(options);
     this.guard(daemon, options);
-    const uri = await this.serve(daemon, options);
+    const uri = await this.serve(daemon, namespace, options);
     const onLoopback = await isOnLoopback(daemon);
     this.broadcastServer = await this.startBroadcastServer(uri, onLoopback, options);
     if (!this.broadcastServer) verbose('Not starting broadcast server.');
@@ -235,6 +240,7 @@ export class NameServerStarter implements AsyncDisposable {
   }
 
   private async stop(): Promise<void> {
+    this.stopRequest.abort(new NamingError(refusalText('SHUTTING_DOWN')));
     // What is being started is not to be left behind.
     await this.starting?.catch(() => undefined);
     await this.broadcastServer?.close();
@@ -382,16 +388,21 @@ export class NameServerStarter implements AsyncDisposable {
     }
   }
 
-  private async serve(daemon: Daemon, options: StartOptions): Promise<PyroURI> {
+  private async openNamespace(options: StartOptions): Promise<Namespace> {
+    if (options.persistent !== true) return new MemoryNamespace();
+    const { config, log, print } = this.options;
+    const { signal } = this.stopRequest;
+    const onRetaken = (): void => void this.restoreEntry();
+    return openNamespace(this.databaseOf(options), { config, log, signal, onWait: print, onRetaken });
+  }
+
+  private async serve(daemon: Daemon, namespace: Namespace, options: StartOptions): Promise<PyroURI> {
     const { config, log } = this.options;
     const persistent = options.persistent === true;
     const connectionGuard = options.guards?.connection;
-    const namespace = persistent
-      ? await openNamespace(this.databaseOf(options), { config, log })
-      : new MemoryNamespace();
-    this.namespace = namespace;
     if (persistent) await this.announceDatabase(namespace, this.databaseOf(options));
     const changes = new ChangeFeed();
+    this.changes = changes;
     const { protocol } = daemon;
     this.twin =
       this.finder && new Twin({ ...this.options, protocol, namespace, persistent, finder: this.finder, changes });
@@ -422,6 +433,20 @@ export class NameServerStarter implements AsyncDisposable {
     if (options.countCalls === true) this.calls = new RequestMetrics(nameServer);
     // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
     return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
+  }
+
+  /** Another server may have served the database meanwhile: it has left its own entry, and changed what watchers know. */
+  private async restoreEntry(): Promise<void> {
+    const { daemon, nameServer, changes } = this;
+    // A start writes it at its end.
+    if (daemon === undefined || nameServer === undefined || !this.isStarted) return;
+    try {
+      changes?.skip();
+      await nameServer.createInitialGroups();
+      await daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
+    } catch (error) {
+      this.options.log.error('NameServer', `${NAMESERVER_NAME} could not be registered again:`, error);
+    }
   }
 
   /** Says which database is served and how much is in it, so that a wrong directory is noticed. */

@@ -155,7 +155,11 @@ export async function check(path: string | undefined, repair: boolean, output: O
     const text = `${finding.path}: ${kind}${isDamage ? '' : ' (no damage)'}. ${finding.explanation}`;
     output.result({ ...finding, repair: done ?? null }, printable(done === undefined ? text : `${text} ${done}`));
   };
-  const report = await checkDatabase(databaseOf(path, defaultConfig()), { log: defaultLog(), repair, onFinding });
+  const onWait = (text: string): void => {
+    output.notice(text);
+  };
+  const options = { log: defaultLog(), repair, onWait, onFinding };
+  const report = await checkDatabase(databaseOf(path, defaultConfig()), options);
   output.line(
     printable(`${report.root}: ${report.groups} groups and ${report.objects} objects are as they should be.`),
   );

@@ -49,6 +49,11 @@ export class Output {
     this.stdout.write(`${this.json ? printableJSON(data) : text}\n`);
   }
 
+  /** Something that people should know meanwhile: on stderr. */
+  notice(text: string): void {
+    this.stderr.write(`${printable(text)}\n`);
+  }
+
   /** Something that did not work: on stderr, and as a result of the name it is about. */
   failure(text: string, data?: object): void {
     this.failed = true;

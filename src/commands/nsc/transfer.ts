@@ -22,7 +22,7 @@ import type { Output } from './output.js';
 const STREAM = '-';
 
 /** Opens a database offline: a directory, whose lock it takes, or a namespace in etcd. */
-export async function openDatabase(database: string, mustExist: boolean): Promise<Namespace> {
+export async function openDatabase(database: string, mustExist: boolean, output: Output): Promise<Namespace> {
   const config = defaultConfig();
   const log = defaultLog();
   const place = databaseOf(database, config);
@@ -30,7 +30,10 @@ export async function openDatabase(database: string, mustExist: boolean): Promis
     const stats = await stat(place).catch(() => undefined);
     if (stats?.isDirectory() !== true) throw new NamingError(`there is no database directory ${place}`);
   }
-  return openNamespace(place, { config, log });
+  const onWait = (text: string): void => {
+    output.notice(text);
+  };
+  return openNamespace(place, { config, log, onWait });
 }
 
 /** Writes all entries, a line each: to stdout, or to a file, which is there when all are in it. */

@@ -64,6 +64,8 @@ export interface CheckOptions {
   readonly log: Log;
   /** Move aside what is wrong. */
   readonly repair?: boolean | undefined;
+  /** Is told, in a sentence, that the database must be waited for: whoever has it may be dead. */
+  readonly onWait?: ((text: string) => void) | undefined;
   /** Takes each finding as soon as it is made, and repaired. */
   readonly onFinding: (finding: Finding) => void;
 }
@@ -114,7 +116,7 @@ export async function checkDatabase(path: string, options: CheckOptions): Promis
   try {
     const root = await realpath(path);
     await requireDatabase(root);
-    const lock = await DatabaseLock.acquire(root, options.log);
+    const lock = await DatabaseLock.acquire(root, options.log, { onWait: options.onWait });
     try {
       return await new Check(root, options).run();
     } finally {

@@ -21,7 +21,7 @@ import { codeOf, inspect, saysAbsent } from './files.js';
 import { foreignFileIn, refuseForeignDirectory } from './foreign-files.js';
 import { InlineIOPolicy, WRITE_BACKOFF, READ_BACKOFF } from './inline-io-policy.js';
 import { fileNameOf, MAX_URI_FILE_SIZE, metaPathOf, OWN_DIRECTORY, readURIFile, uriFileContent } from './layout.js';
-import { DatabaseLock, LOCK_FILES } from './lock.js';
+import { DatabaseLock, LOCK_FILES, type DatabaseLockOptions } from './lock.js';
 import { MAX_META_FILE_SIZE, metaFileContent, readMetaFile, systemMetaOf } from './metadata.js';
 import { requireNoMountAbove, requireNoMountIn } from './mounts.js';
 import { Reader } from './reader.js';
@@ -33,7 +33,7 @@ import type { WatchMode } from './watcher.js';
 import { suitableWatchMode, Watcher } from './watcher.js';
 
 /** How a database is opened and kept. */
-export interface DirectoryOptions {
+export interface DirectoryOptions extends DatabaseLockOptions {
   readonly log: Log;
   /** Whether a change is on the disk before it is answered (PYRO_NS_SYNC). Without, a power failure may undo or tear it. */
   readonly sync?: boolean;
@@ -109,7 +109,8 @@ export class DirectoryNamespace implements Namespace {
   /**
    * Opens a database, and makes the directory if there is none (its parent must be there). Nothing in it is read before it
    * is asked for.
-   * @throws DatabaseInUseError where another server or tool holds it; NamingError, with the path, where it can't be used
+   * @throws DatabaseInUseError where another server or tool holds it; NamingError, with the path, where it can't be used; the
+   *   signal's reason
    */
   static async open(path: string, options: DirectoryOptions): Promise<DirectoryNamespace> {
     try {
@@ -131,13 +132,19 @@ export class DirectoryNamespace implements Namespace {
     // Else a power failure may take away all of the database, whatever was synced in it.
     if (isMade) await new DirectorySync(options.sync ?? true).sync(dirname(resolve(path)));
     await refuseForeignDirectory(path);
-    const lock = await DatabaseLock.acquire(path, options.log);
+    let namespace: DirectoryNamespace | undefined;
+    const onRetaken = (): void => {
+      // Another server may have changed anything.
+      namespace?.watcher.invalidate(Name.root);
+      options.onRetaken?.();
+    };
+    const lock = await DatabaseLock.acquire(path, options.log, { ...options, onRetaken });
     try {
       const { root } = lock;
       const { watch = 'auto' } = options;
       const watchMode = watch === 'auto' ? await suitableWatchMode(root) : watch;
       const ignoresCase = (await inspect(`${root}/${OWN_DIRECTORY.toUpperCase()}`)) !== undefined;
-      const namespace = new DirectoryNamespace(lock, options, watchMode, ignoresCase);
+      namespace = new DirectoryNamespace(lock, options, watchMode, ignoresCase);
       await namespace.replacement.finish();
       await namespace.staging.open(LOCK_FILES);
       return namespace;
@@ -265,10 +272,12 @@ export class DirectoryNamespace implements Namespace {
 
   async replace(entries: AsyncIterable<NamespaceEntry>): Promise<void> {
     await this.nameMutex.run('replace', async () => {
-      this.lock.requireHeld();
-      const tree = await this.attempt(Name.root, refusals.nameNotFound, () => this.replacement.build(entries));
+      const tree = await this.attempt(Name.root, refusals.nameNotFound, async () => {
+        await this.lock.confirm();
+        return this.replacement.build(entries);
+      });
       await this.treeLock.exclusive(async () => {
-        this.requireHeldFor(tree);
+        await this.confirmLockFor(tree);
         this.watcher.invalidate(Name.root);
         try {
           await this.replacement.swap(tree);
@@ -280,12 +289,12 @@ export class DirectoryNamespace implements Namespace {
   }
 
   /** To build a tree may take long: another may have taken the lock meanwhile. */
-  private requireHeldFor(tree: string): void {
+  private async confirmLockFor(tree: string): Promise<void> {
     try {
-      this.lock.requireHeld();
+      await this.lock.confirm();
     } catch (error) {
       this.staging.deleteLater(tree);
-      throw error;
+      throw this.fsErrors.toNamingError(error, Name.root);
     }
   }
 
@@ -360,8 +369,8 @@ export class DirectoryNamespace implements Namespace {
       const begun = performance.now();
       try {
         await this.attempt(name, ifVanished, () => {
-          this.lock.requireHeld();
-          return action();
+          const confirming = this.lock.confirm();
+          return confirming === undefined ? action() : confirming.then(action);
         });
       } finally {
         this.cache.invalidate(name);

@@ -5,10 +5,10 @@ import { hostname, tmpdir } from 'node:os';
 import type { LockOptions } from 'proper-lockfile';
 import { silentLog } from '../../config/index.js';
 import { OWN_DIRECTORY } from './layout.js';
-import type { DatabaseLock as Lock } from './lock.js';
+import type { DatabaseLock as Lock, DatabaseLockOptions } from './lock.js';
 
-// The machine as /proc tells of it, and the locks of the file system, by hand: no process has to live or die for a test, and
-// no time has to pass.
+// The machine as /proc tells of it, the heartbeat and the clocks, by hand: no process has to live or die for a test, and no time
+// has to pass.
 
 /** What is read below /proc: no entry where it isn't there. */
 const proc = new Map<string, string>();
@@ -21,35 +21,30 @@ const fromProc = async (path: string) => {
 const readFile = (path: string, encoding: BufferEncoding) =>
   path.startsWith('/proc/') ? fromProc(path) : promises.readFile(path, encoding);
 const readlink = (path: string) => (path.startsWith('/proc/') ? fromProc(path) : promises.readlink(path));
-jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, readFile, readlink }));
+let failRename: Error | undefined;
+const rename = (from: string, to: string) => (failRename ? Promise.reject(failRename) : promises.rename(from, to));
+jest.unstable_mockModule('node:fs/promises', () => ({ ...promises, readFile, readlink, rename }));
 
-interface Locking {
-  readonly file: string;
-  readonly options: LockOptions;
-}
-let lockings: Locking[] = [];
-let events: string[] = [];
-const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
-const lockFile = (file: string, options: LockOptions) => {
-  events.push(`lock ${nameOf(file)}`);
-  try {
-    fs.mkdirSync(file);
-  } catch {
-    return Promise.reject(Object.assign(new Error('locked'), { code: 'ELOCKED' }));
-  }
-  lockings.push({ file, options });
+/** The heartbeats that were started, and not stopped. */
+let heartbeats: { readonly path: string; readonly options: LockOptions }[] = [];
+let failHeartbeat: Error | undefined;
+const startHeartbeat = (path: string, options: LockOptions) => {
+  if (failHeartbeat) return Promise.reject(failHeartbeat);
+  fs.mkdirSync(path);
+  const heartbeat = { path, options };
+  heartbeats.push(heartbeat);
   return Promise.resolve(() => {
-    events.push(`unlock ${nameOf(file)}`);
-    fs.rmdirSync(file);
+    heartbeats = heartbeats.filter((other) => other !== heartbeat);
+    fs.rmSync(path, { recursive: true, force: true });
     return Promise.resolve();
   });
 };
-jest.unstable_mockModule('proper-lockfile', () => ({ lock: lockFile }));
+jest.unstable_mockModule('proper-lockfile', () => ({ lock: startHeartbeat }));
 
 let watchMode: 'native' | 'polling' = 'native';
 const watch = await import('./watcher.js');
 jest.unstable_mockModule('./watcher.js', () => ({ ...watch, suitableWatchMode: () => Promise.resolve(watchMode) }));
-const { DatabaseInUseError, DatabaseLock, LOCK_FILES } = await import('./lock.js');
+const { DatabaseInUseError, DatabaseLock, LOCK_FILES, LOCK_STALE_MS } = await import('./lock.js');
 
 const HOLDER_PID = 4242;
 /** The line of a process in /proc: its name may hold anything. */
@@ -58,64 +53,131 @@ const statOf = (pid: number, state: string, started: string, name = 'node') =>
 
 const HERE = 'boot-1 pid:[1]';
 
+const ANOTHER_ID = '00000000-0000-4000-8000-000000000001';
+const ELSEWHERE = 'boot-2 pid:[1]';
+
 describe('the lock of a database', () => {
   let root: string;
+  let platform: PropertyDescriptor | undefined;
   const own = (file: string) => `${root}/${OWN_DIRECTORY}/${file}`;
+  const inLock = () => fs.readdirSync(own('lock.ns_meta')).sort();
   const taken: Lock[] = [];
 
   beforeEach(() => {
     root = fs.realpathSync(fs.mkdtempSync(`${tmpdir()}/pyro-ns-holder-`));
-    lockings = [];
-    events = [];
+    platform = Object.getOwnPropertyDescriptor(process, 'platform');
+    heartbeats = [];
     watchMode = 'native';
     proc.clear();
     proc.set('/proc/sys/kernel/random/boot_id', 'boot-1\n');
+    proc.set('/proc/self', String(process.pid));
     proc.set('/proc/self/ns/pid', 'pid:[1]');
     proc.set(`/proc/${process.pid}/stat`, statOf(process.pid, 'R', '100'));
     proc.set(`/proc/${HOLDER_PID}/stat`, statOf(HOLDER_PID, 'S', '77'));
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
   });
   afterEach(async () => {
     for (const lock of taken.splice(0)) await lock.release();
+    expect(heartbeats).toEqual([]);
+    expect(jest.getTimerCount()).toBe(0);
     jest.useRealTimers();
     jest.restoreAllMocks();
+    if (platform !== undefined) Object.defineProperty(process, 'platform', platform);
     fs.rmSync(root, { recursive: true });
   });
 
-  async function take(log = silentLog): Promise<Lock> {
-    const lock = await DatabaseLock.acquire(root, log);
+  async function take(log = silentLog, options: DatabaseLockOptions = {}): Promise<Lock> {
+    const lock = await DatabaseLock.acquire(root, log, options);
     taken.push(lock);
     return lock;
   }
 
-  const readRecord = (): unknown => JSON.parse(fs.readFileSync(own('holder.ns_meta'), 'utf8'));
-
-  const writtenID = () => /"id": "(.+)"/.exec(fs.readFileSync(own('holder.ns_meta'), 'utf8'))?.[1];
+  /** The record in the lock: there is one. */
+  function readRecord(): unknown {
+    const records = inLock().filter((name) => name.startsWith('holder-'));
+    expect(records).toHaveLength(1);
+    return JSON.parse(fs.readFileSync(own(`lock.ns_meta/${records[0]}`), 'utf8'));
+  }
 
   const lockStats = () => fs.statSync(own('lock.ns_meta'));
 
   /** Leaves a lock, as if another process held it. */
-  function leave(changes: object = {}): void {
-    fs.mkdirSync(own('lock.ns_meta'), { recursive: true });
+  function leave(changes: object = {}, id = ANOTHER_ID): void {
+    fs.mkdirSync(own(`lock.ns_meta/heartbeat-${id}`), { recursive: true });
     const { ino, dev } = lockStats();
     const record = {
       host: hostname(),
       pid: HOLDER_PID,
       since: '2002-01-16T16:45:02.000Z',
-      id: 'another',
+      id,
       machine: HERE,
       started: '77',
       lock: ino,
       device: dev,
     };
-    fs.writeFileSync(own('holder.ns_meta'), JSON.stringify({ ...record, ...changes }));
+    leaveRecord(JSON.stringify({ ...record, ...changes }), id);
   }
 
-  /** What an attempt to take the lock comes to. */
-  const attempt = () =>
-    take().then(
-      () => 'taken',
-      (error: unknown) => (error instanceof DatabaseInUseError ? 'in use' : error),
-    );
+  function leaveRecord(content: string, id = ANOTHER_ID): void {
+    fs.writeFileSync(own(`lock.ns_meta/holder-${id}-1`), content);
+  }
+
+  /** The holder shows that it is alive. */
+  let beats = 0;
+  function beat(id = ANOTHER_ID): void {
+    beats += 1;
+    fs.utimesSync(own(`lock.ns_meta/heartbeat-${id}`), beats, beats);
+  }
+
+  /** An attempt to take the lock, which may wait. */
+  function begin(log = silentLog) {
+    const controller = new AbortController();
+    const texts: string[] = [];
+    let isOver = false;
+    const outcome = take(log, { signal: controller.signal, onWait: (text) => texts.push(text) })
+      .then(
+        () => 'taken',
+        (error: unknown) => (error instanceof DatabaseInUseError ? 'in use' : error),
+      )
+      .finally(() => {
+        isOver = true;
+      });
+    return {
+      outcome,
+      texts,
+      /** Lets it go on until it waits, or is over. */
+      async settle(): Promise<void> {
+        while (!isOver && jest.getTimerCount() === 0) await turn();
+      },
+      get isOver(): boolean {
+        return isOver;
+      },
+      abort(reason: Error): void {
+        controller.abort(reason);
+      },
+    };
+  }
+
+  /** What an attempt to take the lock comes to before any time has passed. */
+  async function attempt(): Promise<unknown> {
+    const attempted = begin();
+    await attempted.settle();
+    if (attempted.isOver) return attempted.outcome;
+    const reason = new Error('enough');
+    attempted.abort(reason);
+    expect(await attempted.outcome).toBe(reason);
+    return 'waits';
+  }
+
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  /** Lets time pass for an attempt, in the steps in which it looks. */
+  async function pass(attempted: ReturnType<typeof begin>, milliseconds: number, stepMs = 500): Promise<void> {
+    for (let passedMs = 0; passedMs < milliseconds && !attempted.isOver; passedMs += stepMs) {
+      jest.advanceTimersByTime(stepMs);
+      await attempted.settle();
+    }
+  }
 
   it('says who holds it, and what tells this process from others', async () => {
     await take();
@@ -132,16 +194,25 @@ describe('the lock of a database', () => {
     });
   });
 
-  it('says so where nothing is known of the machine and its processes', async () => {
-    proc.clear();
+  it.each([
+    ['nothing is known of the machine', () => undefined],
+    ['/proc is that of other processes', () => proc.set('/proc/self', '1')],
+  ])('says so where %s', async (_, change) => {
+    if (change() === undefined) proc.clear();
     await take();
     expect(readRecord()).toMatchObject({ machine: null, started: null });
   });
 
-  it('consists of the files that are known as its own', async () => {
+  it('consists of the files that are known as its own, with a heartbeat that decides nothing by the wall clock', async () => {
     await take();
-    const files = [...fs.readdirSync(`${root}/${OWN_DIRECTORY}`), 'guard.ns_meta'];
-    expect([...LOCK_FILES].sort()).toEqual(files.sort());
+    expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`)).toEqual([...LOCK_FILES]);
+    expect(inLock()).toEqual([
+      expect.stringMatching(/^heartbeat-[0-9a-f-]{36}$/),
+      expect.stringMatching(/^holder-[0-9a-f-]{36}-\d+$/),
+    ]);
+    const path = own(`lock.ns_meta/${inLock()[0]}`);
+    const options = { realpath: false, lockfilePath: path, stale: Infinity, update: 2000 };
+    expect(heartbeats).toEqual([{ path, options: { ...options, onCompromised: expect.any(Function) } }]);
   });
 
   it.each([
@@ -165,38 +236,54 @@ describe('the lock of a database', () => {
     expect(await attempt()).toBe('in use');
   });
 
+  /** What the system says of a process. */
+  function answerKill(code: string | undefined) {
+    return jest.spyOn(process, 'kill').mockImplementation(() => {
+      if (code !== undefined) throw Object.assign(new Error(code), { code });
+      return true;
+    });
+  }
+
   it.each([
     ['is there', undefined, 'in use'],
     ['is somebody else’s', 'EPERM', 'in use'],
     ['is not there', 'ESRCH', 'taken'],
-  ])('asks the system where there is no /proc: the process %s', async (_, code, outcome) => {
+  ])('asks the system where /proc does not show a process: it %s', async (_, code, outcome) => {
     proc.delete(`/proc/${HOLDER_PID}/stat`);
     leave();
-    const kill = jest.spyOn(process, 'kill').mockImplementation(() => {
-      if (code !== undefined) throw Object.assign(new Error(code), { code });
-      return true;
-    });
+    const kill = answerKill(code);
     expect(await attempt()).toBe(outcome);
     expect(kill.mock.calls).toEqual([[HOLDER_PID, 0]]);
   });
 
   it.each([
-    ['another machine', { machine: 'boot-2 pid:[1]' }],
+    ['another machine', { machine: ELSEWHERE }],
     ['another container', { machine: 'boot-1 pid:[2]' }],
-    ['a host of another name that does not say which machine it is', { machine: null, host: 'elsewhere' }],
+    ['a host that does not say which machine it is', { machine: null }],
   ])('of %s is left to its signs of life, even if the process id is dead here', async (_, changes) => {
-    leave(changes);
     proc.set(`/proc/${HOLDER_PID}/stat`, statOf(HOLDER_PID, 'Z', '77'));
-    expect(await attempt()).toBe('in use');
-    expect(events).toEqual(['lock guard.ns_meta', 'lock lock.ns_meta', 'unlock guard.ns_meta']);
+    answerKill('ESRCH');
+    leave(changes);
+    expect(await attempt()).toBe('waits');
+  });
+
+  it('is left to its signs of life where /proc is that of other processes', async () => {
+    leave();
+    proc.set('/proc/self', '1');
+    answerKill('ESRCH');
+    expect(await attempt()).toBe('waits');
   });
 
   it.each([
-    ['of the same name', {}, 'taken'],
-    ['of another name, but the same machine', { host: 'renamed', machine: HERE }, 'taken'],
-  ])('of a host %s is judged by its processes', async (_, changes, outcome) => {
-    proc.set(`/proc/${HOLDER_PID}/stat`, statOf(HOLDER_PID, 'Z', '77'));
-    leave({ machine: null, ...changes });
+    ['is not there', 'ESRCH', {}, 'taken'],
+    // Perhaps it is another process, to which its id was given.
+    ['is there', undefined, {}, 'waits'],
+    ['is on a host of another name', 'ESRCH', { host: 'elsewhere' }, 'waits'],
+  ])('is judged by its process where there is no /proc: one that %s', async (_, code, changes, outcome) => {
+    proc.clear();
+    Object.defineProperty(process, 'platform', { value: 'darwin' });
+    answerKill(code);
+    leave({ machine: null, started: null, ...changes });
     expect(await attempt()).toBe(outcome);
   });
 
@@ -206,12 +293,18 @@ describe('the lock of a database', () => {
     expect(await attempt()).toBe('taken');
   });
 
+  it('is not taken for a copy by its inode on a network file system, where each machine may count its own', async () => {
+    watchMode = 'polling';
+    leave({ machine: ELSEWHERE });
+    leave({ machine: ELSEWHERE, lock: lockStats().ino + 1 });
+    expect(await attempt()).toBe('waits');
+  });
+
   it.each([
     ['of a local file system is on another device', 'native', {}, 'taken'],
     ['is on a network file system', 'polling', {}, 'in use'],
-    ['was written by another machine', 'native', { machine: 'boot-2 pid:[1]' }, 'in use'],
-    ['was written by an unknown machine', 'native', { machine: null }, 'in use'],
-    ['does not say its device', 'native', { device: undefined }, 'in use'],
+    ['was written by another machine', 'native', { machine: ELSEWHERE }, 'waits'],
+    ['was written by an unknown machine', 'native', { machine: null }, 'waits'],
   ] as const)(
     'with the same inode holds nothing only where it came with a copy: it %s',
     async (_, mode, changes, outcome) => {
@@ -226,7 +319,7 @@ describe('the lock of a database', () => {
     proc.delete('/proc/self/ns/pid');
     fs.mkdirSync(own('lock.ns_meta'), { recursive: true });
     leave({ device: lockStats().dev + 1, machine: null });
-    expect(await attempt()).toBe('in use');
+    expect(await attempt()).toBe('waits');
   });
 
   it.each([
@@ -246,27 +339,27 @@ describe('the lock of a database', () => {
     ['a start that is no text', { started: 1 }],
     ['no inode', { lock: undefined }],
     ['an inode that is no number', { lock: '1' }],
+    ['no device', { device: undefined }],
     ['a device that is no number', { device: '1' }],
-  ])('whose record makes no sense is taken over: %s', async (_, changes) => {
+  ])('whose record makes no sense is left to its signs of life: %s', async (_, changes) => {
+    leave();
+    expect(await attempt()).toBe('in use');
     leave(changes);
-    expect(await attempt()).toBe('taken');
+    expect(await attempt()).toBe('waits');
   });
 
-  it('whose record has a device that is no number is taken over on a network file system, too', async () => {
-    watchMode = 'polling';
-    leave({ device: '1' });
-    expect(await attempt()).toBe('taken');
-  });
+  it.each(['', 'null', '1', '"text"', '[]', '{'])(
+    'whose record is no object is left to its signs of life: %s',
+    async (content) => {
+      leave();
+      leaveRecord(content);
+      expect(await attempt()).toBe('waits');
+    },
+  );
 
-  it.each(['null', '1', '"text"', '[]'])('whose record is no object is taken over: %s', async (content) => {
-    leave({});
-    fs.writeFileSync(own('holder.ns_meta'), content);
-    expect(await attempt()).toBe('taken');
-  });
-
-  it('believes process 1, and a record without a device', async () => {
+  it('believes process 1', async () => {
     proc.set('/proc/1/stat', statOf(1, 'S', '77'));
-    leave({ pid: 1, device: undefined });
+    leave({ pid: 1 });
     await expect(take()).rejects.toMatchObject({
       message: `the database ${root} is in use by process 1 on ${hostname()}, since 2002-01-16T16:45:02.000Z`,
       path: root,
@@ -278,64 +371,49 @@ describe('the lock of a database', () => {
     expect(new DatabaseInUseError('/db', undefined).message).toBe('the database /db is in use by another server');
   });
 
-  it('is taken and looked at behind a guard, which is let go in any case', async () => {
-    await take();
-    expect(events).toEqual(['lock guard.ns_meta', 'lock lock.ns_meta', 'unlock guard.ns_meta']);
-    const [guard, lock] = lockings;
-    expect(guard).toEqual({
-      file: own('guard.ns_meta'),
-      options: {
-        realpath: false,
-        lockfilePath: own('guard.ns_meta'),
-        stale: 2000,
-        retries: { retries: 40, factor: 1, minTimeout: 100 },
-        onCompromised: expect.any(Function),
-      },
-    });
-    // Whoever loses the guard has taken too long, and goes on: an error thrown here would end the process.
-    guard?.options.onCompromised?.(new Error('lost'));
-    expect(lock).toEqual({
-      file: own('lock.ns_meta'),
-      options: {
-        realpath: false,
-        lockfilePath: own('lock.ns_meta'),
-        stale: 30_000,
-        update: 5000,
-        onCompromised: expect.any(Function),
-      },
-    });
-    events = [];
+  it('has several holders where a copy was put over it, and each must be dead', async () => {
+    leave({}, ANOTHER_ID);
+    leave({ pid: HOLDER_PID + 1 }, '00000000-0000-4000-8000-000000000002');
+    answerKill('ESRCH');
     expect(await attempt()).toBe('in use');
-    expect(events).toEqual(['lock guard.ns_meta', 'unlock guard.ns_meta']);
+    proc.set(`/proc/${HOLDER_PID}/stat`, statOf(HOLDER_PID, 'Z', '77'));
+    expect(await attempt()).toBe('taken');
+    expect(inLock()).toHaveLength(2);
   });
 
-  it('is not taken while another takes it, and nothing of that one is touched', async () => {
-    leave({ machine: 'boot-2 pid:[1]' });
-    fs.mkdirSync(own('guard.ns_meta'));
-    await expect(take()).rejects.toMatchObject({ code: 'ELOCKED' });
-    expect(events).toEqual(['lock guard.ns_meta']);
-    expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`).sort()).toEqual([
-      'guard.ns_meta',
-      'holder.ns_meta',
-      'lock.ns_meta',
-    ]);
+  it('is free where there is no record in it', async () => {
+    fs.mkdirSync(own(`lock.ns_meta/heartbeat-${ANOTHER_ID}`), { recursive: true });
+    fs.writeFileSync(own('lock.ns_meta/.nfs0001'), '');
+    fs.rmSync(own('lock.ns_meta/.nfs0001'));
+    expect(await attempt()).toBe('taken');
   });
 
-  it('is let go where its holder can not be written down', async () => {
-    fs.mkdirSync(own('holder.ns_meta'), { recursive: true });
-    await expect(take()).rejects.toMatchObject({ code: 'EISDIR' });
-    expect(events).toEqual(['lock guard.ns_meta', 'lock lock.ns_meta', 'unlock lock.ns_meta', 'unlock guard.ns_meta']);
+  it('is not made free by removing what no server made', async () => {
+    fs.mkdirSync(own('lock.ns_meta/notes'), { recursive: true });
+    const attempted = begin();
+    await attempted.settle();
+    expect(attempted.texts).toEqual([expect.stringContaining('of which nothing is known')]);
+    await pass(attempted, LOCK_STALE_MS);
+    expect(String(await attempted.outcome)).toMatch(
+      `${own('lock.ns_meta/notes')} is not used, because it is in the lock of the database, and no server made it`,
+    );
+    expect(inLock()).toEqual(['notes']);
   });
 
   it('can not be taken where its directory can not be made', async () => {
     fs.writeFileSync(`${root}/${OWN_DIRECTORY}`, '');
-    // What the system says of it comes from the lock that is sought there.
     await expect(take()).rejects.toBeInstanceOf(Error);
     fs.rmSync(`${root}/${OWN_DIRECTORY}`);
-    const lock = DatabaseLock.acquire(root, silentLog);
-    await expect(lock).resolves.toBeInstanceOf(DatabaseLock);
-    taken.push(await lock);
+    await take();
     await expect(DatabaseLock.acquire(`${root}/missing`, silentLog)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('is let go where its heartbeat can not be started', async () => {
+    failHeartbeat = new Error('no space');
+    await expect(take()).rejects.toBe(failHeartbeat);
+    failHeartbeat = undefined;
+    expect(fs.readdirSync(root)).toEqual([]);
+    await take();
   });
 
   it('leaves nothing, and holds nothing open, once it is released', async () => {
@@ -345,8 +423,154 @@ describe('the lock of a database', () => {
     await lock.release();
     expect(fs.readdirSync('/proc/self/fd')).toHaveLength(before);
     expect(fs.readdirSync(root)).toEqual([]);
-    expect(events.slice(3)).toEqual(['unlock lock.ns_meta']);
-    taken.length = 0;
+    await expect(lock.confirm()).rejects.toThrow('the database is closed');
+  });
+
+  describe('whose holder is not known to be alive or dead', () => {
+    it('is taken after 30 s in which nothing of it has changed, whatever the clocks of the others say', async () => {
+      leave({ machine: ELSEWHERE });
+      // A board whose clock came back behind: all that is there is from the future.
+      const future = Date.now() / 1000 + 3000;
+      for (const path of ['', ...inLock()]) fs.utimesSync(own(`lock.ns_meta/${path}`), future, future);
+      const logged: unknown[] = [];
+      const attempted = begin({ ...silentLog, warn: (...parts) => void logged.push(parts) });
+      await attempted.settle();
+      const text =
+        `waiting up to 30 s for a sign of life of the server that has ${root}: ` +
+        `process 4242 on ${hostname()}, since 2002-01-16T16:45:02.000Z`;
+      expect(attempted.texts).toEqual([text]);
+      expect(logged).toEqual([['DirectoryNamespace', text]]);
+      jest.setSystemTime(Date.now() + 7_200_000);
+      await pass(attempted, LOCK_STALE_MS - 500);
+      expect(attempted.isOver).toBe(false);
+      jest.setSystemTime(Date.now() - 14_400_000);
+      await pass(attempted, 500);
+      expect(await attempted.outcome).toBe('taken');
+      expect(attempted.texts).toHaveLength(1);
+      expect(readRecord()).toMatchObject({ pid: process.pid });
+    });
+
+    it.each([
+      ['touches its heartbeat', beat],
+      [
+        'confirms its record',
+        () => {
+          fs.renameSync(own(`lock.ns_meta/holder-${ANOTHER_ID}-1`), own(`lock.ns_meta/holder-${ANOTHER_ID}-2`));
+        },
+      ],
+    ])('is left to it when it %s, even with a clock behind', async (_, live) => {
+      leave({ machine: ELSEWHERE });
+      const attempted = begin();
+      await attempted.settle();
+      await pass(attempted, LOCK_STALE_MS - 1000);
+      live();
+      await pass(attempted, 500);
+      expect(await attempted.outcome).toBe('in use');
+      expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`)).toEqual(['lock.ns_meta']);
+    });
+
+    it.each([
+      [
+        'lets go of it',
+        () => {
+          fs.rmSync(own(''), { recursive: true });
+        },
+      ],
+      [
+        'turns out to be dead',
+        () => {
+          proc.set(`/proc/${HOLDER_PID}/stat`, statOf(HOLDER_PID, 'Z', '77'));
+          leave();
+        },
+      ],
+    ])('is taken at once when that one %s', async (_, end) => {
+      leave({ machine: ELSEWHERE });
+      const attempted = begin();
+      await attempted.settle();
+      end();
+      await pass(attempted, 500);
+      expect(await attempted.outcome).toBe('taken');
+    });
+
+    it('is not taken by who did not watch, but stood still', async () => {
+      leave({ machine: ELSEWHERE });
+      const attempted = begin();
+      await attempted.settle();
+      // Both were stopped, and the holder has not come to show a sign of life yet.
+      await pass(attempted, LOCK_STALE_MS * 2, LOCK_STALE_MS * 2);
+      expect(attempted.isOver).toBe(false);
+      beat();
+      await pass(attempted, 500);
+      expect(await attempted.outcome).toBe('in use');
+    });
+
+    it('is waited for no longer than the signal lets', async () => {
+      leave({ machine: ELSEWHERE });
+      const attempted = begin();
+      await attempted.settle();
+      const reason = new Error('shut down');
+      attempted.abort(reason);
+      expect(await attempted.outcome).toBe(reason);
+      await expect(take(silentLog, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    });
+
+    it('is taken by one of several who wait', async () => {
+      leave({ machine: ELSEWHERE });
+      const attempts = [begin(), begin(), begin()];
+      while (jest.getTimerCount() < attempts.length) await turn();
+      for (let count = 0; count < 61 && attempts.some(({ isOver }) => !isOver); count += 1) {
+        jest.advanceTimersByTime(500);
+        const waiting = () => attempts.filter(({ isOver }) => !isOver).length;
+        while (jest.getTimerCount() < waiting()) await turn();
+      }
+      const outcomes = await Promise.all(attempts.map(({ outcome }) => outcome));
+      expect(outcomes.sort()).toEqual(['in use', 'in use', 'taken']);
+    });
+  });
+
+  describe('when it is held', () => {
+    it('is confirmed before a change where that was not done within the last second, by either clock', async () => {
+      const lock = await take();
+      const [, record] = inLock();
+      expect(lock.confirm()).toBeUndefined();
+      jest.advanceTimersByTime(999);
+      expect(lock.confirm()).toBeUndefined();
+      expect(inLock()[1]).toBe(record);
+      jest.advanceTimersByTime(1);
+      const confirming = lock.confirm();
+      expect(confirming).toBeInstanceOf(Promise);
+      // Whoever comes meanwhile waits for the same.
+      expect(lock.confirm()).toBe(confirming);
+      await confirming;
+      expect(inLock()[1]).not.toBe(record);
+      expect(lock.confirm()).toBeUndefined();
+      // The machine slept: its monotonic clock did not go on.
+      jest.setSystemTime(Date.now() + 3_600_000);
+      await expect(lock.confirm()).resolves.toBeUndefined();
+      jest.setSystemTime(Date.now() - 7_200_000);
+      await expect(lock.confirm()).resolves.toBeUndefined();
+      expect(lock.confirm()).toBeUndefined();
+    });
+
+    it('is not confirmed by a request that began before another took it', async () => {
+      const lock = await take();
+      jest.advanceTimersByTime(1000);
+      fs.rmSync(own('lock.ns_meta'), { recursive: true });
+      leave();
+      await expect(lock.confirm()).rejects.toThrow('the database is in use by another server');
+      expect(readRecord()).toMatchObject({ pid: HOLDER_PID });
+    });
+
+    it('does not count as confirmed where that can not be told', async () => {
+      const lock = await take();
+      jest.advanceTimersByTime(1000);
+      const error = Object.assign(new Error('EIO'), { code: 'EIO' });
+      failRename = error;
+      await expect(lock.confirm()).rejects.toBe(error);
+      failRename = undefined;
+      expect(lock.problem).toBeUndefined();
+      await expect(lock.confirm()).resolves.toBeUndefined();
+    });
   });
 
   describe('when it is lost', () => {
@@ -357,114 +581,105 @@ describe('the lock of a database', () => {
       error: (...parts: unknown[]) => void logged.push(['error', ...parts]),
     };
     const reason = new Error('touched by another');
+    const onRetaken = jest.fn();
     const lose = () => {
-      lockings.findLast(({ file }) => file === own('lock.ns_meta'))?.options.onCompromised?.(reason);
+      heartbeats.at(-1)?.options.onCompromised?.(reason);
     };
-    const turn = () => new Promise((resolve) => setImmediate(resolve));
-    /** Waits until the guard has been let go as often as this. */
-    async function attempted(times: number): Promise<void> {
-      while (events.filter((event) => event === 'unlock guard.ns_meta').length < times) await turn();
-      for (let count = 0; count < 20; count += 1) await turn();
+    /** Waits until it has been tried in vain to take it again. */
+    async function retried(): Promise<void> {
+      while (jest.getTimerCount() === 0) await turn();
     }
+    const LOST = () => ['warn', 'DirectoryNamespace', `the lock of ${root} was lost, and is taken again:`, reason];
 
     beforeEach(() => {
       logged.length = 0;
-      jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask', 'performance'] });
+      onRetaken.mockClear();
     });
 
     it('is taken again at once where nobody else has it, and told', async () => {
-      const lock = await take(log);
+      const lock = await take(log, { onRetaken });
       const before = fs.readdirSync('/proc/self/fd').length;
-      const id = writtenID();
+      const [heartbeat] = inLock();
       lose();
-      await attempted(2);
+      await expect(lock.confirm()).resolves.toBeUndefined();
       expect(lock.problem).toBeUndefined();
-      lock.requireHeld();
-      expect(writtenID()).toBe(id);
-      expect(logged).toEqual([
-        ['warn', 'DirectoryNamespace', `the lock of ${root} was lost, and is taken again:`, reason],
-      ]);
+      expect(inLock()[0]).toBe(heartbeat);
+      expect(logged).toEqual([LOST()]);
+      expect(onRetaken).toHaveBeenCalledTimes(1);
       expect(jest.getTimerCount()).toBe(0);
       expect(fs.readdirSync('/proc/self/fd')).toHaveLength(before);
       expect(await attempt()).toBe('in use');
     });
 
-    it('forbids changes while another has it, tells that once, and tries again until it has it', async () => {
-      const lock = await take(log);
-      leave();
-      lose();
-      await attempted(2);
-      expect(lock.problem).toBe('the database is in use by another server');
-      expect(() => {
-        lock.requireHeld();
-      }).toThrow('the database is in use by another server');
-      const held = `the database ${root} is in use by process 4242 on ${hostname()}, since 2002-01-16T16:45:02.000Z`;
-      const told = [
-        ['warn', 'DirectoryNamespace', `the lock of ${root} was lost, and is taken again:`, reason],
-        ['error', 'DirectoryNamespace', 'no more changes are made:', held],
-      ];
-      expect(logged).toEqual(told);
-      jest.advanceTimersByTime(4999);
-      await turn();
-      expect(events.filter((event) => event === 'lock guard.ns_meta')).toHaveLength(2);
-      jest.advanceTimersByTime(1);
-      await attempted(3);
-      expect(logged).toEqual(told);
-      expect(lock.problem).toBeDefined();
-      proc.delete(`/proc/${HOLDER_PID}/stat`);
-      leave({ pid: 2 ** 30 });
-      jest.advanceTimersByTime(5000);
-      await attempted(4);
-      expect(lock.problem).toBeUndefined();
-      lock.requireHeld();
-      expect(readRecord()).toMatchObject({ pid: process.pid });
-      expect(jest.getTimerCount()).toBe(0);
-    });
+    it.each([
+      ['is alive', HERE],
+      ['may be alive', ELSEWHERE],
+    ])(
+      'forbids changes while another has it that %s, tells that once, and tries again until it has it',
+      async (_, machine) => {
+        const lock = await take(log, { onRetaken });
+        fs.rmSync(own('lock.ns_meta'), { recursive: true });
+        leave({ machine });
+        lose();
+        await retried();
+        const text = 'the database is in use by another server';
+        expect(lock.problem).toBe(text);
+        await expect(lock.confirm()).rejects.toThrow(text);
+        const held = `the database ${root} is in use by process 4242 on ${hostname()}, since 2002-01-16T16:45:02.000Z`;
+        const told = [LOST(), ['error', 'DirectoryNamespace', 'no more changes are made:', held]];
+        expect(logged).toEqual(told);
+        jest.advanceTimersByTime(500);
+        await retried();
+        expect(logged).toEqual(told);
+        expect(lock.problem).toBeDefined();
+        expect(onRetaken).not.toHaveBeenCalled();
+        fs.rmSync(own('lock.ns_meta'), { recursive: true });
+        jest.advanceTimersByTime(500);
+        while (lock.problem !== undefined) await turn();
+        expect(lock.confirm()).toBeUndefined();
+        expect(readRecord()).toMatchObject({ pid: process.pid });
+        expect(onRetaken).toHaveBeenCalledTimes(1);
+        expect(logged.slice(2)).toEqual([
+          ['warn', 'DirectoryNamespace', `changes are made again: the lock of ${root} is held`],
+        ]);
+        expect(jest.getTimerCount()).toBe(0);
+      },
+    );
 
-    it('is tried again after an error of the system, during which changes are not forbidden', async () => {
+    it('is tried again after an error of the system, which each change is told', async () => {
       const lock = await take(log);
       fs.rmSync(root, { recursive: true });
       lose();
-      // It has failed when it waits for its next attempt.
-      while (jest.getTimerCount() === 0) await turn();
+      await retried();
       expect(lock.problem).toBeUndefined();
+      await expect(lock.confirm()).rejects.toMatchObject({ code: 'ENOENT' });
       fs.mkdirSync(root);
-      jest.advanceTimersByTime(5000);
-      await attempted(2);
+      await expect(lock.confirm()).resolves.toBeUndefined();
       expect(readRecord()).toMatchObject({ pid: process.pid });
+      jest.advanceTimersByTime(500);
+      await turn();
     });
 
-    it('is another’s where it could not be taken again before: release() leaves that alone', async () => {
+    it('is another’s: release() leaves that alone, and it is not tried for again', async () => {
       const lock = await take(log);
       fs.rmSync(own('lock.ns_meta'), { recursive: true });
-      fs.rmSync(own('holder.ns_meta'));
-      fs.mkdirSync(own('holder.ns_meta'));
-      lose();
-      // It was taken, and let go again, as its holder could not be written down.
-      await attempted(2);
-      expect(events.slice(-4)).toEqual([
-        'lock guard.ns_meta',
-        'lock lock.ns_meta',
-        'unlock lock.ns_meta',
-        'unlock guard.ns_meta',
-      ]);
-      fs.rmdirSync(own('holder.ns_meta'));
       leave();
+      // Not told yet.
       await lock.release();
-      expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`).sort()).toEqual(['holder.ns_meta', 'lock.ns_meta']);
       expect(readRecord()).toMatchObject({ pid: HOLDER_PID });
-      taken.length = 0;
+      const other = await DatabaseLock.acquire(root, log).catch(() => undefined);
+      expect(other).toBeUndefined();
+      expect(inLock()).toHaveLength(2);
     });
 
-    it('is not touched by release() where another has it, and not tried for again', async () => {
+    it('is not tried for after release()', async () => {
       const lock = await take(log);
+      fs.rmSync(own('lock.ns_meta'), { recursive: true });
       leave();
       lose();
       await lock.release();
       expect(jest.getTimerCount()).toBe(0);
-      expect(fs.readdirSync(`${root}/${OWN_DIRECTORY}`).sort()).toEqual(['holder.ns_meta', 'lock.ns_meta']);
       expect(readRecord()).toMatchObject({ pid: HOLDER_PID });
-      taken.length = 0;
     });
   });
 });

@@ -1,61 +1,43 @@
 /**
  * One server to a database, or one tool that changes it offline. The lock is in the database, so that it is found whatever
- * path leads there, on whatever machine; beside it stands, to be read, who holds it.
+ * path leads there, on whatever machine.
+ *
+ * It is a lease, kept by heartbeat. No clock is compared with another, nor with a file's time: machines, containers and file
+ * servers have clocks of their own, which are wrong, and are set. Whoever waits watches, for some time of its own monotonic
+ * clock, whether the holder's sign of life changes.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
-import type { Stats } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { open, readFile, readlink, realpath, rename, rm, rmdir, writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { open, realpath } from 'node:fs/promises';
 import type { Log } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
 import { refusalText } from '../../refusals.js';
-import { codeOf, inspect, readFileAt } from './files.js';
-import { META_SUFFIX, OWN_DIRECTORY, stagedFileName } from './layout.js';
-import { directoryExists, openOwnDirectory, UntrustedPathError } from './own-directory.js';
+import { onAbort } from '../../sync/index.js';
+import { OWN_DIRECTORY } from './layout.js';
+import { heartbeatName, LOCK, LockDirectory, recordName, type Occupancy } from './lock-directory.js';
+import { describeProcess, isAlive, machineID, type HolderRecord, type LockHolder } from './lock-holder.js';
+import { UntrustedPathError } from './own-directory.js';
 import { suitableWatchMode } from './watcher.js';
 
-/** Without a sign of life for so long, a holder on another machine is taken for dead. */
+/** Without a sign of life for so long, a holder of which nothing is known is taken for dead. */
 export const LOCK_STALE_MS = 30_000;
 
-/** How often a holder gives a sign of life, and tries to get back a lock that it lost. */
-const HEARTBEAT_MS = 5000;
+/** How often a holder gives a sign of life. */
+const HEARTBEAT_MS = 2000;
 
-/** How long a lock takes to be taken, at the very most: then who began it has died. */
-const GUARD_STALE_MS = 2000;
-const GUARD_RETRIES = { retries: 40, factor: 1, minTimeout: 100 };
+/** How often who wants the lock looks at it. */
+const POLL_MS = 500;
 
-/** How large a holder's record may be. */
-const MAX_HOLDER_SIZE = 64 * 1024;
-
-const LOCK = `lock${META_SUFFIX}`;
-const HOLDER = `holder${META_SUFFIX}`;
-const GUARD = `guard${META_SUFFIX}`;
+/**
+ * For how long a holder believes that it has the lock. Then it asks, before its next change: it may have stood still meanwhile
+ * for longer than LOCK_STALE_MS. The rest of that time is for the changes under way.
+ */
+const CONFIRMED_MS = 1000;
 
 /** What the lock consists of, in the server's own directory. */
-export const LOCK_FILES: ReadonlySet<string> = new Set([LOCK, HOLDER, GUARD]);
+export const LOCK_FILES: ReadonlySet<string> = new Set([LOCK]);
 
-/** Who holds a database. */
-export interface LockHolder {
-  readonly host: string;
-  readonly pid: number;
-  /** When it was opened, as in `2002-01-16T16:45:02.000Z`. */
-  readonly since: string;
-}
-
-/** What is written of a holder. */
-interface HolderRecord extends LockHolder {
-  /** Differs for each lock that was ever taken. */
-  readonly id: string;
-  /** On which machine, since its start, a process id means something: null where that can't be told. */
-  readonly machine: string | null;
-  /** When the process started, as the machine counts: ids are given again. */
-  readonly started: string | null;
-  /** The inode of the lock: in a copy of the database, it is another's. */
-  readonly lock: number;
-  /** The device that the lock is on, as the machine counts: in a copy of the whole file system, the inode is the same. */
-  readonly device?: number | undefined;
-}
+const SOURCE = 'DirectoryNamespace';
 
 /** Someone else holds the database. */
 export class DatabaseInUseError extends NamingError {
@@ -64,260 +46,355 @@ export class DatabaseInUseError extends NamingError {
     /** Undefined where that is not written down. */
     readonly holder: LockHolder | undefined,
   ) {
-    const who = holder && `process ${holder.pid} on ${holder.host}, since ${holder.since}`;
-    super(refusalText('DATABASE_IN_USE', ` ${path}`, who ?? 'another server'));
+    super(refusalText('DATABASE_IN_USE', ` ${path}`, holder === undefined ? 'another server' : holderText(holder)));
   }
+}
+
+const holderText = ({ pid, host, since }: LockHolder): string => `process ${pid} on ${host}, since ${since}`;
+
+/** How a lock is waited for and kept. */
+export interface DatabaseLockOptions {
+  /** Ends the wait. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told, in a sentence, that the lock must be waited for, and why. */
+  readonly onWait?: ((text: string) => void) | undefined;
+  /** Called after a lock that was lost was taken again: another server may have served the database meanwhile. */
+  readonly onRetaken?: (() => void) | undefined;
+}
+
+/** A moment, by both clocks of this process: the monotonic one stands still while the machine sleeps. */
+interface Clocks {
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+}
+
+const NEVER: Clocks = { monotonicMs: -Infinity, wallMs: -Infinity };
+
+/** Who has the lock, and may be alive. */
+interface Occupant {
+  /** Undefined where it can't be read. */
+  readonly record: LockHolder | undefined;
+  /** False where nothing is known of the process. */
+  readonly isKnownAlive: boolean;
+}
+
+/** A lock that is held. */
+interface Held {
+  /** The name of our record. */
+  fileName: string;
+  readonly stopHeartbeat: () => Promise<void>;
+  /**
+   * The lock's directory, open: so that its file system is busy, and can't be unmounted while it is served, and that its inode
+   * stays the same. Undefined on systems that don't open directories. Not the database's own directory: of one that is open,
+   * watches aren't told that it was removed.
+   */
+  readonly directory: FileHandle | undefined;
 }
 
 /** The lock of a database, while it is held. */
 export class DatabaseLock {
   private readonly id = randomUUID();
   private readonly since = new Date().toISOString();
-  private unlock: (() => Promise<void>) | undefined;
-  private retry: NodeJS.Timeout | undefined;
+  private readonly directory: LockDirectory;
+  private count = 0;
+  private held: Held | undefined;
+  /** When this process last knew that it had the lock. */
+  private confirmedAt = NEVER;
+  private confirming: Promise<void> | undefined;
   /** Why the lock could not be taken again. */
   private refusal: DatabaseInUseError | UntrustedPathError | undefined;
-  private takingAgain: Promise<void> | undefined;
-  /**
-   * The directory of the lock, open: so that its file system is busy, and can't be unmounted while it is served. Not the
-   * database's own: of a directory that is open, watches aren't told that it was removed.
-   */
-  private directory: FileHandle | undefined;
+  private retaking: Promise<void> | undefined;
+  private attempting: Promise<void> | undefined;
+  private watch = new HeartbeatWatch();
+  private readonly released = new AbortController();
 
   private constructor(
     /** The real path of the database. */
     readonly root: string,
     private readonly log: Log,
-  ) {}
+    private readonly options: DatabaseLockOptions,
+  ) {
+    this.directory = new LockDirectory(root);
+  }
 
   /**
-   * Takes the lock of a database, at once where its holder is known to be dead.
+   * Takes the lock of a database: at once where its holder is known to be dead; after LOCK_STALE_MS without a sign of life where
+   * nothing is known of the holder.
    * @param path an existing directory
-   * @throws DatabaseInUseError where someone else holds it; the system's error
+   * @throws DatabaseInUseError where someone else holds it, and is alive; the signal's reason; the system's error
    */
-  static async acquire(path: string, log: Log): Promise<DatabaseLock> {
-    const lock = new DatabaseLock(await realpath(path), log);
+  static async acquire(path: string, log: Log, options: DatabaseLockOptions = {}): Promise<DatabaseLock> {
+    const lock = new DatabaseLock(await realpath(path), log, options);
     await lock.take();
     return lock;
   }
 
   /**
-   * Refuses where someone else has taken the lock in the meantime: after this process had been standing still for long, or
-   * a backup had been copied over the lock.
-   * @throws NamingError without the path, to be told to clients
+   * Makes sure that a change may be made: that nobody else has taken the lock in the meantime, while this process or its machine
+   * stood still, or because a backup was copied over it.
+   * @returns undefined where that is known already
+   * @throws NamingError without the path, to be told to clients; the system's error where the lock can't be looked at
    */
-  requireHeld(): void {
-    if (this.problem !== undefined) throw new NamingError(this.problem);
+  confirm(): Promise<void> | undefined {
+    if (this.held !== undefined && this.isConfirmed) return undefined;
+    this.confirming ??= this.confirmNow().finally(() => {
+      this.confirming = undefined;
+    });
+    return this.confirming;
   }
 
   /** Why the database may not be changed; undefined while the lock is held. */
   get problem(): string | undefined {
-    if (this.refusal === undefined) return undefined;
-    return this.refusal instanceof DatabaseInUseError
-      ? refusalText('DATABASE_IN_USE', '', 'another server')
-      : refusalText('DATABASE_DAMAGED', `${OWN_DIRECTORY} is not the server's`);
+    return this.refusal && problemText(this.refusal);
   }
 
   /** Lets go of the database. */
   async release(): Promise<void> {
-    await this.takingAgain;
-    clearTimeout(this.retry);
-    await this.directory?.close();
-    if (this.unlock === undefined) return;
-    await rm(this.path(HOLDER)).catch(() => undefined);
-    await this.unlock().catch(() => undefined);
-    await rmdir(`${this.root}/${OWN_DIRECTORY}`).catch(() => undefined);
+    this.released.abort();
+    await Promise.allSettled([this.confirming, this.attempting, this.retaking]);
+    const { held } = this;
+    if (held === undefined) return;
+    await this.abandon(held);
+    await this.directory.release(held.fileName);
   }
 
-  private path(file: string): string {
-    return `${this.root}/${OWN_DIRECTORY}/${file}`;
+  private get isConfirmed(): boolean {
+    const { monotonicMs, wallMs } = this.confirmedAt;
+    return performance.now() - monotonicMs < CONFIRMED_MS && Math.abs(Date.now() - wallMs) < CONFIRMED_MS;
   }
 
   private async take(): Promise<void> {
-    // Not before it is needed: with it comes a listener for signals, which is nothing for those who only import us.
-    const { lock } = await import('proper-lockfile');
-    await openOwnDirectory(this.root);
-    // Both are made as directories.
-    for (const file of [GUARD, LOCK]) await directoryExists(this.path(file));
-    const guard = this.path(GUARD);
-    const openGuard = await lock(guard, {
-      realpath: false,
-      lockfilePath: guard,
-      stale: GUARD_STALE_MS,
-      retries: GUARD_RETRIES,
-      onCompromised: () => undefined,
-    });
-    try {
-      await this.breakStaleLock();
-      const lockPath = this.path(LOCK);
-      this.unlock = await lock(lockPath, {
-        realpath: false,
-        lockfilePath: lockPath,
-        stale: LOCK_STALE_MS,
-        update: HEARTBEAT_MS,
-        onCompromised: (error) => {
-          this.lost(error);
-        },
-      });
-      await this.writeHolder();
-      await this.holdFileSystem();
-    } catch (error) {
-      await this.unlock?.().catch(() => undefined);
-      this.unlock = undefined;
-      if (codeOf(error) !== 'ELOCKED') throw error;
-      const holder = await this.readHolder();
-      throw new DatabaseInUseError(this.root, holder === 'no file' ? undefined : holder);
-    } finally {
-      await openGuard().catch(() => undefined);
+    const { signal, onWait } = this.options;
+    const watch = new HeartbeatWatch();
+    for (let isWaiting = false; ; isWaiting = true) {
+      signal?.throwIfAborted();
+      const occupant = await this.attempt(watch);
+      if (occupant === undefined) return;
+      const { record, isKnownAlive } = occupant;
+      if (isKnownAlive || watch.hasSeenLife) throw new DatabaseInUseError(this.root, record);
+      if (!isWaiting) {
+        const holder = record === undefined ? 'of which nothing is known' : holderText(record);
+        const text = `waiting up to ${LOCK_STALE_MS / 1000} s for a sign of life of the server that has ${this.root}: ${holder}`;
+        this.log.warn(SOURCE, text);
+        onWait?.(text);
+      }
+      await pause(signal, true);
     }
-  }
-
-  /** As a new file that takes the old one's place: what that is, a link to another file perhaps, doesn't matter then. */
-  private async writeHolder(): Promise<void> {
-    const staged = this.path(stagedFileName(randomBytes(4).toString('hex'), 0));
-    await writeFile(staged, `${JSON.stringify(await this.record(), null, 2)}\n`, { flag: 'wx' });
-    await rename(staged, this.path(HOLDER)).catch(async (error: unknown) => {
-      await rm(staged, { force: true });
-      throw error;
-    });
-  }
-
-  private async holdFileSystem(): Promise<void> {
-    await this.directory?.close();
-    // Not every system opens directories.
-    this.directory = await open(`${this.root}/${OWN_DIRECTORY}`).catch(() => undefined);
   }
 
   /**
-   * Removes a lock that nobody holds any more. Behind the guard, so a lock without a holder's name isn't being taken: who
-   * took it has died before it could say so, or is letting go.
+   * Takes the lock, unless somebody has it who is alive, as far as is known or was watched.
+   * @returns who that is; undefined where the lock was taken
    */
-  private async breakStaleLock(): Promise<void> {
-    const stats = await inspect(this.path(LOCK));
-    if (stats === undefined) return;
-    const holder = await this.readHolder();
-    // Somebody has put something else there, so nothing is known of the holder but its signs of life.
-    if (holder === 'no file') return;
-    const isOurs = holder?.id === this.id;
-    if (holder !== undefined && !isOurs && !(await this.isCopied(holder, stats))) {
-      const alive = await isAlive(holder);
-      if (alive === true) throw new DatabaseInUseError(this.root, holder);
-      if (alive === undefined) return;
+  private async attempt(watch: HeartbeatWatch): Promise<Occupant | undefined> {
+    for (;;) {
+      const occupancy = await this.directory.read();
+      if (occupancy !== undefined) {
+        watch.look(occupancy.sign);
+        const occupant = await this.occupantOf(occupancy);
+        if (occupant?.isKnownAlive === true || (occupant !== undefined && !watch.isStale)) return occupant;
+        await this.directory.clear(occupancy);
+      }
+      if (await this.claim()) return undefined;
     }
-    await rmdir(this.path(LOCK));
+  }
+
+  /** Who has the lock, and is not known to be dead. */
+  private async occupantOf(occupancy: Occupancy): Promise<Occupant | undefined> {
+    const { records, foreign } = occupancy;
+    let occupant: Occupant | undefined =
+      records.size === 0 && foreign.length > 0 ? { record: undefined, isKnownAlive: false } : undefined;
+    for (const record of records.values()) {
+      const isHolding = record && (await this.isHolding(record, occupancy));
+      if (isHolding === true) return { record, isKnownAlive: true };
+      if (isHolding === undefined) occupant = { record, isKnownAlive: false };
+    }
+    return occupant;
+  }
+
+  private async isHolding(record: HolderRecord, occupancy: Occupancy): Promise<boolean | undefined> {
+    if (record.id === this.id || (await this.isCopied(record, occupancy))) return false;
+    return isAlive(record);
   }
 
   /** True if a lock came here with a copy of the database. */
-  private async isCopied({ lock, device, machine }: HolderRecord, { ino, dev }: Stats): Promise<boolean> {
-    if (lock !== ino) return true;
-    if (device === undefined || device === dev || machine === null) return false;
-    // Each machine counts devices on its own, and a network file system may be several to one machine.
-    return machine === (await machineID()) && (await suitableWatchMode(this.root)) === 'native';
+  private async isCopied({ lock, device, machine }: HolderRecord, { ino, dev }: Occupancy): Promise<boolean> {
+    if (lock === ino && device === dev) return false;
+    // A network file system may have other numbers on each machine.
+    if ((await suitableWatchMode(this.root)) !== 'native') return false;
+    return lock !== ino || (machine !== null && machine === (await machineID()));
   }
 
-  private async record(): Promise<HolderRecord> {
-    const { ino: lock = 0, dev: device } = (await inspect(this.path(LOCK))) ?? {};
-    const [machine, state] = await Promise.all([machineID(), processState(process.pid)]);
+  /** Takes the lock. @returns false where it is not free, or not any more */
+  private async claim(): Promise<boolean> {
     const { id, since } = this;
-    return { host: hostname(), pid: process.pid, since, id, machine, started: state?.started ?? null, lock, device };
-  }
-
-  /** Undefined where nothing is written, or nothing that makes sense; 'no file' of a link, a FIFO or a device, which are not read. */
-  private async readHolder(): Promise<HolderRecord | 'no file' | undefined> {
+    const process = await describeProcess();
+    const now = bothClocks();
+    const fileName = this.newRecordName();
+    const record = (lock: number, device: number) => ({ ...process, since, id, lock, device });
+    if (!(await this.directory.claim(fileName, record))) return false;
+    let held: Held | undefined;
     try {
-      const reading = await readFileAt(this.path(HOLDER), MAX_HOLDER_SIZE);
-      if (reading?.kind === 'other') return 'no file';
-      if (reading?.kind !== 'file') return undefined;
-      const record: unknown = JSON.parse(reading.content.toString());
-      return isHolderRecord(record) ? record : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** The lock has vanished, with the directory it was in perhaps, or someone has touched it: takes it again, unless another has. */
-  private lost(error: unknown): void {
-    this.unlock = undefined;
-    this.log.warn('DirectoryNamespace', `the lock of ${this.root} was lost, and is taken again:`, error);
-    this.takingAgain = this.takeAgain();
-  }
-
-  private async takeAgain(): Promise<void> {
-    try {
-      await this.take();
-      this.refusal = undefined;
+      held = { fileName, stopHeartbeat: await this.startHeartbeat(), directory: await this.hold() };
+      this.held = held;
+      // Who stood still since, for long, may have lost it.
+      if (await this.renew(held, now)) return true;
+      await this.abandon(held);
+      return false;
     } catch (error) {
-      if (error instanceof DatabaseInUseError || error instanceof UntrustedPathError) {
-        if (this.refusal === undefined)
-          this.log.error('DirectoryNamespace', 'no more changes are made:', error.message);
-        this.refusal = error;
-      }
-      this.retry = setTimeout(() => {
-        this.takingAgain = this.takeAgain();
-      }, HEARTBEAT_MS).unref();
+      if (held) await this.abandon(held);
+      await this.directory.release(held?.fileName ?? fileName);
+      throw error;
     }
   }
-}
 
-/** Whether a holder is alive: undefined where that can't be told from here. */
-async function isAlive({ host, pid, machine, started }: HolderRecord): Promise<boolean | undefined> {
-  const here = await machineID();
-  const isHere = machine === null ? host === hostname() : machine === here;
-  if (!isHere) return undefined;
-  const state = await processState(pid);
-  if (state !== undefined) return !state.isDead && (started === null || state.started === started);
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it is there, and somebody else's.
-    return codeOf(error) !== 'ESRCH';
+  private newRecordName(): string {
+    this.count += 1;
+    return recordName(this.id, this.count);
+  }
+
+  /** Touches a directory in the lock from time to time, until that is removed or somebody else touches it. */
+  private async startHeartbeat(): Promise<() => Promise<void>> {
+    // Not before it is needed: with it comes a listener for signals, which is nothing for those who only import us.
+    const { lock } = await import('proper-lockfile');
+    const path = this.directory.pathOf(heartbeatName(this.id));
+    const stop = await lock(path, {
+      realpath: false,
+      lockfilePath: path,
+      // What is stale it would decide by the wall clock.
+      stale: Infinity,
+      update: HEARTBEAT_MS,
+      onCompromised: (error) => {
+        if (this.held !== undefined) this.lose(this.held, error);
+      },
+    });
+    return () => stop().catch(() => undefined);
+  }
+
+  private hold(): Promise<FileHandle | undefined> {
+    return open(this.directory.path).catch(() => undefined);
+  }
+
+  private async confirmNow(): Promise<void> {
+    const { held } = this;
+    if (held !== undefined) {
+      if (await this.renew(held, bothClocks())) return;
+      this.lose(held, new Error('another has taken it, or it was removed'));
+    }
+    if (this.problem !== undefined) throw new NamingError(this.problem);
+    await this.attemptAgain();
+  }
+
+  /** Confirms that the lock is held, from some time before on. @returns false where it is lost */
+  private async renew(held: Held, confirmedAt: Clocks): Promise<boolean> {
+    const next = this.newRecordName();
+    if (!(await this.directory.confirm(held.fileName, next))) return false;
+    held.fileName = next;
+    this.confirmedAt = confirmedAt;
+    return this.held === held;
+  }
+
+  /** The lock has vanished, with the directory it was in perhaps, or someone has taken it: takes it again, unless another has. */
+  private lose(held: Held, error: unknown): void {
+    if (this.held !== held) return;
+    void this.abandon(held);
+    if (this.released.signal.aborted) return;
+    this.log.warn(SOURCE, `the lock of ${this.root} was lost, and is taken again:`, error);
+    this.watch = new HeartbeatWatch();
+    this.retaking ??= this.retake().finally(() => {
+      this.retaking = undefined;
+    });
+  }
+
+  private async abandon(held: Held): Promise<void> {
+    this.held = undefined;
+    await held.stopHeartbeat();
+    await held.directory?.close().catch(() => undefined);
+  }
+
+  private async retake(): Promise<void> {
+    const { signal } = this.released;
+    while (!signal.aborted) {
+      await this.attemptAgain().catch(() => undefined);
+      if (this.held !== undefined) return;
+      await pause(signal, false);
+    }
+  }
+
+  private attemptAgain(): Promise<void> {
+    this.attempting ??= this.attemptOnce().finally(() => {
+      this.attempting = undefined;
+    });
+    return this.attempting;
+  }
+
+  /** @throws NamingError where someone else has the lock, or it was released; the system's error */
+  private async attemptOnce(): Promise<void> {
+    if (this.held !== undefined) return;
+    if (this.released.signal.aborted) throw new NamingError(refusalText('DATABASE_CLOSED'));
+    try {
+      const occupant = await this.attempt(this.watch);
+      if (occupant !== undefined) throw new DatabaseInUseError(this.root, occupant.record);
+    } catch (error) {
+      if (!(error instanceof DatabaseInUseError) && !(error instanceof UntrustedPathError)) throw error;
+      if (this.refusal === undefined) this.log.error(SOURCE, 'no more changes are made:', error.message);
+      this.refusal = error;
+      throw new NamingError(problemText(error));
+    }
+    if (this.refusal !== undefined) this.log.warn(SOURCE, `changes are made again: the lock of ${this.root} is held`);
+    this.refusal = undefined;
+    this.options.onRetaken?.();
   }
 }
 
-/** This machine since its start, and which of its processes are seen from here: containers number theirs on their own. */
-async function machineID(): Promise<string | null> {
-  try {
-    const boot = await readFile('/proc/sys/kernel/random/boot_id', 'latin1');
-    return `${boot.trim()} ${await readlink('/proc/self/ns/pid')}`;
-  } catch {
-    return null;
+/** Watches for signs of life. What counts is the time in which it looked: while it stood still itself, so may all others have. */
+class HeartbeatWatch {
+  private sign: string | undefined;
+  private lookedAtMs = 0;
+  private unchangedMs = 0;
+  /** True once there was a sign of life. */
+  hasSeenLife = false;
+
+  look(sign: string): void {
+    const nowMs = performance.now();
+    if (sign === this.sign) this.unchangedMs += Math.min(nowMs - this.lookedAtMs, 2 * POLL_MS);
+    else {
+      this.hasSeenLife = this.sign !== undefined;
+      this.sign = sign;
+      this.unchangedMs = 0;
+    }
+    this.lookedAtMs = nowMs;
+  }
+
+  get isStale(): boolean {
+    return this.unchangedMs >= LOCK_STALE_MS;
   }
 }
 
-/** When a process started, and whether all that is left of it is what its parent has not asked for. Undefined without /proc. */
-async function processState(pid: number): Promise<{ started: string; isDead: boolean } | undefined> {
-  try {
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1');
-    // Before the last parenthesis is the program's name, which may hold anything.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const [state, started = ''] = [fields[0], fields[19]];
-    return { started, isDead: state === 'Z' || state === 'X' };
-  } catch {
-    return undefined;
-  }
-}
+const bothClocks = (): Clocks => ({ monotonicMs: performance.now(), wallMs: Date.now() });
 
-function isHolderRecord(value: unknown): value is HolderRecord {
-  if (typeof value !== 'object' || value === null) return false;
-  const isTextOrNull = (field: unknown) => field === null || typeof field === 'string';
-  return (
-    'host' in value &&
-    typeof value.host === 'string' &&
-    'pid' in value &&
-    typeof value.pid === 'number' &&
-    Number.isInteger(value.pid) &&
-    value.pid > 0 &&
-    'since' in value &&
-    typeof value.since === 'string' &&
-    'id' in value &&
-    typeof value.id === 'string' &&
-    'machine' in value &&
-    isTextOrNull(value.machine) &&
-    'started' in value &&
-    isTextOrNull(value.started) &&
-    'lock' in value &&
-    typeof value.lock === 'number' &&
-    (!('device' in value) || typeof value.device === 'number')
-  );
+const problemText = (error: DatabaseInUseError | UntrustedPathError): string =>
+  error instanceof DatabaseInUseError
+    ? refusalText('DATABASE_IN_USE', '', 'another server')
+    : refusalText('DATABASE_DAMAGED', `${OWN_DIRECTORY} is not the server's`);
+
+/**
+ * Waits for the next look, or until the signal is aborted.
+ * @param keepsAlive whether the process lasts as long, at least
+ */
+function pause(signal: AbortSignal | undefined, keepsAlive: boolean): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) {
+      resolve();
+      return;
+    }
+    const end = (): void => {
+      clearTimeout(timer);
+      unsubscribe();
+      resolve();
+    };
+    const timer = setTimeout(end, POLL_MS);
+    if (!keepsAlive) timer.unref();
+    const unsubscribe = onAbort(signal, end);
+  });
 }

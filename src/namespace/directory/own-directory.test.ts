@@ -117,17 +117,10 @@ describe("the server's own directory", () => {
       'a symbolic link',
     ],
     [
-      'of which the guard is a link',
-      () => {
-        linkIn('guard.ns_meta');
-      },
-      'a symbolic link',
-    ],
-    [
-      'of which the guard is a FIFO',
+      'of which the lock is a FIFO',
       () => {
         fs.mkdirSync(own);
-        makeFifo(`${own}/guard.ns_meta`);
+        makeFifo(`${own}/lock.ns_meta`);
       },
       'neither a file nor a directory',
     ],
@@ -211,11 +204,12 @@ describe("the server's own directory", () => {
   });
 });
 
-describe("the holder's record", () => {
+describe("what stands in a lock in the place of the holder's record", () => {
+  const holder = () => `${own}/lock.ns_meta/holder-00000000-0000-4000-8000-000000000001-1`;
+
   beforeEach(() => {
-    fs.mkdirSync(own);
+    fs.mkdirSync(`${own}/lock.ns_meta`, { recursive: true });
   });
-  const holder = () => `${own}/holder.ns_meta`;
 
   it.each<[string, () => void]>([
     [
@@ -242,31 +236,16 @@ describe("the holder's record", () => {
         makeFifo(holder());
       },
     ],
-  ])('is a file of its own where %s stood', async (_, make) => {
+  ])('is neither read nor written through: %s', async (_, make) => {
     make();
-    const namespace = await DirectoryNamespace.open(root, { log: silentLog, sync: false });
-    expect(fs.lstatSync(holder()).isFile()).toBe(true);
-    expect(JSON.parse(fs.readFileSync(holder(), 'utf8'))).toMatchObject({ pid: process.pid });
-    await namespace.close();
-  });
-
-  it.each<[string, () => void]>([
-    [
-      'a FIFO',
-      () => {
-        makeFifo(holder());
-      },
-    ],
-    [
-      'a link',
-      () => {
-        fs.symlinkSync(`${precious}/letter`, holder());
-      },
-    ],
-  ])('is not waited for beside a lock that is held: %s', async (_, make) => {
-    make();
-    fs.mkdirSync(`${own}/lock.ns_meta`);
-    await expect(serveOnce()).rejects.toThrow(`the database ${root} is in use by another server`);
+    const waiting = new AbortController();
+    const reason = new Error('seen to wait');
+    const onWait = (): void => {
+      waiting.abort(reason);
+    };
+    const opening = DirectoryNamespace.open(root, { log: silentLog, sync: false, signal: waiting.signal, onWait });
+    await expect(opening).rejects.toBe(reason);
+    expect(fs.readdirSync(`${own}/lock.ns_meta`)).toHaveLength(1);
   });
 });
 

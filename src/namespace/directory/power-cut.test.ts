@@ -26,6 +26,7 @@ const disk = new RecordedDisk();
 jest.unstable_mockModule('node:fs', () => disk.fs);
 jest.unstable_mockModule('node:fs/promises', () => disk.promises);
 const { silentLog } = await import('../../config/index.js');
+const { NamingError } = await import('../../errors.js');
 const { DirectoryNamespace } = await import('./directory-namespace.js');
 const { OWN_DIRECTORY } = await import('./layout.js');
 const { DatabaseLock, LOCK_FILES } = await import('./lock.js');
@@ -362,9 +363,11 @@ describe('while another has the lock', () => {
     await prepare(root, { before: FILLED, changes: [] });
     const namespace = await open(root);
     const before = filesIn(root);
-    const held = jest.spyOn(DatabaseLock.prototype, 'problem', 'get').mockReturnValue(IN_USE);
+    const held = jest.spyOn(DatabaseLock.prototype, 'confirm').mockRejectedValue(new NamingError(IN_USE));
+    const problem = jest.spyOn(DatabaseLock.prototype, 'problem', 'get').mockReturnValue(IN_USE);
     await expect(change(namespace)).rejects.toThrow(IN_USE);
     expect(namespace.status()).toMatchObject({ problem: IN_USE });
+    problem.mockRestore();
     expect(String(await namespace.resolve(named(':o')))).toBe(String(uri('a2')));
     held.mockRestore();
     expect(filesIn(root)).toBe(before);
@@ -377,10 +380,10 @@ describe('while another has the lock', () => {
     await prepare(root, { before: FILLED, changes: [] });
     const namespace = await open(root);
     const before = filesIn(root);
-    const held = jest.spyOn(DatabaseLock.prototype, 'problem', 'get');
+    const held = jest.spyOn(DatabaseLock.prototype, 'confirm');
     async function* losing() {
       yield* entriesOf(NEW_TREE);
-      held.mockReturnValue(IN_USE);
+      held.mockRejectedValue(new NamingError(IN_USE));
     }
     await expect(namespace.replace(losing())).rejects.toThrow(IN_USE);
     held.mockRestore();
