@@ -4,12 +4,12 @@ import type { PythonValue } from './values.js';
 
 const DATETIME = new PythonClass('datetime', 'datetime');
 
-/** Python's datetime in its pickle: year (2 bytes), month, day, hour, minute, second, microsecond (3 bytes). */
+/** The bytes of a pickled datetime: year (2 bytes), month, day, hour, minute, second, microsecond (3 bytes). */
 const STATE_LENGTH = 10;
 
 /**
  * A `Date` as a `datetime.datetime` without a time zone, in UTC.
- * @throws PickleError where Python has no such time: it has the years 1 to 9999
+ * @throws PickleError outside of Python's range, the years 1 to 9999
  */
 export function fromDate(date: Date): PythonInstance {
   const year = date.getUTCFullYear();
@@ -27,7 +27,7 @@ export function fromDate(date: Date): PythonInstance {
 }
 
 /**
- * A `datetime.datetime` without a time zone, taken as UTC, as a `Date`; microseconds are cut to milliseconds.
+ * A `datetime.datetime` without a time zone, read as UTC, as a `Date`; microseconds are truncated to milliseconds.
  * @returns undefined for any other value, and for a datetime with a time zone
  */
 export function toDate(value: PythonValue): Date | undefined {

@@ -1,4 +1,4 @@
-/** Python's pickle protocols 0, 1 and 2 as data: a reader, a writer and the value types. Nothing a pickle names is called. */
+/** Python's pickle protocols 0, 1 and 2 as data: reader, writer and value types. A pickle never makes us run code. */
 export {
   PythonClass,
   PythonExtension,

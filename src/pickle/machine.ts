@@ -4,35 +4,42 @@ import type { PythonValue } from './values.js';
 
 const LINE_END = 0x0a;
 
-/** What a pickle may make its reader hold. A pickle that asks for more is refused with a PickleError. */
+/** Resource limits of reading a pickle. A pickle that exceeds one is refused with a PickleError. */
 export interface PickleLimits {
   /**
-   * Containers nested in each other. It bounds programs that recurse, as reading does not; Python's own pickler, which
-   * does, manages some 330.
+   * Nesting depth of containers. Reading does not recurse; this protects programs that recurse over the value. Python's
+   * own pickler, which recurses, gets to some 330.
    */
   readonly depth: number;
   /**
-   * Tuples, lists, dicts, sets, classes, instances, strings of bytes: an opcode of one byte can make one, and each takes
-   * 40 (a list) to 200 bytes (a dict) of memory. Longs too, and values that are written as lines of
-   * text: each takes ten times as long to read as another. One of thousands of decimal digits counts as many.
+   * Number of objects: tuples, lists, dicts, sets, classes, instances, byte strings. One byte of pickle can make one,
+   * and each takes 40 (a list) to 200 bytes (a dict) of memory. Longs count too, and so do values that are written as
+   * lines of text, because each takes ten times as long to read as another. A long of thousands of decimal digits
+   * counts as many objects.
    */
   readonly objects: number;
-  /** Opcodes: all that a pickle makes takes some, and so does what it makes and drops. Ten times `objects` by default. */
+  /**
+   * Number of opcodes, which bounds the time, also for values that are dropped again. Ten times `objects` by default.
+   */
   readonly opcodes: number;
-  /** Values on the stack at one time: the members of one tuple, of a list or dict written without batches. */
+  /**
+   * Values on the stack at one time: such as the members of one tuple, or of a list or dict written without batches.
+   */
   readonly stack: number;
   /** Entries of the memo. */
   readonly memo: number;
   /** Bytes of one string, or of one line of text. */
   readonly stringBytes: number;
-  /** Decimal digits of one long: reading or printing it takes more than linear time. */
+  /** Decimal digits of one long: parsing and printing take more than linear time. */
   readonly longDigits: number;
 }
 
 const DEFAULT_OBJECTS = 5_000_000;
 const OPCODES_PER_OBJECT = 10;
 
-/** Generous limits, for answers of a server that one trusts; a server that reads strangers' requests sets lower ones. */
+/**
+ * Generous limits, for replies of a trusted server. A server that reads requests of unknown clients sets lower ones.
+ */
 export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
   depth: 500,
   objects: DEFAULT_OBJECTS,
@@ -43,7 +50,7 @@ export const DEFAULT_PICKLE_LIMITS: PickleLimits = {
   longDigits: 20_000,
 };
 
-/** The limits, with the defaults for those that are not given. Field by field: a spread takes as long as a short pickle. */
+/** Fills in the defaults. Field by field, because an object spread takes as long as reading a short pickle. */
 export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {
   return {
     depth: limits.depth ?? DEFAULT_PICKLE_LIMITS.depth,
@@ -57,23 +64,23 @@ export function completeLimits(limits: Partial<PickleLimits>): PickleLimits {
 }
 
 /**
- * The machine that a pickle is a program for: its input, a stack with marks, and a memo. It knows nothing of what
- * opcodes mean.
+ * The stack machine that executes a pickle: input, stack with marks, memo, limits. The meaning of the opcodes is in
+ * reader.ts.
  */
 export class PickleMachine {
   private readonly stack: PythonValue[] = [];
-  /** How many of the stack's values are on it; above are values that were popped. */
+  /** The stack pointer: the number of values on the stack. Array elements from here on are popped values. */
   private top = 0;
-  /** The stack's height at the topmost mark. */
+  /** The stack's height at the topmost mark; 0 without marks. */
   private floor = 0;
-  /** Of the marks below the topmost: the stack's height at each. */
+  /** The `floor` to restore for each mark, the topmost mark last. */
   private readonly marks: number[] = [];
   private memoSize = 0;
-  // Python counts memo entries from 0 or 1 without gaps: those are in the array. Any other is in the map, by its number as
-  // text: see number-keys.ts.
+  // Python numbers memo entries from 0 or 1 without gaps: those are in the array. Any others are in the map, with text
+  // as keys, because of hash flooding: see number-keys.ts.
   private readonly memo: (PythonValue | undefined)[] = [undefined];
   private sparseMemo: Map<string, PythonValue> | undefined;
-  /** How many objects were made. */
+  /** The number of objects so far, for the limit. */
   protected objects = 0;
   private opcodeOffset = 0;
   private opcodes = 0;
@@ -110,7 +117,7 @@ export class PickleMachine {
     return this.bytes.readDoubleBE(this.skip(8));
   }
 
-  /** Goes over that many bytes. @returns where they start */
+  /** Advances by that many bytes. @returns the position of the first */
   skip(length: number): number {
     const start = this.position;
     if (length < 0) throw this.error(`a length of ${length}`);
@@ -129,7 +136,7 @@ export class PickleMachine {
     return this.bytes.subarray(start, end);
   }
 
-  /** A line, one character per byte. */
+  /** The same as Latin-1 text. */
   textLine(): string {
     return this.line().toString('latin1');
   }
@@ -157,7 +164,7 @@ export class PickleMachine {
     return value;
   }
 
-  /** The topmost value, which stays. */
+  /** The topmost value, without popping it. */
   peek(): PythonValue {
     const value = this.stack[this.top - 1];
     if (this.top <= this.floor || value === undefined) throw this.error('expected a value on the stack, found none');
@@ -170,7 +177,7 @@ export class PickleMachine {
     this.floor = this.top;
   }
 
-  /** Takes the topmost mark and what is above it off the stack. @returns what was above it */
+  /** Pops everything down to the topmost mark, and the mark. @returns the values above it */
   popMark(): PythonValue[] {
     const start = this.dropMark();
     const items = this.stack.slice(start, this.top);
@@ -178,7 +185,7 @@ export class PickleMachine {
     return items;
   }
 
-  /** Takes away the topmost value, or the mark if that is what is topmost. */
+  /** Pops the topmost value, or the mark if that is on top. */
   popAny(): void {
     if (this.top === this.floor && this.marks.length > 0) this.dropMark();
     else this.pop();
@@ -206,7 +213,7 @@ export class PickleMachine {
     return value;
   }
 
-  /** An error about the present opcode. */
+  /** An error about the current opcode. */
   error(problem: string): PickleError {
     const name = opcodeName(this.bytes[this.opcodeOffset] ?? 0);
     return new PickleError(`invalid pickle: ${name} at byte ${this.opcodeOffset}: ${problem}`);
@@ -222,5 +229,5 @@ export class PickleMachine {
   }
 }
 
-/** Text that is digits and nothing else is hashed as a number by versions of V8 before 2026. */
+/** With a prefix, because versions of V8 before 2026 hash a text of digits like the number, that is, without a seed. */
 const sparseKey = (index: number): string => `m${index}`;

@@ -4,27 +4,28 @@ import type { PythonValue } from './values.js';
 type Container =
   PythonTuple | PythonValue[] | Map<PythonValue, PythonValue> | Set<PythonValue> | PythonInstance | PythonPersistentID;
 
-/** A container whose parts are being looked at. */
+/** A container on the path of the depth-first search. */
 interface Step {
   readonly container: Container;
   readonly parts: readonly PythonValue[];
   next: number;
-  /** How many containers are nested in each other here, itself included, as far as is known. */
+  /** The height of this container's subtree, itself included, as far as it was visited: 1 without inner containers. */
   height: number;
 }
 
-/** Up to this many parts, it is faster to look at them again than to remember that none is a container. */
-const FEW = 8;
+/** Up to this many parts, looking for containers among them again is faster than memoizing that there are none. */
+const MAX_UNMEMOIZED_PARTS = 8;
 
 /**
- * True if containers are nested in each other deeper than the limit, by any path; a cycle counts once around. Looks at
- * each container once, and does not recurse.
+ * True if containers are nested deeper than the limit, on any path; a cycle counts once around. An iterative
+ * depth-first search that visits each container once and memoizes its height, so that deep or shared values cost linear
+ * time and no JavaScript stack.
  */
 export function isNestedDeeper(value: PythonValue, limit: number): boolean {
   const heights = new Map<Container, number>();
   const path: Step[] = [];
   const enter = (container: Container): boolean => {
-    // Reached again from within itself, it adds nothing.
+    // Until its height is known: a container that contains itself adds nothing.
     heights.set(container, 0);
     return path.push({ container, parts: partsOf(container), next: 0, height: 1 }) <= limit;
   };
@@ -44,6 +45,7 @@ export function isNestedDeeper(value: PythonValue, limit: number): boolean {
   return false;
 }
 
+/** Updates the height of a container by that of one of its parts. */
 function raise(step: Step | undefined, heightOfPart: number): void {
   if (step !== undefined) step.height = Math.max(step.height, heightOfPart + 1);
 }
@@ -62,7 +64,7 @@ function isContainer(value: PythonValue): value is Container {
 
 function isFlat(container: Container): boolean {
   const items = container instanceof PythonTuple ? container.items : container;
-  return Array.isArray(items) && items.length <= FEW && !items.some(isContainer);
+  return Array.isArray(items) && items.length <= MAX_UNMEMOIZED_PARTS && !items.some(isContainer);
 }
 
 function partsOf(container: Container): readonly PythonValue[] {

@@ -1,19 +1,19 @@
 /**
- * Maps and sets whose numbers were chosen by a peer.
+ * Maps and sets that are safe against hash flooding (HashDoS) by numeric keys.
  *
- * V8 hashes a number by a function that has no secret in it: whoever chooses numbers can choose thousands whose hashes
- * are equal, and a map of 30,000 such keys takes seconds. Strings and objects are safe: the hashes of strings have a seed,
- * those of objects are random. So a map or set of more than a few members holds numbers by objects that stand for them, and finds
- * these by text. It stays the same object, and a Map or Set to all who use it.
+ * V8 hashes numbers without a secret seed: a peer that chooses the numbers can choose thousands with equal hashes, and
+ * a map of 30,000 such keys takes seconds. Strings are hashed with a seed, and objects have random hashes, so they are
+ * safe. That is why a map or set of more than a few members stores a `NumberKey` object in place of each number, and
+ * finds that object by the number as text. The map or set remains the same object, and behaves as any other Map or Set.
  */
 
-/** So many members are held as in any map or set: they are soon looked through, whatever their hashes are. */
+/** Up to this many members nothing is done: with so few, even equal hashes cost little. */
 const MAX_RAW_MEMBERS = 64;
 
-/** A power of two, so that the digits of a long take linear time; high, so that they are few. */
+/** Radix for the text of a bigint: a power of two, because conversion takes linear time then; high, for short texts. */
 const LONG_RADIX = 32;
 
-/** Stands for a number among the members of a container: each has a random hash. */
+/** What is stored in place of a number: an object, and so with a random hash. */
 class NumberKey {
   constructor(readonly value: number | bigint) {}
 
@@ -22,7 +22,7 @@ class NumberKey {
   }
 }
 
-/** The numbers of a container that are held by a NumberKey. */
+/** The `NumberKey` of each number in a container. */
 class NumberKeys {
   private readonly keys = new Map<string, NumberKey>();
 
@@ -31,7 +31,7 @@ class NumberKeys {
   }
 
   add(value: number | bigint): NumberKey {
-    // Maps and sets hold 0 where -0 was given.
+    // As Map and Set do: -0 becomes 0.
     const key = new NumberKey(value === 0 ? 0 : value);
     this.keys.set(textOf(value), key);
     return key;
@@ -46,87 +46,90 @@ class NumberKeys {
   }
 }
 
-const numbersOf = new WeakMap<object, NumberKeys>();
+const numberKeysOf = new WeakMap<object, NumberKeys>();
 
-/** Sets an entry of a map that may have keys of a peer's. */
+/** `map.set(key, value)`, for a map whose keys a peer may have chosen. */
 export function setEntry<Key, Value>(map: Map<Key, Value>, key: Key, value: Value): void {
   if (isNumber(key) && map.size >= MAX_RAW_MEMBERS) protect(map, NumberSafeMap.prototype);
   map.set(key, value);
 }
 
-/** Adds a member to a set that may have members of a peer's. */
+/** `set.add(member)`, for a set whose members a peer may have chosen. */
 export function addMember<Member>(set: Set<Member>, member: Member): void {
   if (isNumber(member) && set.size >= MAX_RAW_MEMBERS) protect(set, NumberSafeSet.prototype);
   set.add(member);
 }
 
-/** Has a container hold its further numbers by NumberKeys. It is not replaced: others may refer to it already. */
+/** Makes a container store NumberKeys for numbers from now on. In place, because others may refer to it already. */
 function protect(container: object, prototype: object): void {
-  if (numbersOf.has(container)) return;
-  numbersOf.set(container, new NumberKeys());
+  if (numberKeysOf.has(container)) return;
+  numberKeysOf.set(container, new NumberKeys());
   Object.setPrototypeOf(container, prototype);
 }
 
-/** What a key is held by in a container: itself, or its NumberKey. */
-function heldKey(container: object, key: unknown): unknown {
-  return (isNumber(key) ? numbersOf.get(container)?.find(key) : undefined) ?? key;
+/** What a container stores for a key that it has: its NumberKey, or the key itself. */
+function storedKey(container: object, key: unknown): unknown {
+  return (isNumber(key) ? numberKeysOf.get(container)?.find(key) : undefined) ?? key;
 }
 
-/** The same of a key that is to be added where nothing holds it. */
-function keyToHold(container: object, key: unknown, isHeldAsItIs: boolean): unknown {
-  if (!isNumber(key) || isHeldAsItIs) return key;
-  const numbers = numbersOf.get(container);
+/**
+ * What a container is to store for a key that may be new.
+ * @param isStoredRaw whether it stores the key itself already
+ */
+function keyToStore(container: object, key: unknown, isStoredRaw: boolean): unknown {
+  if (!isNumber(key) || isStoredRaw) return key;
+  const numbers = numberKeysOf.get(container);
   return numbers?.find(key) ?? numbers?.add(key);
 }
 
-function forget(container: object, key: unknown): void {
-  if (isNumber(key)) numbersOf.get(container)?.delete(key);
+function dropNumberKey(container: object, key: unknown): void {
+  if (isNumber(key)) numberKeysOf.get(container)?.delete(key);
 }
 
-function keyOf(held: unknown): unknown {
-  return held instanceof NumberKey ? held.value : held;
+function keyOf(stored: unknown): unknown {
+  return stored instanceof NumberKey ? stored.value : stored;
 }
 
 function isNumber(key: unknown): key is number | bigint {
   return typeof key === 'number' || typeof key === 'bigint';
 }
 
-/** Equal for what is one key to a Map: 0 and -0 are. */
+/** The number as text. Equal for numbers that are the same key to a Map, such as 0 and -0. */
 function textOf(value: number | bigint): string {
   return typeof value === 'number' ? `n${value}` : `b${value.toString(LONG_RADIX)}`;
 }
 
-/** A Map that `setEntry` has made safe. Never constructed. */
+/** The prototype of a Map that `protect` has made safe. Never constructed. */
 class NumberSafeMap extends Map<unknown, unknown> {
   override get(key: unknown): unknown {
-    return super.get(heldKey(this, key));
+    return super.get(storedKey(this, key));
   }
 
   override has(key: unknown): boolean {
-    return super.has(heldKey(this, key));
+    return super.has(storedKey(this, key));
   }
 
   override set(key: unknown, value: unknown): this {
-    return super.set(keyToHold(this, key, super.has(key)), value);
+    return super.set(keyToStore(this, key, super.has(key)), value);
   }
 
   override delete(key: unknown): boolean {
-    const held = heldKey(this, key);
-    forget(this, key);
-    return super.delete(held);
+    const stored = storedKey(this, key);
+    dropNumberKey(this, key);
+    return super.delete(stored);
   }
 
   override clear(): void {
-    numbersOf.get(this)?.clear();
+    numberKeysOf.get(this)?.clear();
     super.clear();
   }
 
   override *entries(): Generator<[unknown, unknown], undefined> {
-    for (const [held, value] of super.entries()) yield [keyOf(held), value];
+    for (const [stored, value] of super.entries()) yield [keyOf(stored), value];
   }
 
   override *keys(): Generator<unknown, undefined> {
-    for (const held of super.keys()) yield keyOf(held);
+    for (const stored of super.keys()) yield keyOf(stored);
   }
 
   override [Symbol.iterator](): Generator<[unknown, unknown], undefined> {
@@ -137,7 +140,7 @@ class NumberSafeMap extends Map<unknown, unknown> {
     for (const [key, value] of this) callback.call(self, value, key, this);
   }
 
-  // Newer versions of Node have these.
+  // Newer versions of Node have these methods.
   getOrInsert(key: unknown, value: unknown): unknown {
     return this.getOrInsertComputed(key, () => value);
   }
@@ -148,35 +151,35 @@ class NumberSafeMap extends Map<unknown, unknown> {
   }
 }
 
-/** What the methods that combine sets take. */
+/** The parameter of the methods that combine sets. */
 interface SetLike {
   has(member: unknown): boolean;
   keys(): Iterable<unknown>;
 }
 
-/** A Set that `addMember` has made safe. Never constructed. */
+/** The prototype of a Set that `protect` has made safe. Never constructed. */
 class NumberSafeSet extends Set<unknown> {
   override has(member: unknown): boolean {
-    return super.has(heldKey(this, member));
+    return super.has(storedKey(this, member));
   }
 
   override add(member: unknown): this {
-    return super.add(keyToHold(this, member, super.has(member)));
+    return super.add(keyToStore(this, member, super.has(member)));
   }
 
   override delete(member: unknown): boolean {
-    const held = heldKey(this, member);
-    forget(this, member);
-    return super.delete(held);
+    const stored = storedKey(this, member);
+    dropNumberKey(this, member);
+    return super.delete(stored);
   }
 
   override clear(): void {
-    numbersOf.get(this)?.clear();
+    numberKeysOf.get(this)?.clear();
     super.clear();
   }
 
   override *values(): Generator<unknown, undefined> {
-    for (const held of super.values()) yield keyOf(held);
+    for (const stored of super.values()) yield keyOf(stored);
   }
 
   override keys(): Generator<unknown, undefined> {
@@ -195,7 +198,7 @@ class NumberSafeSet extends Set<unknown> {
     for (const member of this) callback.call(self, member, member, this);
   }
 
-  // Newer versions of Node have these.
+  // Newer versions of Node have these methods.
   union(other: SetLike): Set<unknown> {
     return setOf([...this, ...other.keys()]);
   }
@@ -225,7 +228,7 @@ class NumberSafeSet extends Set<unknown> {
   }
 }
 
-// Whoever prints or compares them sees a Map and a Set.
+// So that printing and comparing show a Map and a Set.
 Object.defineProperty(NumberSafeMap.prototype, 'constructor', { value: Map });
 Object.defineProperty(NumberSafeSet.prototype, 'constructor', { value: Set });
 

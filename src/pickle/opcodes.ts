@@ -57,7 +57,7 @@ export const Opcode = {
 
 export type OpcodeName = keyof typeof Opcode;
 
-/** The name of an opcode, for messages; its byte where there is none of that code in protocols 0 to 2. */
+/** The name of an opcode, for error messages; `opcode 0x..` if protocols 0 to 2 have none with this code. */
 export function opcodeName(code: number): string {
   const entry = Object.entries(Opcode).find(([, value]) => value === code);
   return entry?.[0] ?? `opcode 0x${code.toString(16).padStart(2, '0')}`;

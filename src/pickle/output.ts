@@ -2,24 +2,24 @@ import { PickleError } from './pickle-error.js';
 
 const LINE_END = 0x0a;
 
-/** The size of the buffers that short pickles share, one after another. */
+/** Buffer pooling: short pickles are written one after another into a shared buffer of this many bytes. */
 const SHARED_SIZE = 16 * 1024;
 
-/** Above this, characters are copied faster by native code than here. */
-const SHORT_TEXT = 48;
+/** Above this length, native code copies characters faster than a loop. */
+const MAX_LOOP_LENGTH = 48;
 
-// What the pickle before has left of a shared buffer: the next one begins there. None while a pickle is made in it.
+// The shared buffer, and where its free part begins. Undefined while a pickle is being written into it.
 let sharedBuffer: Buffer | undefined;
 let sharedStart = 0;
 
-/** The bytes of a pickle in the making, in one buffer that grows. */
+/** The output buffer of a pickle writer; it grows. */
 export class PickleOutput {
   private buffer: Buffer;
   private start: number;
   private end: number;
   private capacity: number;
 
-  /** @param maxLength how many bytes there may be at one time, before a PickleError */
+  /** @param maxLength the most bytes that may be written between two calls of `take`; more is a PickleError */
   constructor(private readonly maxLength: number) {
     this.buffer = sharedBuffer ?? Buffer.allocUnsafeSlow(SHARED_SIZE);
     this.start = sharedBuffer === undefined ? 0 : sharedStart;
@@ -28,7 +28,7 @@ export class PickleOutput {
     sharedBuffer = undefined;
   }
 
-  /** Takes what was written since the last time. */
+  /** Returns the bytes that were written since the last call. */
   take(): Buffer {
     const taken = this.buffer.subarray(this.start, this.end);
     this.start = this.end;
@@ -36,7 +36,7 @@ export class PickleOutput {
     return taken;
   }
 
-  /** Takes what was written since the last time, and gives up the rest of the buffer: no more can be written. */
+  /** As `take`, and returns the rest of the buffer to the pool: no more can be written. */
   finish(): Buffer {
     const taken = this.take();
     if (this.buffer.length === SHARED_SIZE) {
@@ -59,19 +59,19 @@ export class PickleOutput {
     this.buffer[this.end++] = second;
   }
 
-  /** An opcode and its argument of two bytes. */
+  /** An opcode and its argument: two bytes, little-endian. */
   withUint16(opcode: number, argument: number): void {
     this.twoBytes(opcode, argument & 0xff);
     this.byte(argument >> 8);
   }
 
-  /** An opcode and its argument of four bytes. */
+  /** An opcode and its argument: four bytes, little-endian. */
   withUint32(opcode: number, argument: number): void {
     this.withUint16(opcode, argument & 0xffff);
     this.twoBytes((argument >> 16) & 0xff, argument >>> 24);
   }
 
-  /** An opcode and its argument of eight bytes. */
+  /** An opcode and its argument: eight bytes, big-endian. */
   withFloat64(opcode: number, argument: number): void {
     this.byte(opcode);
     this.reserve(8);
@@ -84,7 +84,7 @@ export class PickleOutput {
     this.end += bytes.length;
   }
 
-  /** An opcode with its argument as a line of text, one byte per character. */
+  /** An opcode and its argument: a line of Latin-1 text. */
   withLine(opcode: number, text: string): void {
     this.byte(opcode);
     this.line(text);
@@ -104,12 +104,12 @@ export class PickleOutput {
   }
 
   /**
-   * An opcode, the length of a text in one byte, and the text, if that is short and ASCII.
-   * @returns false if it is not; then nothing is written
+   * An opcode, the length of a text in one byte, and the text, if the text is short and ASCII.
+   * @returns false if it is not; nothing was written then
    */
   withShortASCII(opcode: number, text: string): boolean {
     const { length } = text;
-    if (length > SHORT_TEXT) return false;
+    if (length > MAX_LOOP_LENGTH) return false;
     this.reserve(2 + length);
     const { buffer } = this;
     let end = this.end;
@@ -131,7 +131,7 @@ export class PickleOutput {
   private grow(count: number): void {
     const length = this.end - this.start;
     if (length + count > this.maxLength) throw new PickleError(`can't pickle more than ${this.maxLength} bytes`);
-    // A little more than asked for, so that what follows one large string has room.
+    // More than asked for, so that what follows a large string fits without another copy.
     const larger = Buffer.allocUnsafeSlow(Math.max(length + count + SHARED_SIZE, 2 * length));
     larger.set(this.buffer.subarray(this.start, this.end));
     this.buffer = larger;

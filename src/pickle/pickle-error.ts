@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../refusals.js';
 
-/** A pickle that can't be read, or a value that can't be written as one. */
+/** Thrown where bytes are no valid pickle or exceed a limit, or where a value can't be pickled. */
 export class PickleError extends Error {
   /** For programs, as the codes of all errors of this package. */
   readonly code = 'PICKLE_ERROR' satisfies ErrorCode;

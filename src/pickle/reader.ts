@@ -17,21 +17,27 @@ import {
 } from './values.js';
 import type { PythonValue } from './values.js';
 
-/** How to read a pickle; each limit has its default in `DEFAULT_PICKLE_LIMITS`. */
+/** Options of `loads`. The limits default to `DEFAULT_PICKLE_LIMITS`. */
 export interface PickleReadOptions extends Partial<PickleLimits> {
-  /** The byte at which the pickle begins; 0 by default. What comes after its STOP is ignored. */
+  /** The offset in bytes at which the pickle begins; 0 by default. Bytes after its STOP are ignored. */
   readonly offset?: number;
-  /** `exact` (default): ASCII unicode is a `PythonUnicode`, so that it is written as unicode again; `text`: a string. */
+  /**
+   * For ASCII unicode: `exact` (default) gives a `PythonUnicode`, which is written as unicode again; `text` a string.
+   */
   readonly unicode?: 'exact' | 'text';
-  /** Large strings of bytes are views of the input, which must not change afterwards, rather than copies of their own. */
+  /** True: large byte strings are views of the input, which must not change afterwards; false (default): copies. */
   readonly views?: boolean;
-  /** `exact` (default): a whole float is a `PythonFloat`, so that it is written as float again; `number`: a number. */
+  /**
+   * For a float such as 2.0: `exact` (default) gives a `PythonFloat`, which is written as float again; `number` a
+   * number.
+   */
   readonly floats?: 'exact' | 'number';
 }
 
 /**
- * Reads a pickle of protocol 0, 1 or 2 as data: no class is looked up and nothing is called, whatever it says.
- * @throws PickleError where the bytes are no pickle, or it asks for more than the limits
+ * Reads a pickle of protocol 0, 1 or 2 as data: no class is looked up and nothing is called, so untrusted pickles are
+ * safe.
+ * @throws PickleError where the bytes are no valid pickle, or exceed a limit
  */
 export function loads(bytes: Uint8Array, options?: PickleReadOptions): PythonValue {
   const reader = new PickleReader(bytes, options);
@@ -44,16 +50,17 @@ export function loads(bytes: Uint8Array, options?: PickleReadOptions): PythonVal
   }
 }
 
-/** The machine, and what several opcodes do with its values. */
+/** The stack machine with the operations that several opcodes share. */
 class PickleReader extends PickleMachine {
   private readonly plainUnicode: boolean;
   private readonly plainFloats: boolean;
   private readonly views: boolean;
-  /** How many values may still be copied out of containers that stay in use: see `takeCopies`. */
-  private copies: number;
-  /** How many characters of long keys may still be compared, and how many texts without a hash were keys: see `takeComparisons`. */
-  private comparisons: number;
-  private longTexts = 0;
+  /** Budget: how many values may still be copied out of containers that remain in use; see `chargeCopies`. */
+  private copyBudget: number;
+  /** Budget: how many characters of long keys may still be compared; see `chargeComparisons`. */
+  private comparisonBudget: number;
+  /** How many keys so far were texts too long for V8 to hash. */
+  private unhashedKeys = 0;
 
   constructor(bytes: Uint8Array, options: PickleReadOptions | undefined) {
     const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -61,15 +68,16 @@ class PickleReader extends PickleMachine {
     this.plainUnicode = options?.unicode === 'text';
     this.plainFloats = options?.floats === 'number';
     this.views = options?.views === true;
-    this.copies = buffer.length;
-    this.comparisons = COMPARISONS_PER_BYTE * buffer.length;
+    this.copyBudget = buffer.length;
+    this.comparisonBudget = COMPARISONS_PER_BYTE * buffer.length;
   }
 
-  /** What the pickle was about. */
+  /** The value that the pickle describes: what is on top of the stack at STOP. */
   result(): PythonValue {
     const value = this.pop();
     const { depth } = this.limits;
-    // Most pickles make too few objects for that, and are not looked through. An instance has a tuple of its own.
+    // Most pickles have too few objects to be that deep, and are not searched. Times 2, as an instance has a tuple of
+    // its own.
     const mayBeTooDeep = 2 * this.objects + 1 > depth;
     if (mayBeTooDeep && isNestedDeeper(value, depth)) throw this.limited('depth');
     return value;
@@ -80,14 +88,14 @@ class PickleReader extends PickleMachine {
     this.push(isExact ? value : new PythonFloat(value));
   }
 
-  /** A str of that many bytes. */
+  /** Reads and pushes a str of that many bytes. */
   pushString(length: number): void {
     if (length > this.limits.stringBytes) throw this.limited('stringBytes');
     const start = this.skip(length);
     this.pushStringOf(this.bytes, start, start + length);
   }
 
-  /** A str: text where the bytes are ASCII. */
+  /** Pushes a str: as a string if the bytes are ASCII, else as bytes. */
   pushStringOf(bytes: Buffer, start: number, end: number): void {
     const text = decodeASCII(bytes, start, end);
     if (text === undefined) this.pushObject(this.bytesOf(bytes, start, end));
@@ -95,13 +103,13 @@ class PickleReader extends PickleMachine {
   }
 
   private bytesOf(bytes: Buffer, start: number, end: number): Uint8Array {
-    const isView = this.views && end - start >= SMALLEST_VIEW;
+    const isView = this.views && end - start >= MIN_VIEW_BYTES;
     return isView
       ? new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
       : new Uint8Array(bytes.subarray(start, end));
   }
 
-  /** A unicode string of that many bytes in UTF-8. */
+  /** Reads and pushes a unicode string of that many bytes in UTF-8. */
   pushUnicode(length: number): void {
     if (length > this.limits.stringBytes) throw this.limited('stringBytes');
     const start = this.skip(length);
@@ -112,14 +120,14 @@ class PickleReader extends PickleMachine {
     this.push(ascii === undefined || this.plainUnicode ? text : new PythonUnicode(ascii));
   }
 
-  /** A unicode string in a line. */
+  /** Reads and pushes a unicode string that is a line in `raw-unicode-escape`. */
   pushUnicodeLine(): void {
     const text = decodeRawUnicodeEscape(this.line());
     if (text === undefined) throw this.error('expected text with valid escapes');
     this.pushObject(this.plainUnicode || !/^[\0-\x7f]*$/.test(text) ? text : new PythonUnicode(text));
   }
 
-  /** An int, which outside the range of Python's 64 bits is a long. */
+  /** Pushes an int, or a long outside of the range of Python's 64 bits. */
   pushInteger(digits: string): void {
     const integer = this.parseLong(digits);
     const value = Number(integer);
@@ -130,21 +138,21 @@ class PickleReader extends PickleMachine {
   parseLong(digits: string): bigint {
     if (digits.length > this.limits.longDigits) throw this.limited('longDigits');
     if (!/^[+-]?[0-9]+$/.test(digits)) throw this.error('expected decimal digits');
-    // Reading them takes quadratic time.
+    // Parsing decimal digits takes quadratic time, so the limit on objects bounds it.
     this.countObject(Math.floor((digits.length / DIGITS_PER_OBJECT) ** 2));
     return BigInt(digits);
   }
 
-  /** A two's complement number of that many bytes, the lowest first. */
+  /** Reads and pushes a long: two's complement, little-endian, of that many bytes. */
   pushLong(length: number): void {
     if (length * DIGITS_PER_BYTE > this.limits.longDigits) throw this.limited('longDigits');
     const start = this.skip(length);
-    const highestFirst = Buffer.from(this.bytes.subarray(start, start + length)).reverse();
-    const magnitude = length === 0 ? 0n : BigInt(`0x${highestFirst.toString('hex')}`);
+    const bigEndian = Buffer.from(this.bytes.subarray(start, start + length)).reverse();
+    const magnitude = length === 0 ? 0n : BigInt(`0x${bigEndian.toString('hex')}`);
     this.pushObject(BigInt.asIntN(length * 8, magnitude));
   }
 
-  /** The number of a memo entry in text. */
+  /** Reads the number of a memo entry, which is a line of digits. */
   memoIndex(): number {
     const digits = this.textLine();
     if (!/^[0-9]{1,15}$/.test(digits)) throw this.error('expected the number of a memo entry');
@@ -161,7 +169,9 @@ class PickleReader extends PickleMachine {
     return value;
   }
 
-  /** Calls nothing: says what Python would call. A set is a set; what else comes of a call is an instance. */
+  /**
+   * REDUCE without a call: the result is a PythonInstance that describes the call, except for the calls that we know.
+   */
   reduce(): void {
     const args = this.popTuple();
     const callable = this.pop();
@@ -172,24 +182,25 @@ class PickleReader extends PickleMachine {
     if (!(callable instanceof PythonClass)) return undefined;
     const [first] = args.items;
     if (callable.is('__builtin__', 'set') && args.length === 1 && Array.isArray(first)) {
-      this.takeCopies(first.length);
+      this.chargeCopies(first.length);
       return this.setOf(first);
     }
-    // How a new-style instance is written in protocols 0 and 1, which have no NEWOBJ.
+    // Protocols 0 and 1 have no NEWOBJ: this is how they write a new-style instance.
     if (callable.is('copy_reg', '__newobj__') && first !== undefined) {
-      this.takeCopies(args.length);
+      this.chargeCopies(args.length);
       return new PythonInstance('newobj', first, new PythonTuple(args.items.slice(1)));
     }
     return undefined;
   }
 
   /**
-   * Copying lists out of the memo, a few bytes of pickle could make values without end. What Python pickles itself it
-   * copies once, so there are never more copies than bytes.
+   * Charges the copy of a list to the budget. Without it, a few bytes of pickle that copy the same large list of the
+   * memo again and again could use up memory. Python's own pickles copy each value once, so they never copy more values
+   * than they have bytes.
    */
-  private takeCopies(count: number): void {
-    this.copies -= count;
-    if (this.copies < 0) throw this.error('it copies the same values again and again');
+  private chargeCopies(count: number): void {
+    this.copyBudget -= count;
+    if (this.copyBudget < 0) throw this.error('it copies the same values again and again');
   }
 
   append(items: readonly PythonValue[]): void {
@@ -206,7 +217,7 @@ class PickleReader extends PickleMachine {
     this.fill(dict, items);
   }
 
-  /** @param items keys and values by turns */
+  /** Adds entries to a dict. @param items keys and values, alternating */
   fill(dict: Map<PythonValue, PythonValue>, items: readonly PythonValue[]): void {
     if (items.length % 2 !== 0) throw this.error('a key has no value');
     for (let index = 0; index < items.length; index += 2) {
@@ -220,28 +231,31 @@ class PickleReader extends PickleMachine {
     return set;
   }
 
-  /** Maps and sets take all NaN for one key, and -0 for 0: to Python they are keys of their own, and floats. */
+  /**
+   * What is used as key for a value. Map and Set treat all NaN as one key, and -0 as 0; in Python these are floats and
+   * keys of their own, so they become PythonFloat objects.
+   */
   private key(value: PythonValue): PythonValue {
-    this.takeComparisons(value);
+    this.chargeComparisons(value);
     const isLost = typeof value === 'number' && !this.plainFloats && (Number.isNaN(value) || Object.is(value, -0));
     return isLost ? new PythonFloat(value) : value;
   }
 
   /**
-   * V8 finds a key among others by comparing it with those of the same hash: with equal ones, and with all texts of the same
-   * length above HASHED_LENGTH. A few bytes of pickle can name a long key of the memo again and again, so how much is
-   * compared is bounded by the pickle's length.
+   * Charges the comparisons for a key to the budget, which is proportional to the pickle's length. V8 compares a key
+   * with those of the same hash: equal keys, and all texts of the same length if that is above MAX_HASHED_LENGTH.
+   * Without a budget, a few bytes of pickle could look up a long key of the memo again and again.
    */
-  private takeComparisons(key: PythonValue): void {
+  private chargeComparisons(key: PythonValue): void {
     if (typeof key === 'string') {
       if (key.length <= SHORT_KEY) return;
-      if (key.length > HASHED_LENGTH) this.longTexts++;
-      this.comparisons -= key.length * (this.longTexts + 1);
+      if (key.length > MAX_HASHED_LENGTH) this.unhashedKeys++;
+      this.comparisonBudget -= key.length * (this.unhashedKeys + 1);
     } else {
       if (typeof key !== 'bigint' || BigInt.asIntN(SHORT_KEY, key) === key) return;
-      this.comparisons -= COMPARISONS_PER_DIGIT * key.toString(16).length;
+      this.comparisonBudget -= COMPARISONS_PER_DIGIT * key.toString(16).length;
     }
-    if (this.comparisons < 0) throw this.error('it has too many long keys of dicts or sets');
+    if (this.comparisonBudget < 0) throw this.error('it has too many long keys of dicts or sets');
   }
 
   build(): void {
@@ -255,18 +269,23 @@ class PickleReader extends PickleMachine {
 
 type Operation = (reader: PickleReader) => void;
 
-/** Below this, a view would keep more of the input in memory than it saves. */
-const SMALLEST_VIEW = 0x10000;
+/** Smaller byte strings are copied: a view would keep more of the input in memory than it saves. */
+const MIN_VIEW_BYTES = 0x10000;
 
-/** Keys of so many characters or bits are compared in less time than it takes to read an opcode. */
+/** Comparing keys of up to this many characters or bits takes less time than reading an opcode, and is not charged. */
 const SHORT_KEY = 1000;
-/** V8 gives longer texts their length for a hash. */
-const HASHED_LENGTH = 16_383;
+/** V8 uses the length of longer texts as their hash. */
+const MAX_HASHED_LENGTH = 16_383;
+/** The budget of comparisons, in characters for each byte of the pickle. */
 const COMPARISONS_PER_BYTE = 32;
-/** Of a long: it is compared digit by digit, with some dozens of others, and written as text. */
+/**
+ * What each hexadecimal digit of a long key is charged: it is compared with some dozens of others, and written as text.
+ */
 const COMPARISONS_PER_DIGIT = 16;
 
+/** A long of this many decimal digits counts as one object; the count grows with the square of the digits. */
 const DIGITS_PER_OBJECT = 500;
+/** Decimal digits for each byte of a binary long: the logarithm of 256 to the base 10. */
 const DIGITS_PER_BYTE = 2.41;
 const EMPTY_TUPLE = new PythonTuple([]);
 
@@ -462,7 +481,7 @@ const OPERATION_BY_NAME: Record<Exclude<OpcodeName, 'STOP'>, Operation> = {
   },
 };
 
-/** The operations by their opcodes. */
+/** The operations by opcode; undefined for bytes that are no opcode. */
 const OPERATIONS: (Operation | undefined)[] = Array.from({ length: 256 }, (_, code) => {
   const name = opcodeName(code);
   return Object.entries(OPERATION_BY_NAME).find(([key]) => key === name)?.[1];
@@ -481,7 +500,7 @@ function parseFloatLine(reader: PickleReader): number {
   return Number(text);
 }
 
-/** True for a number that is written as an int. */
+/** True for a number that the writer writes as an int. */
 function isInteger(value: number): boolean {
   return Number.isSafeInteger(value) && !Object.is(value, -0);
 }

@@ -3,22 +3,23 @@ import { isAscii, isUtf8 } from 'node:buffer';
 const BACKSLASH = 0x5c;
 const LINE_END = 0x0a;
 
-/** Texts up to this length are remembered: names of objects and methods, ids. */
-const SHORT_TEXT = 64;
-/** How many texts are remembered; a power of two. */
-const REMEMBERED_TEXTS = 4096;
+/** Texts up to this length are interned: names of objects and methods, ids. */
+const MAX_INTERNED_LENGTH = 64;
+/** The number of slots for interned texts; a power of two. */
+const INTERNED_TEXTS = 4096;
 /**
- * The last short texts, by a hash of their bytes. Peers say the same few words again and again; comparing one with what
- * is there takes less than making it, and V8 knows the hash of a text that it has looked up before.
+ * Interned strings: a direct-mapped cache of short texts, by a hash of their bytes. Peers send the same few words again
+ * and again: comparing bytes with a cached string costs less than making a string, and V8 has hashed the cached one
+ * already.
  */
-const remembered = new Array<string>(REMEMBERED_TEXTS).fill('');
-/** Up to this length, text is looked through here: calling into native code takes longer. */
-const MEDIUM_TEXT = 256;
+const interned = new Array<string>(INTERNED_TEXTS).fill('');
+/** Up to this length a loop in JavaScript is faster than a call of native code. */
+const MAX_LOOP_LENGTH = 256;
 
-/** The bytes as text, or undefined where one of them is not ASCII. */
+/** The bytes as text; undefined if one of them is not ASCII. */
 export function decodeASCII(bytes: Buffer, start: number, end: number): string | undefined {
-  if (end - start <= SHORT_TEXT) return decodeShortASCII(bytes, start, end);
-  if (end - start > MEDIUM_TEXT) {
+  if (end - start <= MAX_INTERNED_LENGTH) return decodeShortASCII(bytes, start, end);
+  if (end - start > MAX_LOOP_LENGTH) {
     return isAscii(bytes.subarray(start, end)) ? bytes.toString('latin1', start, end) : undefined;
   }
   let union = 0;
@@ -35,10 +36,10 @@ function decodeShortASCII(bytes: Buffer, start: number, end: number): string | u
     hash = (Math.imul(hash, 31) + byte) | 0;
   }
   if (union > 0x7f) return undefined;
-  const slot = (hash ^ (hash >>> 15)) & (REMEMBERED_TEXTS - 1);
-  const known = remembered[slot];
+  const slot = (hash ^ (hash >>> 15)) & (INTERNED_TEXTS - 1);
+  const known = interned[slot];
   if (known !== undefined && isTextOf(known, bytes, start, end)) return known;
-  return (remembered[slot] = bytes.toString('latin1', start, end));
+  return (interned[slot] = bytes.toString('latin1', start, end));
 }
 
 function isTextOf(text: string, bytes: Buffer, start: number, end: number): boolean {
@@ -50,7 +51,7 @@ function isTextOf(text: string, bytes: Buffer, start: number, end: number): bool
 }
 
 /**
- * UTF-8 as Python 2 reads it: surrogates may stand alone, encoded like any other character.
+ * Decodes UTF-8 as Python 2 does: lone surrogates are accepted, encoded like any other character (WTF-8).
  * @returns undefined where the bytes are not UTF-8
  */
 export function decodeUTF8(bytes: Buffer, start: number, end: number): string | undefined {
@@ -66,7 +67,7 @@ export function decodeUTF8(bytes: Buffer, start: number, end: number): string | 
   return units.toString();
 }
 
-/** How many bytes a character takes whose first byte this is; 1 for what can't be a first byte. */
+/** The length of a UTF-8 sequence by its first byte; 1 for an invalid first byte. */
 function utf8Length(lead: number): number {
   if (lead < 0xc2) return 1;
   if (lead < 0xe0) return 2;
@@ -86,7 +87,7 @@ function utf8Character(bytes: Buffer, index: number, length: number): number | u
   return lead > 0xf4 || character < least || character > 0x10ffff ? undefined : character;
 }
 
-/** Text with lone surrogates as Python 2's UTF-8: each becomes three bytes, as any other character of its size. */
+/** Encodes text with lone surrogates in UTF-8 as Python 2 does: each becomes three bytes (WTF-8). */
 export function encodeSurrogates(text: string): Buffer {
   const bytes = Buffer.allocUnsafe(text.length * 3);
   let length = 0;
@@ -107,12 +108,12 @@ function isSurrogate(code: number): boolean {
   return code >= 0xd800 && code <= 0xdfff;
 }
 
-/** True if a surrogate is not half of a pair: with the u flag, those of pairs are not matched. */
+/** True if a surrogate is not part of a pair: with the u flag, the pattern does not match those in pairs. */
 export function hasLoneSurrogate(text: string): boolean {
   return /[\ud800-\udfff]/u.test(text);
 }
 
-/** What Python's escapes of one letter stand for, by the letter's code. */
+/** The bytes of Python's one-letter escapes, by the letter's code. */
 const ESCAPED_BYTES = new Map(
   Object.entries({ '\\': 92, "'": 39, '"': 34, a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11 }).map(([letter, byte]) => [
     letter.charCodeAt(0),
@@ -122,8 +123,8 @@ const ESCAPED_BYTES = new Map(
 const LETTER_X = 0x78;
 
 /**
- * The inside of a quoted str literal, as Python's codec `string-escape` reads it.
- * @returns undefined where an escape is broken
+ * Decodes the contents of a quoted str literal, as Python's codec `string-escape` does.
+ * @returns undefined where an escape is invalid
  */
 export function decodeStringEscape(literal: Buffer): Buffer | undefined {
   if (!literal.includes(BACKSLASH)) return literal;
@@ -150,7 +151,7 @@ export function decodeStringEscape(literal: Buffer): Buffer | undefined {
       bytes[length++] = (parseDigits(literal, index - 1, octal, 8) ?? 0) & 0xff;
       index += octal - 1;
     } else if (letter !== LINE_END) {
-      // What is no escape stands for itself, backslash included; an escaped line end for nothing.
+      // An unknown escape stands for itself, including its backslash; an escaped line end is dropped.
       bytes[length++] = BACKSLASH;
       bytes[length++] = letter;
     }
@@ -158,14 +159,14 @@ export function decodeStringEscape(literal: Buffer): Buffer | undefined {
   return bytes.subarray(0, length);
 }
 
-/** How many octal digits are there from `start` on; three at most belong together. */
+/** The number of octal digits from `start` on, at most three. */
 function octalDigits(bytes: Buffer, start: number): number {
   let count = 0;
   while (count < 3 && digitOf(bytes[start + count]) < 8) count++;
   return count;
 }
 
-/** The value of that many digits, or undefined where they are not there. */
+/** The value of that many digits; undefined if there are fewer. */
 function parseDigits(bytes: Buffer, start: number, count: number, base: 8 | 16): number | undefined {
   let value = 0;
   for (let index = start; index < start + count; index++) {
@@ -176,30 +177,31 @@ function parseDigits(bytes: Buffer, start: number, count: number, base: 8 | 16):
   return value;
 }
 
-/** The value of a hexadecimal digit; 16 for what is none. */
+/** The value of a hexadecimal digit; 16 for any other byte. */
 function digitOf(byte = 0): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const letter = byte | 0x20;
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x61 + 10 : 16;
 }
 
-/** Characters as Python's `repr` shows them, by their codes. */
-const SHOWN = Array.from({ length: 256 }, (_, code) => `\\x${hex(code, 2)}`);
+/** Characters as Python's `repr` escapes them, by their codes. */
+const ESCAPED_CHARACTERS = Array.from({ length: 256 }, (_, code) => `\\x${hex(code, 2)}`);
 Object.entries({ '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' }).forEach(([character, shown]) => {
-  SHOWN[character.charCodeAt(0)] = shown;
+  ESCAPED_CHARACTERS[character.charCodeAt(0)] = shown;
 });
 
-/** A str in quotes as Python's `repr` shows it. The text holds one character per byte. */
+/** A str literal as Python's `repr` writes it. @param text the str as Latin-1 */
 export function pythonRepr(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const escaped = text.replace(/[^ -[\]-~]/g, (character) => SHOWN[character.charCodeAt(0)] ?? character);
-  // Double quotes are only taken where none is within.
+  const escaped = text.replace(/[^ -[\]-~]/g, (character) => ESCAPED_CHARACTERS[character.charCodeAt(0)] ?? character);
+  // Double quotes are only used for a text without any, so there is none to escape.
   return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
 }
 
 /**
- * Python's codec `raw-unicode-escape`: Latin-1, and `\uXXXX` or `\UXXXXXXXX` after an odd number of backslashes.
- * @returns undefined where an escape is broken
+ * Decodes Python's codec `raw-unicode-escape`: Latin-1, and `\uXXXX` or `\UXXXXXXXX` after an odd number of
+ * backslashes.
+ * @returns undefined where an escape is invalid
  */
 export function decodeRawUnicodeEscape(bytes: Buffer): string | undefined {
   if (!bytes.includes(BACKSLASH)) return bytes.toString('latin1', 0, bytes.length);
@@ -221,8 +223,10 @@ export function decodeRawUnicodeEscape(bytes: Buffer): string | undefined {
   return units.toString();
 }
 
-/** Text as Python's pickle writes it after the opcode UNICODE: one line, so without bare backslashes and line ends;
- * one character per byte. */
+/**
+ * Encodes text as the argument of the opcode UNICODE: `raw-unicode-escape`, with backslashes and line ends escaped too,
+ * so that it is one line. @returns Latin-1 text
+ */
 export function encodeRawUnicodeEscape(text: string): string {
   return text.replace(/[\\\n\u0100-\u{10ffff}]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
@@ -234,12 +238,12 @@ function hex(code: number, digits: number): string {
   return code.toString(16).padStart(digits, '0');
 }
 
-/** UTF-16 in the making: text that a TextDecoder would refuse, lone surrogates, goes through unchanged. */
+/** A builder of UTF-16 text. Unlike a TextDecoder it accepts lone surrogates. */
 class CodeUnits {
   private readonly bytes: Buffer;
   private length = 0;
 
-  /** @param capacity the most code units that there will be */
+  /** @param capacity the most code units that will be added */
   constructor(capacity: number) {
     this.bytes = Buffer.allocUnsafe(capacity * 2);
   }

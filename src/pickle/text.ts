@@ -1,19 +1,22 @@
 import { PythonUnicode, type PythonValue } from './values.js';
 
-/** The text of a str or a unicode. Undefined for other values, and for a str of more than ASCII: its bytes may mean anything. */
+/**
+ * The text of a str or a unicode. Undefined for other values, and for a str with bytes beyond ASCII, as its encoding is
+ * unknown.
+ */
 export function textOf(value: PythonValue | undefined): string | undefined {
   if (typeof value === 'string') return value;
   return value instanceof PythonUnicode ? value.value : undefined;
 }
 
-/** As `textOf`, for what Pyro takes for text whatever is in it: of a str of more than ASCII, each byte is a character. */
+/** As `textOf`, but a str with bytes beyond ASCII is read as Latin-1, so that any str is text, as it is to Pyro. */
 export function characters(value: PythonValue | undefined): string | undefined {
   return value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : textOf(value);
 }
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
-/** As `textOf`, for people: the bytes of a str are taken for UTF-8 where they can be that, else for Latin-1. */
+/** As `textOf`, for display: a str with bytes beyond ASCII is read as UTF-8 if it is valid UTF-8, else as Latin-1. */
 export function readableText(value: PythonValue | undefined): string | undefined {
   if (!(value instanceof Uint8Array)) return textOf(value);
   try {

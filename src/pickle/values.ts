@@ -12,7 +12,7 @@
  * | tuple, list, dict, set | `PythonTuple`, Array, Map, Set |
  * | a class, and what is made of one | `PythonClass`, `PythonInstance` |
  *
- * What is read and written again means the same to Python. Nothing here is ever looked up or called.
+ * A value that is read and written again means the same to Python. No class is ever looked up, nothing is ever called.
  */
 export type PythonValue =
   | null
@@ -34,8 +34,8 @@ export type PythonValue =
   | PythonExtension;
 
 /**
- * What can be written: every `PythonValue`, and what JavaScript has beside it: undefined (None), a `Date` (a naive
- * datetime in UTC) and a plain object (a dict whose keys are str).
+ * What can be pickled: every `PythonValue`, and JavaScript values without a type of their own in Python: undefined
+ * (None), a `Date` (a naive datetime in UTC) and a plain object (a dict whose keys are str).
  */
 export type PythonWritable =
   | PythonValue
@@ -47,7 +47,7 @@ export type PythonWritable =
   | ReadonlySet<PythonWritable>
   | { readonly [key: string]: PythonWritable };
 
-/** A float that is whole: `2.0`, which as a JavaScript number would be the int `2`. */
+/** A float with an integral value, such as `2.0`: as a JavaScript number it would be the int `2`. */
 export class PythonFloat {
   constructor(readonly value: number) {}
 
@@ -81,7 +81,7 @@ export class PythonInteger {
   }
 }
 
-/** A unicode string all of whose characters are ASCII: as a JavaScript string it would be a str. */
+/** A unicode string of ASCII characters only: as a JavaScript string it would be a str. */
 export class PythonUnicode {
   constructor(readonly value: string) {}
 
@@ -120,7 +120,7 @@ export function tuple<Items extends readonly unknown[]>(...items: Items): Python
   return new PythonTuple(items);
 }
 
-/** A class or function by its module and name (opcode GLOBAL). Two of the same module and name are one class to Python. */
+/** A reference to a class or function, by module and name (opcode GLOBAL). It is never looked up here. */
 export class PythonClass {
   constructor(
     readonly module: string,
@@ -137,19 +137,22 @@ export class PythonClass {
 }
 
 /**
- * How an instance comes to be when Python reads it: `reduce` calls what `callable` is with `args` (opcode REDUCE),
- * `newobj` is `callable.__new__(callable, *args)` (NEWOBJ: new-style classes in protocol 2), `obj` makes an old-style
- * instance (OBJ, INST).
+ * How Python constructs an instance when it unpickles it: `reduce` is `callable(*args)` (opcode REDUCE), `newobj` is
+ * `callable.__new__(callable, *args)` (NEWOBJ: new-style classes in protocol 2), `obj` makes an old-style instance
+ * (OBJ, INST).
  */
 export type Construction = 'reduce' | 'newobj' | 'obj';
 
-/** Anything made of a class: what Python would call, with what, and what it would put into the result. As data. */
+/**
+ * An instance of a class, as data: what Python would call to construct it, with which arguments, and the state it would
+ * set.
+ */
 export class PythonInstance {
-  /** What Python passes to `__setstate__`, or merges into `__dict__` (opcode BUILD); undefined where there is none. */
+  /** What Python passes to `__setstate__`, or merges into `__dict__` (opcode BUILD); undefined if there is none. */
   state: PythonValue | undefined;
-  /** What a list subclass holds (APPENDS). */
+  /** The items of an instance of a list subclass (APPENDS). */
   listItems: PythonValue[] | undefined;
-  /** What a dict subclass holds (SETITEMS). */
+  /** The entries of an instance of a dict subclass (SETITEMS). */
   dictItems: Map<PythonValue, PythonValue> | undefined;
 
   constructor(
@@ -162,8 +165,8 @@ export class PythonInstance {
   }
 
   /**
-   * The class that this is made of: the callable, or where protocols 0 and 1 make a new-style instance, the class that
-   * `copy_reg._reconstructor` is given.
+   * The instance's class: the callable, or, of a new-style instance in protocols 0 and 1, the first argument of
+   * `copy_reg._reconstructor`.
    */
   get class(): PythonValue {
     const [cls] = this.args.items;
@@ -171,12 +174,12 @@ export class PythonInstance {
     return isReconstructed && cls !== undefined ? cls : this.callable;
   }
 
-  /** True if this is made of the class of that module and name, in any protocol. */
+  /** True if this is an instance of the class of that module and name, in any protocol. */
   isOf(module: string, name: string): boolean {
     return this.class instanceof PythonClass && this.class.is(module, name);
   }
 
-  /** An attribute by name, where the state is a dict of attributes. Names are unicode where IronPython made them. */
+  /** An attribute by name, if the state is a dict of attributes. IronPython pickles attribute names as unicode. */
   attribute(name: string): PythonValue | undefined {
     if (!(this.state instanceof Map)) return undefined;
     const value = this.state.get(name);

@@ -15,25 +15,25 @@ import {
 } from './values.js';
 import type { PythonWritable } from './values.js';
 
-/** How to write a pickle. */
+/** Options of `dumps` and `PickleWriter`. */
 export interface PickleWriteOptions {
   /** The pickle protocol; 2 by default. */
   readonly protocol?: 0 | 1 | 2;
-  /** How deep values may be nested; 1000 by default, which is about as deep as Python's own pickle goes. */
+  /** The maximal nesting depth; 1000 by default, which is about as deep as Python's own pickle goes. */
   readonly maxDepth?: number;
   /**
-   * The most bytes that a pickle, or a piece of one, may have; 1 GiB by default. What was read from a short pickle may
-   * make a long one, where one thing stands in many places.
+   * The most bytes of a pickle, or of a piece of one; 1 GiB by default. A value from a short pickle may make a long
+   * one, if it refers to one object in many places.
    */
   readonly maxLength?: number;
   /**
-   * As `fast` of Python's Pickler: without a memo the pickle is shorter and made sooner, but what is shared is written
-   * again at each place, and what is cyclic is an error. Off by default.
+   * As `fast` of Python's Pickler: no memo. The pickle is shorter and written faster, but shared objects are written at
+   * each place anew, and cycles are an error. Off by default.
    */
   readonly fast?: boolean;
 }
 
-/** The opcodes without an argument with which a `PickleWriter` puts values together. */
+/** The opcodes without argument that `PickleWriter.opcode` writes, to compose values. */
 export type PlainOpcode =
   | 'APPENDS'
   | 'BUILD'
@@ -52,20 +52,20 @@ export type PlainOpcode =
 const SET = new PythonClass('__builtin__', 'set');
 const NEWOBJ_FUNCTION = new PythonClass('copy_reg', '__newobj__');
 
-/** Items per APPENDS or SETITEMS, as in Python: this bounds the stack of the reader. */
+/** Items per APPENDS or SETITEMS, as in Python: it bounds the reader's stack. */
 const BATCH_SIZE = 1000;
 
-/** Strings shorter than this are repeated rather than memoized. */
+/** Strings shorter than this are written again rather than memoized. */
 const MEMOIZED_LENGTH = 64;
 
-// V8 does not hash longer strings by their contents, so that finding one among others compares them: only so many of
-// them are memoized.
-const HASHED_LENGTH = 16383;
+// V8 does not hash longer strings by their contents, so a lookup in a map compares them: only this many of them are
+// memoized.
+const MAX_HASHED_LENGTH = 16383;
 const MEMOIZED_LONG_TEXTS = 64;
 
 /**
- * Writes a value as a pickle. Shared and cyclic references stay what they are.
- * @throws PickleError where a value has no counterpart in Python, is nested too deep or makes too long a pickle
+ * Writes a value as a pickle. Shared and cyclic references are kept.
+ * @throws PickleError where a value has no counterpart in Python, or `maxDepth` or `maxLength` is exceeded
  */
 export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buffer {
   const writer = new PickleWriter(options).start();
@@ -78,7 +78,7 @@ export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buff
 }
 
 /**
- * Writes a pickle piece by piece, for what is too large to be at hand at once, or was prepared before:
+ * Writes a pickle incrementally, for values that are too large for memory, or of which parts were pickled before:
  *
  * ```
  * const writer = new PickleWriter({ fast: true }).start().opcode('EMPTY_LIST');
@@ -90,8 +90,9 @@ export function dumps(value: PythonWritable, options?: PickleWriteOptions): Buff
  * send(writer.finish());
  * ```
  *
- * Pieces are made as `new PickleWriter({ fast: true }).write(value).finish()`. `fast` is for them and for long pickles:
- * without it the writer remembers each container that it has written. After an error a writer is of no more use.
+ * Parts for `raw` are made with `new PickleWriter({ fast: true }).write(value).finish()`. Use `fast` for parts and for
+ * long pickles: without it the memo keeps each container that was written. After an error a writer must not be used any
+ * more.
  */
 export class PickleWriter {
   private readonly protocol: 0 | 1 | 2;
@@ -100,7 +101,7 @@ export class PickleWriter {
   private readonly output: PickleOutput;
   private isWhole = false;
   private depth = 0;
-  /** Containers and long strings that were written, by the order in which they were. */
+  /** The memo: the numbers of the containers and long strings that were written. */
   private memo: Map<unknown, number> | undefined;
   private longTexts = 0;
 
@@ -111,26 +112,26 @@ export class PickleWriter {
     this.output = new PickleOutput(options?.maxLength ?? 2 ** 30);
   }
 
-  /** Begins a whole pickle: without this a piece is written, for `raw`. */
+  /** Begins a complete pickle. Without this call, a part for `raw` is written. */
   start(): this {
     this.isWhole = true;
     if (this.protocol === 2) this.output.twoBytes(Opcode.PROTO, this.protocol);
     return this;
   }
 
-  /** An opcode that has no argument: what it takes from the stack must have been written before. */
+  /** Writes an opcode without argument. What it takes from the stack must have been written before. */
   opcode(name: PlainOpcode): this {
     this.output.byte(Opcode[name]);
     return this;
   }
 
-  /** A value that a `fast` writer of the same protocol wrote as a piece. */
+  /** Copies a part that a `fast` writer of the same protocol has written. */
   raw(opcodes: Uint8Array): this {
     this.output.bytes(opcodes);
     return this;
   }
 
-  /** A whole value. */
+  /** Writes a value. */
   write(value: PythonWritable): this {
     switch (typeof value) {
       case 'string':
@@ -158,12 +159,12 @@ export class PickleWriter {
     return this;
   }
 
-  /** Takes what was written since the last time. */
+  /** Returns the bytes that were written since the last call. */
   take(): Buffer {
     return this.output.take();
   }
 
-  /** Ends the pickle or piece, and takes what was written since the last time. */
+  /** Ends the pickle or part, and returns the bytes that were written since the last call of `take`. */
   finish(): Buffer {
     if (this.isWhole) this.output.byte(Opcode.STOP);
     return this.output.finish();
@@ -198,7 +199,7 @@ export class PickleWriter {
     this.output.bytes(bytes);
   }
 
-  /** A str where it is ASCII, else unicode. */
+  /** Writes a str if the text is ASCII, else a unicode. */
   private writeText(text: string): void {
     if (this.protocol > 0 && this.output.withShortASCII(Opcode.SHORT_BINSTRING, text)) return;
     if (text.length >= MEMOIZED_LENGTH && this.recall(text)) return;
@@ -209,7 +210,7 @@ export class PickleWriter {
       this.writeStringHeader(byteLength);
       this.output.text(text, byteLength, 'latin1');
     }
-    const isMemoized = text.length <= HASHED_LENGTH || ++this.longTexts <= MEMOIZED_LONG_TEXTS;
+    const isMemoized = text.length <= MAX_HASHED_LENGTH || ++this.longTexts <= MEMOIZED_LONG_TEXTS;
     if (text.length >= MEMOIZED_LENGTH && isMemoized) this.memoize(text);
   }
 
@@ -247,11 +248,11 @@ export class PickleWriter {
     else if (Array.isArray(value)) this.writeList(value);
     else if (value instanceof Set) this.writeSet(value);
     else if (value instanceof PythonClass) this.writeClass(value);
-    else this.writeRarer(value);
+    else this.writeRareType(value);
     this.depth--;
   }
 
-  private writeRarer(value: object): void {
+  private writeRareType(value: object): void {
     if (value instanceof Uint8Array) this.writeString(value);
     else if (value instanceof PythonUnicode) this.writePythonUnicode(value);
     else if (value instanceof PythonFloat) this.writeFloat(value.value);
@@ -298,7 +299,7 @@ export class PickleWriter {
     this.writeItems(list);
   }
 
-  /** Appends the items to what is topmost on the reader's stack. */
+  /** Appends the items to the value on top of the reader's stack. */
   private writeItems(items: readonly PythonWritable[]): void {
     for (let start = 0; start < items.length; start += BATCH_SIZE) {
       const end = Math.min(start + BATCH_SIZE, items.length);
@@ -312,7 +313,7 @@ export class PickleWriter {
     }
   }
 
-  /** @param identity what is remembered as this dict */
+  /** @param identity the object that the memo keeps for this dict */
   private writeDict(identity: object, entries: ReadonlyMap<PythonWritable, PythonWritable>): void {
     if (this.protocol === 0) this.output.twoBytes(Opcode.MARK, Opcode.DICT);
     else this.output.byte(Opcode.EMPTY_DICT);
@@ -320,7 +321,7 @@ export class PickleWriter {
     this.writeEntries(entries);
   }
 
-  /** Adds the entries to what is topmost on the reader's stack. */
+  /** Adds the entries to the value on top of the reader's stack. */
   private writeEntries(entries: ReadonlyMap<PythonWritable, PythonWritable>): void {
     const isBatch = this.protocol > 0 && entries.size > 1;
     let count = 0;
@@ -351,7 +352,7 @@ export class PickleWriter {
     if (state !== undefined) this.write(state).opcode('BUILD');
   }
 
-  /** @returns false where the instance was completed meanwhile, and is referred to */
+  /** @returns false if the instance was written meanwhile, within its own arguments: see `recallInstead` */
   private writeConstruction(instance: PythonInstance): boolean {
     const { construction, callable, args } = instance;
     if (construction === 'obj') return this.writeOldStyle(instance);
@@ -390,7 +391,7 @@ export class PickleWriter {
     return true;
   }
 
-  /** A persistent id is a line of text in protocol 0; one that can't be is written as in the others. */
+  /** In protocol 0 a persistent id is a line of text; an id that can't be one is written as in the other protocols. */
   private writePersistentID(persistentID: PythonPersistentID): void {
     const { id } = persistentID;
     if (this.protocol === 0 && typeof id === 'string' && !/[\n\x80-\uffff]/.test(id)) {
@@ -412,7 +413,7 @@ export class PickleWriter {
     else this.output.withUint32(Opcode.EXT4, code);
   }
 
-  /** Remembers what the reader now has on top of its stack. */
+  /** Puts the value on top of the reader's stack into the memo: the one here, and the one in the reader. */
   private memoize(value: unknown): void {
     if (this.fast) return;
     this.memo ??= new Map<unknown, number>();
@@ -423,7 +424,7 @@ export class PickleWriter {
     else this.output.withUint32(Opcode.LONG_BINPUT, index);
   }
 
-  /** Refers to a value that was written before. @returns false where it was not */
+  /** Writes a reference to a memoized value. @returns false if it is not in the memo */
   private recall(value: unknown): boolean {
     const index = this.memo?.get(value);
     if (index === undefined) return false;
@@ -434,11 +435,11 @@ export class PickleWriter {
   }
 
   /**
-   * A value that holds itself was completed while its parts were written. Then, as in Python, throws these parts away
-   * and refers to it.
+   * Handles a value that contains itself: writing its parts has already written it whole. Then, as in Python, the parts
+   * are popped, and a reference to it is written.
    * @param count how many parts are on the reader's stack
    * @param hasMark whether a mark is below them
-   * @returns false where that is not the case
+   * @returns false if it does not contain itself; nothing was written then
    */
   private recallInstead(value: unknown, count: number, hasMark: boolean): boolean {
     if (this.memo?.has(value) !== true) return false;
@@ -448,11 +449,11 @@ export class PickleWriter {
   }
 }
 
-/** Two's complement in as few bytes as hold the number and its sign, the lowest first; none for 0. */
+/** Two's complement, little-endian, in as few bytes as hold the number and its sign; none for 0. */
 function twosComplement(value: bigint): Uint8Array {
   if (value === 0n) return new Uint8Array();
   const hexDigits = (value < 0n ? ~value : value).toString(16);
-  // The highest bit is the sign's: a digit of 8 or more has no room for it.
+  // The highest bit is the sign bit: a first digit of 8 or more needs another byte for it.
   const length = (hexDigits.length >> 1) + (hexDigits.length % 2 === 1 || hexDigits >= '8' ? 1 : 0);
   return Buffer.from(hex(BigInt.asUintN(length * 8, value), length * 2), 'hex').reverse();
 }
@@ -461,7 +462,7 @@ function hex(value: bigint, digits: number): string {
   return value.toString(16).padStart(digits, '0');
 }
 
-/** As Python's `repr`, as far as `float` reads it back as the same. */
+/** A float as text that Python's `float` reads as the same value; not always what Python's `repr` gives. */
 function floatText(value: number): string {
   if (Number.isNaN(value)) return 'nan';
   if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
@@ -469,7 +470,7 @@ function floatText(value: number): string {
   return Number.isInteger(value) ? value.toFixed(1) : String(value);
 }
 
-/** An object literal or one without a prototype, also of another realm; no instance of a class. */
+/** True for an object literal or one without a prototype, also of another realm; false for instances of classes. */
 function isPlainObject(object: object): object is Readonly<Record<string, PythonWritable>> {
   const prototype: unknown = Object.getPrototypeOf(object);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
