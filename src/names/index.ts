@@ -1,4 +1,4 @@
-/** The grammar: names, URIs, GUIDs. Pure values and functions, no I/O. */
+/** The grammar of names, URIs and object ids. Pure values and functions, no I/O. */
 export { INTERNAL_DAEMON_GUID, isUsableObjectID, NAMESERVER_NAME, newGUID } from './guid.js';
 export { MAX_NAME_LENGTH, Name, requireNewName } from './name.js';
 export { DEFAULT_PORT, isPYRONAME, MAX_URI_LENGTH, PyroURI, readPYRONAME, requireNewURI } from './uri.js';

@@ -5,15 +5,15 @@ const ROOT = ':';
 const SEPARATOR = '.';
 
 // The grammar of the manual's chapter "Pyro's hierarchical object naming scheme": parts of ASCII 33-126 without
-// backslash, dot and colon. Existing entries of a database may hold a colon (Pyro 3 accepted it), so names are read
-// with it and only new ones are refused: see `requireNewName`.
+// backslash, dot and colon. Existing entries of a database may contain a colon (Pyro 3 accepted it), so names with a
+// colon are parsed, and only refused for new entries: see `requireNewName`.
 const ABSOLUTE_NAME = /^:(?:[!-\-/-[\]-~]+(?:\.[!-\-/-[\]-~]+)*)?$/;
 
-/** How long a name may be, in characters: a name longer than this is refused before it is looked at. */
+/** The most characters in a name. Longer ones are refused before they are parsed. */
 export const MAX_NAME_LENGTH = 4096;
 
 /**
- * The absolute name of a group or an object: the root `:`, or `:part.part...`. A `Name` is valid by construction.
+ * The absolute name of a group or an object: the root `:`, or `:part.part...`. Immutable, and valid by construction.
  */
 export class Name {
   /** The root group. */
@@ -25,7 +25,7 @@ export class Name {
 
   /**
    * Parses an absolute name.
-   * @throws NamingError `invalid name` or `invalid character(s) in name`, as Pyro 3 words them
+   * @throws NamingError `invalid name` or `invalid character(s) in name`, which are Pyro 3's texts; `name too long`
    */
   static parse(text: string): Name {
     if (text.length > MAX_NAME_LENGTH) throw new NamingError(refusalText('NAME_TOO_LONG'), `${text.slice(0, 64)}...`);
@@ -35,7 +35,7 @@ export class Name {
   }
 
   /**
-   * Makes a name absolute, as clients write them: a relative one is below `defaultGroup`, an empty one is it.
+   * Parses a name as clients write it: a relative one is below `defaultGroup`; an empty one is `defaultGroup` itself.
    * @throws NamingError where the result is not a valid name
    */
   static expand(text: string, defaultGroup: Name): Name {
@@ -44,7 +44,7 @@ export class Name {
     return Name.parse(defaultGroup.isRoot ? ROOT + text : defaultGroup.text + SEPARATOR + text);
   }
 
-  /** The name of a group's member, from a part that is known to be valid. */
+  /** The name of a member of this group. @throws NamingError as `parse` */
   child(part: string): Name {
     return Name.parse(this.isRoot ? ROOT + part : this.text + SEPARATOR + part);
   }
@@ -70,7 +70,7 @@ export class Name {
     return end === -1 ? Name.root : new Name(this.text.slice(0, end));
   }
 
-  /** True if this is the group given, or somewhere below it. */
+  /** True if this is `group`, or anywhere below it. */
   isWithin(group: Name): boolean {
     return group.isRoot || this.text === group.text || this.text.startsWith(group.text + SEPARATOR);
   }
@@ -89,7 +89,7 @@ export class Name {
 }
 
 /**
- * Refuses what Pyro 3 accepted in new names, and should not have: a colon in a part.
+ * Refuses a name with a colon in a part for a new entry. Pyro 3 accepted it, against its manual.
  * @throws NamingError `invalid character(s) in name`
  */
 export function requireNewName(name: Name): void {

@@ -1,34 +1,38 @@
 import { URIError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 
-/** The port of a URI that names none (PYRO_PORT's default). */
+/** The port of a URI without one (PYRO_PORT's default). */
 export const DEFAULT_PORT = 7766;
 
-/** The port of the name server in a PYRONAME URI that names none (PYRO_NS_PORT's default). */
+/** The name server's port in a PYRONAME URI without one (PYRO_NS_PORT's default). */
 export const DEFAULT_NAME_SERVER_PORT = 9090;
 
-/** The host of a PYRONAME URI that names none: whichever name server is found. */
+/** The host of a PYRONAME URI without one: whichever name server is found. */
 const ANY_HOST = '*';
 
-/** The protocols of URIs that lead to an object. The name server stores what it is given, so others are read too. */
+/**
+ * The protocols of URIs that locate an object. `PyroURI` accepts others too, because the name server stores any URI.
+ */
 export type ObjectProtocol = 'PYRO' | 'PYROSSL';
 
-// It accepts what Pyro's own pattern accepts: what follows the id behind white space (the end of a line, say) is not looked
-// at. Pyro's `:?(\d+)?` tries each way to share digits between host and port, which takes time by the square of their number.
+// Accepts what Pyro's own pattern accepts; text after white space behind the id, such as a line end, is ignored. Not
+// Pyro's pattern itself: its `:?(\d+)?` backtracks over the digits between host and port, which takes quadratic time.
 const URI = /^([^\s:/]+):\/\/([^\s:]+)(?::(\d*))?\/(\S*)/;
 
-// Pyro takes control characters for part of a host name or protocol. They are none, and could command a terminal that prints it.
+// Pyro accepts control characters in host name and protocol. They are refused here: printed, they are terminal escapes.
 const PROTOCOL_OR_HOST = /^[^\s:/\p{Cc}]+$/u;
 
-// To Python an id is a str: bytes, each of which is a character here.
+// In Python an id is a str, that is, bytes; here each byte is a character (Latin-1).
 const OBJECT_ID = /^[^\s\u0100-\uffff]*$/;
 
 const PYRONAME = /^PYRONAME(SSL)?:\/\/(?:([^\s:/]+)(?::(\d{1,5}))?\/)?([^\s/]\S*)\s*$/;
 
-/** How long the text of a URI may be. */
+/** The most characters in the text of a URI. */
 export const MAX_URI_LENGTH = 4096;
 
-/** What a URI `PYRONAME://[host[:port]/]name` says: the object's name, and where the name server is, if it says that. */
+/**
+ * The parts of a URI `PYRONAME://[host[:port]/]name`: the object's name, and the name server's address if it has one.
+ */
 export interface NamedObject {
   readonly host: string | undefined;
   readonly port: number | undefined;
@@ -36,10 +40,10 @@ export interface NamedObject {
   readonly name: string;
 }
 
-/** True for PYRONAME and PYRONAMESSL URIs, which lead to no object before a name server is asked. */
+/** True for PYRONAME and PYRONAMESSL URIs, which have to be resolved by a name server. */
 export const isPYRONAME = (uri: string): boolean => /^PYRONAME(?:SSL)?:/.test(uri);
 
-/** Takes a URI `PYRONAME://[host[:port]/]name` apart. @throws URIError where it is none */
+/** Parses a URI `PYRONAME://[host[:port]/]name`. @throws URIError `invalid URI format` */
 export function readPYRONAME(uri: string): NamedObject {
   const match = uri.length <= MAX_URI_LENGTH ? PYRONAME.exec(uri) : null;
   const [, ssl, host, port, name] = match ?? [];
@@ -51,15 +55,15 @@ export function readPYRONAME(uri: string): NamedObject {
   return { ...where, ssl: ssl !== undefined, name };
 }
 
-/** `protocol://address:port/objectID`: where an object lives, and which one it is there. Immutable. */
+/** `protocol://address:port/objectID`: the location of an object, and its id there. Immutable. */
 export class PyroURI {
   #text: string | undefined;
-  #lastingForm: object | undefined;
+  #encodedReply: object | undefined;
 
   /**
    * @param address an IPv4 address, or a host name where PYRO_DNS_URI is on
    * @param objectID the object's GUID; with a meta protocol (PYROLOC) the object's name at that daemon
-   * @throws URIError where a part can't stand in a URI
+   * @throws URIError where a part is not valid in a URI
    */
   constructor(
     readonly protocol: string,
@@ -74,8 +78,8 @@ export class PyroURI {
   }
 
   /**
-   * Reads `protocol://address[:port]/objectID`. The address stays as it is written: resolving host names is I/O, and
-   * the caller's affair. `PYRONAME://name` needs no address; then it is `*`.
+   * Parses `protocol://address[:port]/objectID`. A host name is not resolved to an address, which would be I/O. In
+   * `PYRONAME://name` the address is optional, and `*` if it is missing.
    * @throws URIError `invalid URI format`
    */
   static parse(text: string): PyroURI {
@@ -84,9 +88,9 @@ export class PyroURI {
       return new PyroURI(ssl ? 'PYRONAMESSL' : 'PYRONAME', host, port, name);
     }
     const match = text.length <= MAX_URI_LENGTH ? URI.exec(text) : null;
-    // Without a match the protocol is empty, and refused.
+    // Without a match the protocol is empty, which the constructor refuses.
     const [, protocol = '', address = '', port = '', objectID = ''] = match ?? [];
-    // Pyro takes port 0 for none.
+    // As in Pyro, port 0 means none.
     return new PyroURI(protocol, address, Number(port) || DEFAULT_PORT, objectID);
   }
 
@@ -96,17 +100,17 @@ export class PyroURI {
   }
 
   /**
-   * What someone made of this URI, to be used again and again, such as its encoded form. It is kept here, because where there
-   * are many URIs, to look it up elsewhere takes longer than to make it anew.
+   * A cached encoding of this URI, opaque to this class. It is cached here, because with many URIs a lookup in a
+   * separate cache takes longer than encoding anew.
    * @internal
    */
   get encodedReply(): object | undefined {
-    return this.#lastingForm;
+    return this.#encodedReply;
   }
 
   /** @internal */
-  setEncodedReply(form: object): void {
-    this.#lastingForm = form;
+  setEncodedReply(encoded: object): void {
+    this.#encodedReply = encoded;
   }
 
   equals(other: PyroURI): boolean {
@@ -124,7 +128,7 @@ export class PyroURI {
 }
 
 /**
- * Refuses what Pyro 3 accepts in new URIs: a control character in the object id, which could command a terminal.
+ * Refuses a control character in the object id of a new URI: printed, it is a terminal escape. Pyro 3 accepts it.
  * @throws URIError `invalid URI format`
  */
 export function requireNewURI({ objectID }: PyroURI): void {
