@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { config, startNameServer, type TestServer } from '../../test/console-fixture.js';
+import { ConnectionClosedError } from '../errors.js';
 import { Name, PyroURI } from '../names/index.js';
-import { LivenessProbe } from '../rpc/index.js';
+import { LivenessProbe, PYROAdapter } from '../rpc/index.js';
 import { NameServerSession } from './session.js';
 
 let server: TestServer;
@@ -34,6 +35,18 @@ test.each([
   });
   expect(await session.objectStatus(':Default.a')).toMatchObject({ status: 'answers' });
   expect(told).toEqual([expected]);
+});
+
+test('one that answers nonsense is still there; one that is gone is looked for again', async () => {
+  const call = jest.spyOn(PYROAdapter.prototype, 'remoteInvocation');
+  call.mockResolvedValueOnce('nonsense');
+  await expect(session.resolve(':Pyro.NameServer')).rejects.toMatchObject({ code: 'ANSWER_UNEXPECTED' });
+  expect(session.description.state).toBe('connected');
+  call.mockRejectedValueOnce(new ConnectionClosedError('connection lost', 'by the test'));
+  await expect(session.ping()).rejects.toThrow('connection lost');
+  expect(session.description).toMatchObject({ state: 'lost', problem: 'connection lost: by the test' });
+  await session.ping();
+  expect(session.description).toMatchObject({ state: 'connected', problem: undefined });
 });
 
 describe('what is remembered', () => {

@@ -2,12 +2,10 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { silentLog, type Config } from '../config/index.js';
 import { NamingError, ProtocolError, PyroError } from '../errors.js';
-import { refusalText } from '../refusals.js';
-import { withReason } from '../naming/index.js';
+import { NameServerProxy } from '../naming/index.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../names/index.js';
-import { PythonTuple, textOf, type PythonValue, type PythonWritable } from '../pickle/index.js';
-import { LivenessProbe, PYROAdapter, RemoteError, uriFromPython } from '../rpc/index.js';
-import { systemMetaFromPython } from '../namespace/index.js';
+import { GROUP } from '../namespace/index.js';
+import { LivenessProbe, RemoteError } from '../rpc/index.js';
 import { TTLValue, type TTLOptions } from '../sync/index.js';
 import type {
   EntryDescription,
@@ -23,7 +21,7 @@ import type {
   WatchedServer,
 } from './api.js';
 import { FlatSnapshot } from './flat-snapshot.js';
-import { pairFromPython } from './pair.js';
+import { pairOf } from './pair.js';
 import { describePython, pythonFromJSON } from './python-value.js';
 
 /** How long the answers of a server are cached: for the pace of live changes. */
@@ -45,9 +43,9 @@ export interface ServerLocation {
   readonly identification: string | undefined;
 }
 
-/** A name server that the console is connected to: Pyro's calls, what it said lately, and the way back to it. */
+/** A name server that the console is connected to: what it said lately, and the way back to it. */
 export class NameServerSession {
-  private adapter: PYROAdapter;
+  private nameServer: NameServerProxy;
   private problem: string | undefined;
   private readonly listings = new LRUCache<string, TTLValue<GroupListing>>({ max: MAX_LISTINGS });
   private readonly snapshot = new TTLValue(() => this.readSnapshot(), CACHE);
@@ -61,14 +59,14 @@ export class NameServerSession {
     private location: ServerLocation,
     private readonly config: Config,
   ) {
-    this.adapter = this.newAdapter();
+    this.nameServer = this.newProxy();
   }
 
   get description(): ServerDescription {
     const description = {
       id: this.id,
       address: `${this.location.host}:${this.location.port}`,
-      uri: this.adapter.URI.toString(),
+      uri: this.nameServer.URI.toString(),
       state: this.problem === undefined ? ('connected' as const) : ('lost' as const),
       problem: this.problem,
       pair: this.problem === undefined ? this.lastPair : undefined,
@@ -79,19 +77,19 @@ export class NameServerSession {
   /** The same name server is reached in another way from now on. */
   moveTo(location: ServerLocation): void {
     this.location = location;
-    void this.adapter.release();
-    this.adapter = this.newAdapter();
+    void this.nameServer._release();
+    this.nameServer = this.newProxy();
     this.forgetAll();
   }
 
   async close(): Promise<void> {
-    await this.adapter.release();
+    await this.nameServer._release();
   }
 
   /** @returns how long the answer took, in milliseconds */
   async ping(): Promise<number> {
     const start = performance.now();
-    await this.call('ping');
+    await this.ask((nameServer) => nameServer.ping());
     return performance.now() - start;
   }
 
@@ -112,18 +110,17 @@ export class NameServerSession {
 
   async resolve(name: string): Promise<{ readonly name: string; readonly uri: PyroURI }> {
     const full = this.fullName(name);
-    const uri = uriFromPython(await this.call('resolve', full));
-    if (uri === undefined) throw new ProtocolError(refusalText('ANSWER_UNEXPECTED'), full);
-    return { name: full, uri };
+    return { name: full, uri: await this.ask((nameServer) => nameServer.resolve(full)) };
   }
 
   /** Everything that the server knows of a name. */
   async entry(name: string): Promise<EntryDescription> {
     const full = this.fullName(name);
-    const [system, metadata] = await Promise.all([this.call('_getSystemMeta', full), this.call('getMeta', full)]);
-    const meta = systemMetaFromPython(system);
+    const [meta, metadata] = await this.ask((nameServer) =>
+      Promise.all([nameServer._getSystemMeta(full), nameServer.getMeta(full)]),
+    );
     // The root, and what Pyro 3 made without metadata, have none: then asking for the URI tells what it is.
-    const isGroup = meta === undefined ? full === ':' : meta.type === 0;
+    const isGroup = meta === undefined ? full === ':' : meta.type === GROUP;
     const uri = isGroup ? undefined : (await this.resolve(full)).uri;
     const description = {
       name: full,
@@ -138,53 +135,49 @@ export class NameServerSession {
 
   async register(name: string, uri: string): Promise<string> {
     const full = this.fullName(name);
-    try {
-      await this.change(full, 'register', full, uri);
-    } catch (error) {
-      throw withReason(error, uri);
-    }
+    await this.change(full, (nameServer) => nameServer.register(full, uri));
     return full;
   }
 
   async unregister(name: string): Promise<string> {
     const full = this.fullName(name);
-    await this.change(full, 'unregister', full);
+    await this.change(full, (nameServer) => nameServer.unregister(full));
     return full;
   }
 
   async createGroup(group: string): Promise<string> {
     const full = this.fullName(group);
-    await this.change(full, 'createGroup', full);
+    await this.change(full, (nameServer) => nameServer.createGroup(full));
     return full;
   }
 
   async deleteGroup(group: string): Promise<string> {
     const full = this.fullName(group);
-    await this.change(full, 'deleteGroup', full);
+    await this.change(full, (nameServer) => nameServer.deleteGroup(full));
     return full;
   }
 
   async setMeta({ name, as, text }: SetMetaRequest): Promise<string> {
     const full = this.fullName(name);
-    const meta: PythonWritable = as === 'none' ? null : as === 'json' ? pythonFromJSON(text) : text;
-    await this.call('setMeta', full, meta);
+    const meta = as === 'none' ? null : as === 'json' ? pythonFromJSON(text) : text;
+    await this.ask((nameServer) => nameServer.setMeta(full, meta));
     return full;
   }
 
   async resync(): Promise<void> {
-    await this.call('resync');
+    await this.ask((nameServer) => nameServer.resync());
     this.forgetAll();
   }
 
   /** @returns the server's answer: it may deny it */
-  async shutdown(): Promise<string> {
-    return textOf(await this.call('_shutdown')) ?? '';
+  shutdown(): Promise<string> {
+    return this.ask((nameServer) => nameServer._shutdown());
   }
 
   /** Whether the daemon of an object still has it. */
   async objectStatus(name: string): Promise<ObjectStatus> {
     const { uri } = await this.resolve(name);
-    const own = this.adapter.URI;
+    const own = this.nameServer.URI;
     const isOwn = uri.address === own.address && uri.port === own.port;
     const { identification } = this.location;
     const livenessProbe = new LivenessProbe({
@@ -222,7 +215,7 @@ export class NameServerSession {
     let flatlist = false;
     try {
       // A server with nothing to watch is asked whether it is still there.
-      if (Object.keys(known.groups).length === 0) await this.call('ping');
+      if (Object.keys(known.groups).length === 0) await this.ping();
       await this.pair.get();
       groups = await changed(known.groups, (group) => this.listing(group).get());
       entries = await changed(known.entries, (name) => this.entry(name));
@@ -236,7 +229,7 @@ export class NameServerSession {
   }
 
   private fullName(name: string): string {
-    return Name.expand(name, Name.parse(this.config.PYRO_NS_DEFAULTGROUP)).toString();
+    return this.nameServer.fullName(name);
   }
 
   private listing(group: string): TTLValue<GroupListing> {
@@ -249,13 +242,10 @@ export class NameServerSession {
   }
 
   private async readListing(group: string): Promise<GroupListing> {
-    const members = await this.call('list', group);
     const groups: string[] = [];
     const objects: string[] = [];
-    for (const member of Array.isArray(members) ? members : []) {
-      const [part, type] = member instanceof PythonTuple ? member.items : [];
-      const name = textOf(part);
-      if (name !== undefined) (type === 0 ? groups : objects).push(name);
+    for (const { part, type } of await this.ask((nameServer) => nameServer.list(group))) {
+      (type === GROUP ? groups : objects).push(part);
     }
     groups.sort();
     objects.sort();
@@ -263,30 +253,25 @@ export class NameServerSession {
   }
 
   private async readSnapshot(): Promise<FlatSnapshot> {
-    const objects = await this.call('flatlist');
-    const uris = new Map<string, string>();
-    for (const object of Array.isArray(objects) ? objects : []) {
-      const [name, uri] = object instanceof PythonTuple ? object.items : [];
-      uris.set(textOf(name) ?? '', uriFromPython(uri ?? null)?.toString() ?? '');
-    }
-    return new FlatSnapshot(uris);
+    const objects = await this.ask((nameServer) => nameServer.flatlist());
+    return new FlatSnapshot(new Map(objects.map(([name, uri]) => [name, uri.toString()])));
   }
 
   private async readPair(): Promise<void> {
     if (!this.saysStatus) return;
     try {
-      this.lastPair = pairFromPython(await this.call('_status'));
+      this.lastPair = pairOf(await this.ask((nameServer) => nameServer._status()));
     } catch (error) {
-      if (error instanceof ProtocolError) throw error;
+      if (meansLoss(error)) throw error;
       // Pyro 3 has no such method, and a guard may keep it to itself.
       this.saysStatus = false;
       this.lastPair = undefined;
     }
   }
 
-  /** Calls what changes a name, after which what is remembered of its surroundings is no longer true. */
-  private async change(name: string, method: string, ...args: readonly PythonWritable[]): Promise<void> {
-    await this.call(method, ...args);
+  /** Asks for a change of a name, after which what is remembered of its surroundings is no longer true. */
+  private async change(name: string, question: Question<void>): Promise<void> {
+    await this.ask(question);
     this.listings.delete(Name.parse(name).parent.toString());
     this.snapshot.invalidate();
   }
@@ -298,34 +283,39 @@ export class NameServerSession {
     this.saysStatus = true;
   }
 
-  /** Calls the name server; one that was lost is looked for again. */
-  private async call(method: string, ...args: readonly PythonWritable[]): Promise<PythonValue> {
-    const { adapter } = this;
+  /** Asks the name server; one that was lost is looked for again by the next question. */
+  private async ask<Answer>(question: Question<Answer>): Promise<Answer> {
+    const { nameServer } = this;
     try {
-      const value = await adapter.remoteInvocation(method, 0, args);
-      if (adapter === this.adapter) this.problem = undefined;
-      return value;
+      const answer = await question(nameServer);
+      if (nameServer === this.nameServer) this.problem = undefined;
+      return answer;
     } catch (error) {
-      if (error instanceof ProtocolError && adapter === this.adapter) {
+      if (meansLoss(error) && nameServer === this.nameServer) {
         this.problem = error.args.join(': ');
         this.forgetAll();
         // What comes back may be another object, which the old one's id does not lead to.
-        this.adapter = this.newAdapter();
-        await adapter.release();
+        this.nameServer = this.newProxy();
+        await nameServer._release();
       }
       throw error;
     }
   }
 
-  private newAdapter(): PYROAdapter {
+  private newProxy(): NameServerProxy {
     const { host, port, identification } = this.location;
     const uri = new PyroURI('PYROLOC', host, port, NAMESERVER_NAME);
-    const adapter = new PYROAdapter(uri, { config: this.config, log: silentLog, exactValues: true });
-    adapter.setIdentification(identification ?? null);
-    adapter.timeout = CALL_TIMEOUT_SECONDS;
-    return adapter;
+    const options = { config: this.config, log: silentLog, exactValues: true, timeout: CALL_TIMEOUT_SECONDS };
+    return new NameServerProxy(uri, { ...options, identification });
   }
 }
+
+/** What a name server is asked. */
+type Question<Answer> = (nameServer: NameServerProxy) => Promise<Answer>;
+
+/** True where the name server is gone; one that answers nonsense is still there. */
+const meansLoss = (error: unknown): error is ProtocolError =>
+  error instanceof ProtocolError && error.code !== 'ANSWER_UNEXPECTED';
 
 /** Looks at each watched thing again, and returns those whose version is another; null for those that are gone. */
 async function changed<T extends { readonly version: string }>(

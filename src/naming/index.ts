@@ -8,7 +8,7 @@ export { NameServerLocator } from './locator.js';
 export type { LocatorOptions, Whereabouts } from './locator.js';
 export { NameServer } from './name-server.js';
 export type { NameServerOptions } from './name-server.js';
-export { NameServerProxy, withReason } from './name-server-proxy.js';
+export { NameServerProxy } from './name-server-proxy.js';
 export type { NameServerProxyOptions } from './name-server-proxy.js';
 export { getAttrProxyForURI, getProxyForURI } from './proxies.js';
 export { NameServerStarter } from './starter.js';

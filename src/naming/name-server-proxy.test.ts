@@ -85,6 +85,30 @@ describe('names', () => {
   });
 });
 
+test('a name without system metadata, as Pyro 3 makes them, has none', async () => {
+  expect(await new NameServerProxy(found, options)._getSystemMeta(':a')).toBeUndefined();
+});
+
+test('an answer that none of its kind can be is refused, and the connection kept', async () => {
+  const release = jest.spyOn(PYROAdapter.prototype, 'release');
+  answers.set(found.address, 5);
+  await expect(new NameServerProxy(found, options).resolve(':a')).rejects.toMatchObject({ code: 'ANSWER_UNEXPECTED' });
+  expect(release).not.toHaveBeenCalled();
+});
+
+test.each([
+  [undefined, null],
+  [7, 7],
+])('calls may take %p: its adapter waits for %p seconds', async (timeout, expected) => {
+  const timeouts: unknown[] = [];
+  jest.spyOn(PYROAdapter.prototype, 'remoteInvocation').mockImplementation(function (this: PYROAdapter) {
+    timeouts.push(this.timeout);
+    return Promise.resolve(null);
+  });
+  await new NameServerProxy(found, { ...options, timeout }).ping();
+  expect(timeouts).toEqual([expected]);
+});
+
 describe('a call that fails', () => {
   const findFound = jest.fn(() => Promise.resolve(found));
   beforeEach(() => {

@@ -13,6 +13,8 @@ import type { NameServerStatus } from './status.js';
 export interface NameServerProxyOptions extends AdapterOptions {
   /** The passphrase that the name server wants. */
   readonly identification?: string | undefined;
+  /** How long connecting, and any one call, may take, in seconds; null, as by default, for ever. */
+  readonly timeout?: number | null | undefined;
   /** Finds the name server again when a call fails because of the connection; without it such a call just fails. */
   readonly find?: (() => Promise<PyroURI>) | undefined;
 }
@@ -121,10 +123,9 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
     await this.call('setMeta', [this.fullName(name), meta]);
   }
 
-  async _getSystemMeta(name: string): Promise<SystemMeta> {
-    const meta = systemMetaFromPython(await this.call('_getSystemMeta', [this.fullName(name)]));
-    if (meta === undefined) throw unexpected();
-    return meta;
+  /** @returns undefined where the name has none, as of what Pyro 3 made without */
+  async _getSystemMeta(name: string): Promise<SystemMeta | undefined> {
+    return systemMetaFromPython(await this.call('_getSystemMeta', [this.fullName(name)]));
   }
 
   async _setSystemMeta(name: string, meta: SystemMeta): Promise<void> {
@@ -200,14 +201,13 @@ export class NameServerProxy implements NameServerObject, AsyncDisposable {
   private adapterOf(uri: PyroURI): PYROAdapter {
     const adapter = new PYROAdapter(uri, this.options);
     adapter.setIdentification(this.identification);
+    adapter.timeout = this.options.timeout ?? null;
     return adapter;
   }
 }
 
-/** A name server answered with something else than its method answers. */
-export class UnexpectedAnswerError extends ProtocolError {}
-
-const unexpected = (): UnexpectedAnswerError => new UnexpectedAnswerError(refusalText('ANSWER_UNEXPECTED'));
+/** What is thrown where a name server answers with something else than its method answers. */
+const unexpected = (): ProtocolError => new ProtocolError(refusalText('ANSWER_UNEXPECTED'));
 
 function textOf(value: PythonValue | undefined): string {
   const text = characters(value);

@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { loadConfig, silentLog } from '../../config/index.js';
 import { NameServerLocator, NameServerStarter, type NameServerProxy } from '../../naming/index.js';
 import { COMMANDS } from './commands.js';
@@ -43,6 +43,18 @@ beforeAll(async () => {
 afterAll(async () => {
   await nameServer._release();
   await starter.shutdown();
+});
+
+test('the metadata of a name that has no system metadata, as of Pyro 3, is shown without', async () => {
+  const asked = jest.spyOn(nameServer, '_getSystemMeta').mockResolvedValue(undefined);
+  const terminal = new Terminal(false);
+  const [text, json] = [new Output(terminal, new PassThrough(), false), new Output(terminal, new PassThrough(), true)];
+  await COMMANDS.showmeta({ nameServer, output: text }, [':many']);
+  expect(terminal.text).toBe('META INFO OF :many\nsystem meta info : None\n  user meta info : None\n');
+  await COMMANDS.showmeta({ nameServer, output: json }, [':many']);
+  json.end();
+  expect(JSON.parse(terminal.text)).toEqual([{ name: ':many', type: null, timestamp: null, owner: null, meta: null }]);
+  asked.mockRestore();
 });
 
 async function list(terminal: Terminal): Promise<string[]> {

@@ -1,6 +1,6 @@
 import { printable } from '../../config/index.js';
 import { NamingError } from '../../errors.js';
-import { GROUP, type ListEntry } from '../../namespace/index.js';
+import { GROUP, type ListEntry, type SystemMeta } from '../../namespace/index.js';
 import type { NameServerProxy } from '../../naming/index.js';
 import type { PythonValue } from '../../pickle/index.js';
 import type { Output } from './output.js';
@@ -84,13 +84,22 @@ const register: Command = async ({ nameServer, output }, [name = '', uri = '']) 
 /** As `pythonText`; a script must tell None from the text `None`. */
 const textOrNull = (value: PythonValue): string | null => (value === null ? null : pythonText(value));
 
+const systemMetaText = ({ type, timestamp, owner }: SystemMeta): string =>
+  `[type=${type} timestamp=${pythonFloat(timestamp)} owner=${pythonText(owner)}]`;
+
 const showMeta = forEachName("can't get metadata of", async ({ nameServer, output }, name, fullName) => {
-  const { type, timestamp, owner } = await nameServer._getSystemMeta(name);
+  const system = await nameServer._getSystemMeta(name);
   const meta = await nameServer.getMeta(name);
   output.result(
-    { name: fullName, type: kindOf({ type }), timestamp, owner: textOrNull(owner), meta: textOrNull(meta) },
+    {
+      name: fullName,
+      type: system === undefined ? null : kindOf(system),
+      timestamp: system?.timestamp ?? null,
+      owner: textOrNull(system?.owner ?? null),
+      meta: textOrNull(meta),
+    },
     `META INFO OF ${fullName}\n` +
-      `system meta info : [type=${type} timestamp=${pythonFloat(timestamp)} owner=${pythonText(owner)}]\n` +
+      `system meta info : ${system === undefined ? 'None' : systemMetaText(system)}\n` +
       `  user meta info : ${pythonText(meta)}`,
   );
 });

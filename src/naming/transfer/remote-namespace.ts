@@ -2,7 +2,7 @@ import { type ErrorCode, NamingError } from '../../errors.js';
 import { Name, type PyroURI } from '../../names/index.js';
 import { GROUP, OBJECT, type Namespace, type NamespaceEntry, type SystemMeta } from '../../namespace/index.js';
 import type { PythonValue } from '../../pickle/index.js';
-import { UnexpectedAnswerError, type NameServerProxy } from '../name-server-proxy.js';
+import type { NameServerProxy } from '../name-server-proxy.js';
 
 /** What an import needs of a namespace, here or elsewhere. */
 export type ImportTarget = Pick<
@@ -73,20 +73,10 @@ export class RemoteNamespace implements ImportTarget, ExportSource {
   private async entry(name: Name, isGroup: boolean): Promise<NamespaceEntry> {
     const [uri, systemMeta, userMeta] = await Promise.all([
       isGroup ? undefined : this.resolve(name),
-      this.systemMeta(name),
+      this.nameServer._getSystemMeta(name.toString()),
       this.getMeta(name),
     ]);
     return { name, uri, systemMeta: systemMeta && { ...systemMeta, type: isGroup ? GROUP : OBJECT }, userMeta };
-  }
-
-  /** Pyro 3 has none of names that it made without. */
-  private async systemMeta(name: Name): Promise<SystemMeta | undefined> {
-    try {
-      return await this.nameServer._getSystemMeta(name.toString());
-    } catch (error) {
-      if (error instanceof UnexpectedAnswerError) return undefined;
-      throw error;
-    }
   }
 }
 
