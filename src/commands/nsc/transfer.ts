@@ -87,8 +87,9 @@ export async function importFrom(
   options: { readonly existing: ExistingNames; readonly keepsOwnEntry: boolean },
 ): Promise<void> {
   const isStream = file === undefined || file === STREAM;
-  const input = isStream ? process.stdin : createReadStream(file);
   const size = isStream ? 0 : ((await stat(file).catch(() => undefined))?.size ?? 0);
+  // Read from at once: where nobody listens yet, a file that can't be opened ends the program.
+  const input = isStream ? process.stdin : createReadStream(file);
   const progress = new Progress(isStream ? 'read {value} bytes' : '{bar} {percentage}%, {eta} s left', size);
   const onBytes = (bytes: number): void => {
     progress.update(bytes);
