@@ -36,6 +36,14 @@ export const REFUSALS = {
     meaning: "A PYRONAME URI stands where an object's own URI is needed.",
   },
   HOST_UNKNOWN: { text: 'unknown host', meaning: 'The host has no address.' },
+  TOO_MANY_HOSTS: {
+    text: 'too many host names are being looked up: PYRO_MAX_LOOKUPS is {}',
+    meaning: 'DNS does not answer for the names that clients have sent: their number is limited.',
+  },
+  TOO_MANY_HOSTS_OF_CLIENT: {
+    text: 'too many host names of this client are being looked up: more than a quarter of PYRO_MAX_LOOKUPS, which is {}',
+    meaning: 'DNS does not answer for the names that this client has sent: each has a share.',
+  },
 
   // Groups.
   GROUP_NOT_FOUND: { text: 'group not found', meaning: 'There is no such group.' },

@@ -38,8 +38,16 @@ import { Pyro3Twin } from '../src/naming/twin/pyro3-twin.js';
 import { Versions } from '../src/naming/twin/versions.js';
 import { dumps, type PythonWritable } from '../src/pickle/index.js';
 import { readCertificates, readClientTLS } from '../src/rpc/certificates.js';
-import { Daemon, getProxyForURI, LivenessProbe } from '../src/rpc/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag, ServerConnection } from '../src/wire/index.js';
+import { Daemon, getProxyForURI, LivenessProbe, resolveAddress } from '../src/rpc/index.js';
+import { HostResolver } from '../src/wire/host-resolver.js';
+import {
+  ClientConnection,
+  decodeReply,
+  encodeRequest,
+  hostResolver,
+  RequestFlag,
+  ServerConnection,
+} from '../src/wire/index.js';
 import { CHECKSUM, COMPRESSED, Conversation } from './support/conversation.js';
 import { rawFrame, RawConnection } from './support/raw-connection.js';
 
@@ -511,16 +519,37 @@ const observeNames = (config: Config, count: number): Promise<unknown> =>
 const observeTotal = (config: Config, size: number): Promise<unknown> =>
   observeRegistrations(config, [`:${'x'.repeat(size - ':PYRO://127.0.0.1:1/id'.length)}`]);
 
-/** What comes of metadata whose pickle has so many bytes. */
-async function observeMeta(config: Config, size: number): Promise<unknown> {
+/** What comes of a call of a client. */
+async function observeCall(config: Config, method: string, ...args: string[]): Promise<unknown> {
   const nameServer = newNameServer(config, new MemoryNamespace());
-  const meta = 'x'.repeat(size - dumps('x'.repeat(1000)).length + 1000);
-  const call = { objectID: nameServer.GUID(), method: 'setMeta', flags: 0, args: [':', meta], keywords: new Map() };
+  const call = { objectID: nameServer.GUID(), method, flags: 0, args, keywords: new Map() };
   const connection = new ServerConnection(new Socket());
   cleanUp.push(() => {
     connection.destroy();
   });
   return outcome(async () => (await nameServer.invoke(call, connection)) === null && 'made');
+}
+
+/** What comes of metadata whose pickle has so many bytes. */
+const observeMeta = (config: Config, size: number): Promise<unknown> =>
+  observeCall(config, 'setMeta', ':', 'x'.repeat(size - dumps('x'.repeat(1000)).length + 1000));
+
+/** How many names DNS is asked for, which doesn't answer, where each client sends one. */
+async function observeLookups(config: Config, clients: number): Promise<number> {
+  let asked = 0;
+  const silent = { resolve4: () => new Promise<string[]>(() => (asked += 1)), cancel: () => undefined };
+  const resolver = new HostResolver({ createResolver: () => silent });
+  const end = new AbortController();
+  const lookups = Array.from({ length: clients }, (_, index) => {
+    const client = { address: `192.0.2.${index}`, maxLookups: config.PYRO_MAX_LOOKUPS };
+    return outcome(() => resolver.addressesOf(`host${index}.example`, { client, signal: end.signal }));
+  });
+  // Those that are refused have looked into the hosts file before.
+  while (asked < config.PYRO_MAX_LOOKUPS) await new Promise(setImmediate);
+  if (clients > config.PYRO_MAX_LOOKUPS) await Promise.race(lookups);
+  end.abort();
+  await Promise.all(lookups);
+  return asked;
 }
 
 /** The files that are there once a log has been written to. */
@@ -1104,6 +1133,28 @@ const EFFECTS: Readonly<Partial<Record<ConfigItemName, Effect>>> = {
       [0.077, 2],
     ],
   },
+  PYRO_DNS_TIMEOUT: {
+    observe: async (config) => {
+      const lookups = jest.spyOn(hostResolver, 'addressesOf').mockResolvedValue(['127.0.0.1']);
+      await resolveAddress('a.example', { config });
+      return lookups.mock.lastCall?.[1]?.timeoutMs;
+    },
+    values: () => [
+      [0.5, 500],
+      [7, 7000],
+    ],
+  },
+  PYRO_MAX_LOOKUPS: {
+    observe: async (config) => {
+      const lookups = jest.spyOn(hostResolver, 'addressesOf').mockResolvedValue(['127.0.0.1']);
+      await observeCall(config, 'register', ':x', 'PYRO://a.example:1/x');
+      return lookups.mock.lastCall?.[1]?.client?.maxLookups;
+    },
+    values: () => [
+      [1, 1],
+      [200, 200],
+    ],
+  },
   PYRO_HANDSHAKE_TIMEOUT: {
     observe: async (config) => {
       fakeTimeouts();
@@ -1390,6 +1441,7 @@ const LIMITS: Readonly<Partial<Record<ConfigItemName, Limit>>> = {
     beyond: 'server too busy',
   },
   PYRO_MAX_HANDSHAKES: { bound: 3, observe: observeSilent, at: 0, beyond: 1 },
+  PYRO_MAX_LOOKUPS: { bound: 3, observe: observeLookups, at: 3, beyond: 3 },
   PYRO_MAX_ONEWAY_CALLS: { bound: 3, observe: observeOnewayCalls, at: 3, beyond: 3 },
   PYRO_NS_BC_RATE: { bound: 3, observe: observeAnswers, at: 3, beyond: 3 },
   PYRO_NS_CACHE_NAMES: {

@@ -161,6 +161,17 @@ function stopOnSignals(starter: NameServerStarter): AbortSignal {
   return stopping.signal;
 }
 
+/** How long the process may go on when all is done. */
+const EXIT_TIMEOUT_MS = 500;
+
+/** Ends the process where a thread doesn't: one that looks up a host name by the system can't be told to. */
+function endSoon(): void {
+  setTimeout(() => {
+    process.removeAllListeners('SIGTERM');
+    process.kill(process.pid, 'SIGTERM');
+  }, EXIT_TIMEOUT_MS).unref();
+}
+
 /** Opens the log again at SIGHUP, for log rotation; on a terminal, too. The signal never ends the server. */
 function reopenOnSignal(log: Log): void {
   process.on('SIGHUP', () => {
@@ -185,9 +196,7 @@ async function serveMetrics(
 const addressText = ({ address, family, port }: AddressInfo): string =>
   family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
 
-async function main(): Promise<void> {
-  const options = await readArguments(process.argv.slice(2));
-  if (options === undefined) return;
+async function serve(options: Arguments): Promise<void> {
   const config = defaultConfig();
   const identification = options.identification ?? readIdentification(config);
   const log = defaultLog();
@@ -205,6 +214,13 @@ async function main(): Promise<void> {
   }
   await starter.stopped;
   print('Name Server gracefully stopped.');
+}
+
+async function main(): Promise<void> {
+  const options = await readArguments(process.argv.slice(2));
+  if (options === undefined) return;
+  await serve(options);
+  endSoon();
 }
 
 try {

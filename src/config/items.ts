@@ -158,6 +158,12 @@ const OWN_ITEMS = {
     2,
     'How long the answer to a passphrase is delayed at most, after wrong ones of the same address; 0 for not at all.',
   ),
+  PYRO_DNS_TIMEOUT: item(seconds(0.1), 5, 'How long the look-up of a host name may take.'),
+  PYRO_MAX_LOOKUPS: item(
+    integer(1),
+    128,
+    'How many host names that clients send may be looked up at the same time; of one address, a quarter of them.',
+  ),
   PYRO_HANDSHAKE_TIMEOUT: item(seconds(0.1), 10, 'How long a peer may take to open a connection.'),
   PYRO_STALL_TIMEOUT: item(
     seconds(0.1),

@@ -37,7 +37,7 @@ const isUnreachable = ({ status }: ObjectStatus): boolean => status === 'unreach
 export class AutoClean {
   private suspects = new Map<string, Suspect>();
   private timer: NodeJS.Timeout | undefined;
-  private stopped = false;
+  private readonly stopping = new AbortController();
   /** How many entries were removed. */
   removed = 0;
 
@@ -52,12 +52,12 @@ export class AutoClean {
   }
 
   stop(): void {
-    this.stopped = true;
+    this.stopping.abort();
     clearTimeout(this.timer);
   }
 
   private plan(): void {
-    if (this.stopped) return;
+    if (this.stopping.signal.aborted) return;
     this.timer = setTimeout(() => void this.clean(), this.options.config.PYRO_NS_AUTOCLEAN * 1000).unref();
   }
 
@@ -66,17 +66,17 @@ export class AutoClean {
       await this.look();
       for (const suspect of [...this.suspects.values()]) if (this.isDue(suspect)) await this.remove(suspect);
     } catch (error) {
-      if (!this.stopped) this.options.log.warn('AutoClean', 'looking for dead objects failed:', error);
+      if (!this.stopping.signal.aborted) this.options.log.warn('AutoClean', 'looking for dead objects failed:', error);
     }
     this.plan();
   }
 
   /** Asks for all objects, and keeps in mind which ones are dead. */
   private async look(): Promise<void> {
-    const livenessProbe = new LivenessProbe(this.options);
+    const livenessProbe = new LivenessProbe({ ...this.options, signal: this.stopping.signal });
     const suspects = new Map<string, Suspect>();
     for await (const objects of this.options.namespace.flatlist()) {
-      if (this.stopped) return;
+      if (this.stopping.signal.aborted) return;
       const others = objects.filter(([name]) => name.toString() !== NAMESERVER_NAME);
       await Promise.all(
         others.map(async ([name, uri]) => {
@@ -108,7 +108,7 @@ export class AutoClean {
   private async remove(suspect: Suspect): Promise<void> {
     const { log, unregister } = this.options;
     const { name, uri, status, failures, sinceMs } = suspect;
-    if (this.stopped) return;
+    if (this.stopping.signal.aborted) return;
     this.suspects.delete(name.toString());
     if (!(await this.isStillDead(suspect))) return;
     try {
@@ -132,7 +132,7 @@ export class AutoClean {
   private async isStillDead({ name, uri, sinceTimestamp }: Suspect): Promise<boolean> {
     const { namespace } = this.options;
     try {
-      const status = await new LivenessProbe(this.options).ask(uri);
+      const status = await new LivenessProbe({ ...this.options, signal: this.stopping.signal }).ask(uri);
       const [current, { timestamp }] = await Promise.all([namespace.resolve(name), namespace.getSystemMeta(name)]);
       return isDead(status) && current.equals(uri) && timestamp <= sinceTimestamp;
     } catch (error) {

@@ -150,7 +150,7 @@ describe('a broadcast', () => {
     const sends = jest.spyOn(Socket.prototype, 'send');
     const locator = new NameServerLocator({ config, log });
     expect(await locator.detectNS({ bcaddr: 'localhost', port: first.port })).toEqual(uri);
-    expect(sends.mock.calls[0]?.slice(0, 3)).toEqual(['location', first.port, 'localhost']);
+    expect(sends.mock.calls[0]?.slice(0, 3)).toEqual(['location', first.port, '127.0.0.1']);
     sends.mockRestore();
   });
 

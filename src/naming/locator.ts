@@ -123,12 +123,30 @@ export class NameServerLocator {
    * @throws NamingError `could not find NameServer`; PyroError `Name Server not responding` where a port was given
    */
   async sendSysCommand(command: SystemCommand, where: Whereabouts = {}): Promise<string> {
-    if (where.bcaddr !== undefined) await requireAddress(where.bcaddr);
+    if (where.bcaddr !== undefined) await this.requireAddress(where.bcaddr);
     try {
       return await this.ask(command, where, PRIMARY);
     } catch (error) {
       if (!meansAbsence(error) || where.port !== undefined) throw error;
       return this.askSecond(command, where, error);
+    }
+  }
+
+  private async broadcastAddressOf(host: string): Promise<string> {
+    try {
+      return await resolveAddress(host, { config: this.config, signal: this.signal });
+    } catch (error) {
+      if (error instanceof URIError) throw new ProtocolError(refusalText('NETWORK'), error.args.join(': '));
+      throw error;
+    }
+  }
+
+  private async requireAddress(address: string): Promise<void> {
+    try {
+      await resolveAddress(address, { config: this.config, signal: this.signal });
+    } catch (error) {
+      if (error instanceof URIError) throw new NamingError(refusalText('BROADCAST_ADDRESS_INVALID', address));
+      throw error;
     }
   }
 
@@ -193,7 +211,7 @@ export class NameServerLocator {
 
   private async askDirectly(command: SystemCommand, host: string, port: number, ssl: boolean): Promise<string> {
     const { config, log, identification } = this;
-    const address = config.PYRO_DNS_URI ? host : await resolveAddress(host);
+    const address = config.PYRO_DNS_URI ? host : await resolveAddress(host, { config, signal: this.signal });
     const uri = new PyroURI(ssl ? 'PYROLOCSSL' : 'PYROLOC', address, port, NAMESERVER_NAME);
     await using proxy = new NameServerProxy(uri, { config, log, identification });
     return await this.unlessAborted(proxy, async () => {
@@ -222,11 +240,13 @@ export class NameServerLocator {
 
   private async askByBroadcast(command: SystemCommand, { port, bcaddr, trace }: Whereabouts): Promise<string> {
     const { config, log, signal } = this;
-    const destinations = [PRIMARY, SECONDARY].map((role) => ({
-      host: bcaddr ?? config[role.bcaddr] ?? BROADCAST_ADDRESS,
-      port: port ?? config[role.bcport],
-    }));
     trace?.('Locator: searching Pyro Name Server...');
+    const destinations = await Promise.all(
+      [PRIMARY, SECONDARY].map(async (role) => ({
+        host: await this.broadcastAddressOf(bcaddr ?? config[role.bcaddr] ?? BROADCAST_ADDRESS),
+        port: port ?? config[role.bcport],
+      })),
+    );
     const isAnswer = (answer: string, { address }: RemoteInfo): boolean => {
       if (command !== 'location' || isURI(answer)) return true;
       const line = `answer of ${address} is no URI: ${printable(answer)}`;
@@ -322,15 +342,6 @@ function isURI(text: string): boolean {
     return protocol === 'PYRO' || protocol === 'PYROSSL';
   } catch {
     return false;
-  }
-}
-
-async function requireAddress(address: string): Promise<void> {
-  try {
-    await resolveAddress(address);
-  } catch (error) {
-    if (error instanceof URIError) throw new NamingError(refusalText('BROADCAST_ADDRESS_INVALID', address));
-    throw error;
   }
 }
 

@@ -51,7 +51,7 @@ type Client = ServerConnection | undefined;
 interface Method {
   /** The parameters' names, as Pyro 3 has them. */
   readonly parameters: readonly string[];
-  readonly call: (args: readonly PythonValue[], client: Client) => Answer | Promise<Answer>;
+  readonly call: (args: readonly PythonValue[], client: Client, caller: ServerConnection) => Answer | Promise<Answer>;
 }
 
 /**
@@ -66,6 +66,7 @@ export class NameServer implements Servant, NameServerObject {
   private twinPermissions: Promise<void> = Promise.resolve();
   private readonly replies: ReplyEncoder;
   private readonly quota: Quota;
+  private readonly closing = new AbortController();
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
   constructor(
@@ -92,6 +93,7 @@ export class NameServer implements Servant, NameServerObject {
 
   /** Lets nobody wait for an answer any longer. */
   close(): void {
+    this.closing.abort(new NamingError(refusalText('SHUTTING_DOWN')));
     this.changes.close();
   }
 
@@ -150,7 +152,7 @@ export class NameServer implements Servant, NameServerObject {
       throw new RemoteError('exceptions', 'AttributeError', [text]);
     }
     const client = isOneway(call) ? undefined : caller;
-    return method.call(bindArguments(call, method.parameters), client);
+    return method.call(bindArguments(call, method.parameters), client, caller);
   }
 
   async register(name: string, uri: PyroURI): Promise<void> {
@@ -209,7 +211,7 @@ export class NameServer implements Servant, NameServerObject {
       ping: { parameters: [], call: () => null },
       register: {
         parameters: ['name', 'URI'],
-        call: ([name, uri]) => this.answerRegister(this.nameOf(name), uri),
+        call: ([name, uri], _client, caller) => this.answerRegister(this.nameOf(name), uri, caller),
       },
       unregister: named((name) => this.answerUnregister(name)),
       resolve: { parameters: ['name'], call: ([name]) => this.answerResolve(this.nameOf(name)) },
@@ -277,8 +279,8 @@ export class NameServer implements Servant, NameServerObject {
     return new Pickled(dumps(uriToPython(uri), { protocol: this.options.config.PYRO_PICKLE_FORMAT }));
   }
 
-  private async answerRegister(name: Name, value: PythonValue | undefined): Promise<null> {
-    const uri = await this.uriOf(value);
+  private async answerRegister(name: Name, value: PythonValue | undefined, caller: ServerConnection): Promise<null> {
+    const uri = await this.uriOf(value, caller);
     // Pyro's words, also where somebody has removed the entry from the database.
     if (name.equals(OWN_ENTRY)) throw new NamingError(refusalText('NAME_EXISTS'), name.toString());
     await this.register(name.toString(), uri);
@@ -397,14 +399,17 @@ export class NameServer implements Servant, NameServerObject {
   }
 
   /** Reads a URI argument: a PyroURI, or its text, whose host is resolved (unless PYRO_DNS_URI) as Pyro 3 does. */
-  private async uriOf(value: PythonValue | undefined): Promise<PyroURI> {
+  private async uriOf(value: PythonValue | undefined, client: ServerConnection): Promise<PyroURI> {
     try {
       const uri = uriFromPython(value ?? null);
       const parsed = uri ?? PyroURI.parse(characters(value) ?? '');
       requireNewURI(parsed);
       if (isPYRONAME(parsed.toString())) throw new URIError(refusalText('URI_OF_NAME'));
       if (uri !== undefined) return uri;
-      return this.options.config.PYRO_DNS_URI ? parsed : parsed.withAddress(await resolveAddress(parsed.address));
+      const { config } = this.options;
+      if (config.PYRO_DNS_URI) return parsed;
+      const { signal } = this.closing;
+      return parsed.withAddress(await resolveAddress(parsed.address, { config, client, signal }));
     } catch (error) {
       if (!(error instanceof URIError)) throw error;
       const shown = shortened(characters(value) ?? inspect(value, { depth: 0 }));

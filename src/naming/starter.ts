@@ -222,7 +222,7 @@ export class NameServerStarter implements AsyncDisposable {
     const daemon = await this.startDaemon(options);
     this.guard(daemon, options);
     const uri = await this.serve(daemon, namespace, options);
-    const onLoopback = await isOnLoopback(daemon);
+    const onLoopback = await isOnLoopback(daemon, this.options.config);
     this.broadcastServer = await this.startBroadcastServer(uri, onLoopback, options);
     if (!this.broadcastServer) verbose('Not starting broadcast server.');
     verbose(options.keep ? 'Will ignore shutdown requests.' : 'Will accept shutdown requests.');
@@ -493,10 +493,10 @@ const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback add
 const MULTIPLE_REFUSAL = refusalText('NAME_SERVER_RUNS');
 
 /** True where what the daemon publishes leads nobody here but those on this very machine. */
-async function isOnLoopback({ hostname }: Daemon): Promise<boolean> {
+async function isOnLoopback({ hostname }: Daemon, config: Config): Promise<boolean> {
   if (hostname === 'localhost') return true;
   try {
-    return (await resolveAddress(hostname)).startsWith('127.0.');
+    return (await resolveAddress(hostname, { config })).startsWith('127.0.');
   } catch (error) {
     // A name that others know, but not this machine: with PYRO_DNS_URI it is published as it is.
     if (error instanceof URIError) return false;

@@ -273,6 +273,7 @@ export class PYROAdapter {
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
       handshakeTimeoutMs,
+      lookupTimeoutMs: config.PYRO_DNS_TIMEOUT * 1000,
       signal,
       tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),

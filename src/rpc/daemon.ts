@@ -137,7 +137,7 @@ export class Daemon implements AsyncDisposable {
     const daemon = new Daemon({
       protocol,
       hostname,
-      address: config.PYRO_DNS_URI ? hostname : await addressOf(hostname),
+      address: config.PYRO_DNS_URI ? hostname : await addressOf(hostname, config),
       config,
       log,
       certificates: protocol === 'PYROSSL' ? await readCertificates(config) : undefined,
@@ -151,7 +151,7 @@ export class Daemon implements AsyncDisposable {
     });
     const first = options.port ?? config.PYRO_PORT;
     const tries = options.norange === true ? 1 : config.PYRO_PORT_RANGE;
-    await daemon.tcpServer.listen(host === '' ? '0.0.0.0' : await addressOf(host), first, tries);
+    await daemon.tcpServer.listen(host === '' ? '0.0.0.0' : await addressOf(host, config), first, tries);
     return daemon;
   }
 
@@ -448,9 +448,9 @@ export class Daemon implements AsyncDisposable {
 
 const unknownObject = (): ProtocolError => new ProtocolError(refusalText('OBJECT_UNKNOWN'));
 
-async function addressOf(host: string): Promise<string> {
+async function addressOf(host: string, config: Config): Promise<string> {
   try {
-    return await resolveAddress(host);
+    return await resolveAddress(host, { config });
   } catch {
     throw new DaemonError(refusalText('DAEMON_NOT_STARTED', `no IP address known for host '${host}'`));
   }

@@ -47,6 +47,8 @@ export interface LivenessProbeOptions {
    * None without this.
    */
   readonly identificationFor?: ((uri: PyroURI) => string | undefined) | undefined;
+  /** Gives up what is being asked. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The ids of the objects that a daemon has; or what it means that it does not say. */
@@ -65,17 +67,14 @@ export class LivenessProbe {
   /** Asks the daemon of a URI. Never rejects. */
   async ask(uri: PyroURI): Promise<ObjectStatus> {
     const status = await this.askDaemon(uri);
-    return status.status === 'answers' || (await this.canJudge(uri.address)) ? status : UNCERTAIN;
+    return status.status === 'answers' || (await this.limit(() => this.canJudge(uri.address))) ? status : UNCERTAIN;
   }
 
   private async canJudge(host: string): Promise<boolean> {
-    try {
-      const [address, nameServer] = await Promise.all([host, this.options.nameServerHost].map(resolveAddress));
-      return isSameEverywhere(address ?? host, nameServer ?? '');
-    } catch {
-      // Without an address there is nothing to mistake for another.
-      return true;
-    }
+    // Without an address there is nothing to mistake for another.
+    const addressOf = (name: string): Promise<string> => resolveAddress(name, this.options).catch(() => '');
+    const [address = '', nameServer = ''] = await Promise.all([host, this.options.nameServerHost].map(addressOf));
+    return isSameEverywhere(address, nameServer);
   }
 
   private async askDaemon(uri: PyroURI): Promise<ObjectStatus> {
@@ -116,7 +115,7 @@ export class LivenessProbe {
   }
 
   private async call(daemon: PyroURI, method: string, ...args: string[]): Promise<PythonValue> {
-    const { config, identificationFor } = this.options;
+    const { config, identificationFor, signal } = this.options;
     // Daemons are anybody's: what they may answer is limited to what a name server may be told.
     const limits = {
       PYRO_MAX_MESSAGE_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
@@ -127,7 +126,7 @@ export class LivenessProbe {
     adapter.setIdentification(identificationFor?.(daemon) ?? null);
     adapter.timeout = Math.min(ANSWER_TIMEOUT_SECONDS, config.PYRO_HANDSHAKE_TIMEOUT);
     try {
-      return await adapter.remoteInvocation(method, 0, args);
+      return await adapter.remoteInvocation(method, 0, args, undefined, { signal });
     } finally {
       await adapter.release();
     }

@@ -5,6 +5,7 @@ import { onAbort } from '../sync/index.js';
 import { Connection, defaultConnectionOptions, type ConnectionOptions } from './connection.js';
 import { encodeFrame, type Body, type FrameReader } from './frame.js';
 import { CHALLENGE_SIZE, CONNECT, createAuthToken, decodeDenial, GRANTED, VERDICT_SIZE } from './handshake.js';
+import { socketLookup } from './host-resolver.js';
 import { connectTLS, failureReason, type ClientTLSOptions } from './tls.js';
 
 /** Options of a client connection. Durations are in milliseconds, sizes in bytes. */
@@ -13,6 +14,8 @@ export interface ClientConnectionOptions extends ConnectionOptions {
   readonly identification: Uint8Array;
   /** Computes the token that answers the server's challenge. */
   readonly createAuthToken: (identification: Uint8Array, challenge: Buffer) => Uint8Array;
+  /** How long looking up the server's host name may take; undefined for the default. */
+  readonly lookupTimeoutMs: number | undefined;
   /** Aborts opening the connection; it has no effect on an open connection. */
   readonly signal: AbortSignal | undefined;
   /** Connect with TLS; undefined for plain TCP. */
@@ -23,6 +26,7 @@ export const defaultClientConnectionOptions: ClientConnectionOptions = {
   ...defaultConnectionOptions,
   identification: Buffer.alloc(0),
   createAuthToken,
+  lookupTimeoutMs: undefined,
   signal: undefined,
   tls: undefined,
 };
@@ -85,7 +89,7 @@ export class ClientConnection extends Connection {
     options: Partial<ClientConnectionOptions> = {},
   ): Promise<ClientConnection> {
     const complete = { ...defaultClientConnectionOptions, ...options };
-    const { signal, handshakeTimeoutMs } = complete;
+    const { signal, handshakeTimeoutMs, lookupTimeoutMs, tls } = complete;
     signal?.throwIfAborted();
     const onread = {
       buffer: SHARED_READ_BUFFER,
@@ -94,7 +98,10 @@ export class ClientConnection extends Connection {
         return true;
       },
     };
-    const socket = complete.tls ? connectTLS(host, port, complete.tls) : connect({ host, port, family: 4, onread });
+    const lookupEnd = new AbortController();
+    const lookup = socketLookup({ timeoutMs: lookupTimeoutMs, signal: lookupEnd.signal });
+    const destination = { host, port, family: 4, lookup } as const;
+    const socket = tls ? connectTLS(destination, tls) : connect({ ...destination, onread });
     const connection = new ClientConnection(socket, complete);
     let reason: unknown;
     const abort = (why: unknown): void => {
@@ -112,6 +119,7 @@ export class ClientConnection extends Connection {
       throw reason ?? error;
     } finally {
       clearTimeout(deadline);
+      lookupEnd.abort();
       removeListener();
     }
   }

@@ -13,6 +13,7 @@ export {
   newChallenge,
   tokensEqual,
 } from './handshake.js';
+export { HostLookupError, hostResolver } from './host-resolver.js';
 export {
   decodeReply,
   decodeRequest,

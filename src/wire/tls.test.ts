@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Server } from 'node:tls';
 import { createAuthority, createCertificate } from '../../test/support/certificates.js';
+import { socketLookup } from './host-resolver.js';
 import { certificateProblem, connectTLS, createTLSServer, failureReason, type Certificates } from './tls.js';
 
 let good: Certificates;
@@ -38,6 +39,8 @@ afterAll(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
+const at = (host: string, port: number) => ({ host, port, family: 4, lookup: socketLookup({}) }) as const;
+
 /** What the server finds wrong with who connects so. */
 async function problemOf(client: Socket): Promise<string | undefined> {
   client.on('error', () => undefined);
@@ -51,11 +54,11 @@ async function problemOf(client: Socket): Promise<string | undefined> {
 
 describe('the certificate of a client', () => {
   test('is asked for, and good where the authority has signed it', async () => {
-    expect(await problemOf(connectTLS('127.0.0.1', port, { ...good, checkHost: true }))).toBeUndefined();
+    expect(await problemOf(connectTLS(at('127.0.0.1', port), { ...good, checkHost: true }))).toBeUndefined();
   });
 
   test('of another authority gets as far as being told', async () => {
-    const problem = await problemOf(connectTLS('127.0.0.1', port, { ...stranger, checkHost: true }));
+    const problem = await problemOf(connectTLS(at('127.0.0.1', port), { ...stranger, checkHost: true }));
     expect(problem).toBe('UNABLE_TO_VERIFY_LEAF_SIGNATURE');
   });
 
@@ -74,7 +77,7 @@ describe('the certificate of a server', () => {
     ['names another host, and that is not asked for', false, undefined],
   ])('%s', async (_what, checkHost, problem) => {
     // The name has an IPv4 address, which is what the server listens at; the certificate names the address alone.
-    const client = connectTLS('localhost', port, { ...good, checkHost });
+    const client = connectTLS(at('localhost', port), { ...good, checkHost });
     const error = await new Promise((resolve) => {
       client.once('error', resolve);
       client.once('secureConnect', resolve);
@@ -85,7 +88,7 @@ describe('the certificate of a server', () => {
   });
 
   test('is of an authority that the client does not know', async () => {
-    const client = connectTLS('127.0.0.1', port, { ...good, ca: stranger.cert, checkHost: false });
+    const client = connectTLS(at('127.0.0.1', port), { ...good, ca: stranger.cert, checkHost: false });
     const [error] = await new Promise<unknown[]>((resolve) =>
       client.once('error', (error) => {
         resolve([error]);

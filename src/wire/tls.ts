@@ -1,5 +1,4 @@
-import { lookup } from 'node:dns';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import { connect, createServer, TLSSocket, type Server } from 'node:tls';
 import { defaultConnectionOptions } from './connection.js';
 
@@ -18,15 +17,19 @@ export interface ClientTLSOptions extends Certificates {
   readonly checkHost: boolean;
 }
 
+/** Where a client connects to. */
+export interface Destination {
+  readonly host: string;
+  readonly port: number;
+  /** Pyro's addresses are IPv4. */
+  readonly family: 4;
+  readonly lookup: LookupFunction;
+}
+
 /** Starts to connect with TLS. The socket emits `secureConnect` when the server's certificate has been verified. */
-export function connectTLS(host: string, port: number, { checkHost, ...certificates }: ClientTLSOptions): TLSSocket {
+export function connectTLS(destination: Destination, { checkHost, ...certificates }: ClientTLSOptions): TLSSocket {
   return connect({
-    host,
-    port,
-    // Pyro's addresses are IPv4.
-    lookup: (name, options, callback) => {
-      lookup(name, { ...options, family: 4 }, callback);
-    },
+    ...destination,
     ...certificates,
     rejectUnauthorized: true,
     ...(checkHost ? {} : { checkServerIdentity: () => undefined }),

@@ -1,11 +1,10 @@
-import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
 import { printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, PyroError } from '../../errors.js';
 import { refusalText } from '../../refusals.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
-import type { ServerConnection } from '../../wire/index.js';
+import { hostResolver, type ServerConnection } from '../../wire/index.js';
 import { PeerConnection, type PeerAddress } from './peer-link.js';
 import type { TwinRole } from './records.js';
 
@@ -45,6 +44,7 @@ export class TwinFinder {
   private trusted: ReadonlySet<string> = new Set();
   private lastLookup = -Infinity;
   private lookingUp: Promise<void> | undefined;
+  private readonly stopping = new AbortController();
 
   constructor(private readonly options: TwinFinderOptions) {
     const { config, role, address, identification } = options;
@@ -105,6 +105,7 @@ export class TwinFinder {
   }
 
   stop(): void {
+    this.stopping.abort();
     this.located?.close();
   }
 
@@ -173,7 +174,8 @@ export class TwinFinder {
 
   /** From which addresses a server on this host may call. */
   private async addressesOf(host: string): Promise<ReadonlySet<string>> {
-    const addresses = (await lookup(host, { family: 4, all: true })).map(({ address }) => address);
+    const timeoutMs = this.options.config.PYRO_DNS_TIMEOUT * 1000;
+    const addresses = await hostResolver.addressesOf(host, { timeoutMs, signal: this.stopping.signal });
     const own = ownAddresses();
     // A twin on this machine may call from any of this machine's addresses.
     const isHere = addresses.some((address) => own.has(address) || address.startsWith('127.'));

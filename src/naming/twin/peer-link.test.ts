@@ -92,6 +92,7 @@ describe('opening', () => {
           compression: true,
           checksum: true,
           keepAlive: false,
+          lookupTimeoutMs: 5000,
           limits: { maxBodySize: 70000, maxInflatedSize: 80000 },
           handshakeTimeoutMs: 3000,
           tls: undefined,

@@ -52,6 +52,7 @@ export class PeerConnection {
       keepAlive: config.PYRO_SOCK_KEEPALIVE,
       limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
       handshakeTimeoutMs: OPEN_TIMEOUT_MS,
+      lookupTimeoutMs: config.PYRO_DNS_TIMEOUT * 1000,
       tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       identification: identification === undefined ? Buffer.alloc(0) : mungeIdentification(identification),
     });
