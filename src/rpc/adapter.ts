@@ -8,35 +8,35 @@ import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
 import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
 import { readClientTLS } from './certificates.js';
 import { errorOf } from './exceptions.js';
-import { pickleLimits, readingOf } from './pickle-limits.js';
+import { pickleLimits, readOptionsOf } from './pickle-limits.js';
 import { PendingConnection } from './pending-connection.js';
 import { DefaultConnValidator } from './validators.js';
 
-/** What the client's side is set up with; without them, the process's own configuration and log. */
+/** Options of adapters and proxies. By default, the process's configuration and log. */
 export interface AdapterOptions {
   readonly config?: Config | undefined;
   readonly log?: Log | undefined;
   /**
-   * Give results that are written again as they came: ASCII unicode and whole floats keep their type. Else they are the
-   * strings and numbers that programs expect.
+   * Keep the types of results, so that they are written again as they came: ASCII unicode is a PythonUnicode, and a
+   * float such as 2.0 a PythonFloat. By default these are strings and numbers, as programs expect.
    */
   readonly exactValues?: boolean | undefined;
 }
 
-/** How a call may end early. */
+/** When to stop waiting for the reply to a call. */
 export interface InvocationOptions {
-  /** How long to wait, in seconds; null or 0 for ever. */
+  /** How long to wait, in seconds; null or 0: no limit. */
   readonly timeout?: number | null | undefined;
-  /** Stops waiting for the reply; the call itself can't be taken back. */
+  /** Stops waiting for the reply; the server still executes the call. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
 
-/** Finds out where an object is: asked for each new connection. The signal says that nobody wants to know any more. */
+/** Resolves the URI of an object, such as by a name server; called before each new connection. The signal aborts it. */
 export type Locate = (signal: AbortSignal) => Promise<PyroURI>;
 
-/** The protocols that lead to an object that can be called, by what they become once it is found. */
+/** The protocols of URIs whose objects can be called, and the protocol of the URI after PYROLOC is resolved. */
 export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
   ['PYRO', 'PYRO'],
   ['PYROSSL', 'PYROSSL'],
@@ -44,21 +44,21 @@ export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
   ['PYROLOCSSL', 'PYROSSL'],
 ]);
 
-// The connection of an adapter that nobody has any more is closed, as when Python forgets a proxy: not before one-way
-// calls are sent, for which nobody waits.
-const forgotten = new FinalizationRegistry<ClientConnection>((connection) => {
+// Closes the connection of an adapter that was garbage-collected, as when Python drops a proxy. `close` flushes first,
+// because one-way calls may still be queued.
+const collectedAdapters = new FinalizationRegistry<ClientConnection>((connection) => {
   void connection.close();
 });
 
 /**
- * The client's end of the protocol, for one URI: binds to it when it is first called, and again after the connection
- * was lost. Pyro's `PYROAdapter`.
+ * The client side of the protocol for one URI: connects at the first call, and again at the first call after the
+ * connection was lost. Pyro's `PYROAdapter`.
  */
 export class PYROAdapter {
-  /** The methods that are called without waiting for them, nor for their errors. */
+  /** The one-way methods: calls of them wait for no reply, and get no errors. */
   readonly onewayMethods = new Set<string>();
   private readonly config: Config;
-  private readonly reading: PickleReadOptions;
+  private readonly readOptions: PickleReadOptions;
   private uri: PyroURI;
   #timeout: number | null = null;
   private validator = new DefaultConnValidator();
@@ -67,8 +67,8 @@ export class PYROAdapter {
   private connection: ClientConnection | undefined;
 
   /**
-   * @param locate where the URI does not lead to the object by itself: what does
-   * @throws ProtocolError `unsupported protocol` where the URI leads to no object that can be called
+   * @param locate resolves the URI, if it is one (such as PYRONAME) that does not locate the object itself
+   * @throws ProtocolError `unsupported protocol`
    */
   constructor(
     uri: PyroURI,
@@ -77,24 +77,24 @@ export class PYROAdapter {
   ) {
     if (locate === undefined) protocolOf(uri);
     this.config = options.config ?? defaultConfig();
-    this.reading = readingOf(pickleLimits(this.config), options.exactValues === true);
+    this.readOptions = readOptionsOf(pickleLimits(this.config), options.exactValues === true);
     this.uri = uri;
   }
 
-  /** Where calls go to. A PYROLOC or PYRONAME URI becomes that of the object it names, once it is bound. */
+  /** The URI of the object. A PYROLOC or PYRONAME URI is replaced by the object's own when the adapter is bound. */
   get URI(): PyroURI {
     return this.uri;
   }
 
-  /** False where it is still to be found out where the object is. */
+  /** False while the URI still has to be resolved by `locate`. */
   get isLocated(): boolean {
     return PROTOCOLS.has(this.uri.protocol);
   }
 
   /**
-   * How long connecting, and any one call, may take, in seconds. Null or 0, as with Pyro 3, for ever: then connecting may
-   * take PYRO_HANDSHAKE_TIMEOUT. As good as for ever is what Node's timers can't wait, more than 24 days.
-   * @throws RangeError where it is set to no such time
+   * The timeout of connecting, and of each call, in seconds. Null or 0, as with Pyro 3: no limit, but connecting is
+   * limited by PYRO_HANDSHAKE_TIMEOUT. More than 24 days, which Node's timers can't wait, is no limit either.
+   * @throws RangeError where a negative timeout is set
    */
   get timeout(): number | null {
     return this.#timeout;
@@ -105,53 +105,53 @@ export class PYROAdapter {
     this.#timeout = timeout;
   }
 
-  /** The passphrase that servers are told of (never itself); null for none. For the next connection. */
+  /** Sets the passphrase to identify with; null for none. Used for the next connection. It is never sent itself. */
   setIdentification(ident: string | null): void {
     this.setMungedIdentification(ident === null ? Buffer.alloc(0) : this.validator.mungeIdent(ident));
   }
 
-  /** What `setIdentification` makes of a passphrase, such as another proxy has it. */
+  /** As `setIdentification`, with the digest of a passphrase (`mungeIdent`), such as that of another proxy. */
   setMungedIdentification(ident: Uint8Array): void {
     this.#identification = Buffer.from(ident);
   }
 
-  /** Calls these methods without waiting for them, nor for their errors. */
+  /** Makes these methods one-way: calls of them wait for no reply, and get no errors. */
   setOneway(methods: string | readonly string[]): void {
     for (const method of typeof methods === 'string' ? [methods] : methods) this.onewayMethods.add(method);
   }
 
-  /** The validator that answers servers' challenges. */
+  /** Sets the validator that computes the token for a server's challenge. */
   setNewConnectionValidator(validator: DefaultConnValidator): void {
     this.validator = validator;
   }
 
-  /** True while there is a connection. */
+  /** True while a connection is open. */
   connected(): boolean {
     return this.openConnection !== undefined;
   }
 
   /**
-   * Connects, where there is no connection yet; calls do that by themselves.
+   * Connects, if no connection is open. Calls do that themselves.
    * @throws ProtocolError `connection failed`; ConnectionDeniedError with the server's reason; TimeoutError;
-   *   NamingError `no object found by this name` where a PYROLOC URI leads nowhere
+   *   NamingError `no object found by this name` where the daemon has no object with the name in a PYROLOC URI
    */
   async bindToURI(): Promise<void> {
     await this.bind();
   }
 
   /**
-   * Connects anew, trying again while that fails.
-   * @param tries how often to try; without end by default
-   * @param wait how long to wait between two tries, in seconds
-   * @throws TimeoutError `connection lost` when all tries have failed; the signal's reason
+   * Closes the connection, and connects again, with retries.
+   * @param tries how many attempts; no limit by default
+   * @param wait the delay between two attempts, in seconds
+   * @throws TimeoutError `connection lost` when all attempts have failed; the signal's reason
    */
   async rebindURI(tries = Infinity, wait = 1, signal?: AbortSignal): Promise<void> {
-    const pause = Math.min(wait * 1000, MAX_TIMEOUT_MS);
+    const delayMs = Math.min(wait * 1000, MAX_TIMEOUT_MS);
     signal?.throwIfAborted();
-    // What is still to be sent goes on being sent where the signal ends this.
+    // If the signal aborts this, the old connection still finishes flushing in the background.
     await new Promise<void>((resolve, reject) => {
-      const forget = onAbort(signal, reject);
-      this.release().finally(forget).then(resolve, reject);
+      const removeListener = onAbort(signal, reject);
+      this.release().finally(removeListener).then(resolve, reject);
     });
     for (let failed = 0; failed < tries;) {
       try {
@@ -161,31 +161,33 @@ export class PYROAdapter {
         signal?.throwIfAborted();
         if (!(error instanceof ProtocolError)) throw error;
       }
-      if (++failed < tries) await delay(pause, undefined, { signal }).catch(() => signal?.throwIfAborted());
+      if (++failed < tries) await delay(delayMs, undefined, { signal }).catch(() => signal?.throwIfAborted());
     }
     throw new TimeoutError(refusalText('CONNECTION_LOST'));
   }
 
   /**
-   * Closes the connection; one that is still being opened is given up, and calls that wait for it get a
-   * ConnectionClosedError. The next call makes a new one.
+   * Closes the connection, or aborts opening it; then calls that wait for it reject with ConnectionClosedError. The
+   * next call connects again.
    */
   async release(): Promise<void> {
     const { pending, connection } = this;
     this.pending = undefined;
     this.connection = undefined;
-    pending?.giveUp(new ConnectionClosedError(refusalText('CONNECTION_LOST')));
+    pending?.abort(new ConnectionClosedError(refusalText('CONNECTION_LOST')));
     if (connection === undefined) return;
     this.log.msg('PYROAdapter', 'releasing connection');
     await connection.close();
   }
 
   /**
-   * Calls a method of the object. Calls may be made without waiting for earlier ones; they are made in their order.
-   * @param flags how the arguments are sent: 0 as they are, or Varargs and Keywords as Pyro's dynamic proxies do it
-   * @returns None for one-way methods, as soon as the call is under way
-   * @throws what the method raised: Pyro's own errors as their classes, others as a RemoteError; ProtocolError and its
-   *   relatives where the call could not be made or the reply not be had; PickleError where an argument can't be sent
+   * Calls a method of the object. Calls are pipelined: they may be made without waiting for earlier ones, and the
+   * server executes them in their order.
+   * @param flags how the arguments are packed: 0 as they are, or Varargs and Keywords, as Pyro's dynamic proxies do it
+   * @returns the method's result; null for one-way methods, as soon as the call is queued
+   * @throws the exception that the method raised: Pyro's own errors as their classes, others as a RemoteError;
+   *   ProtocolError or a subclass where the call could not be sent, or its reply not be received; PickleError where an
+   *   argument can't be pickled
    */
   async remoteInvocation(
     method: string,
@@ -206,7 +208,7 @@ export class PYROAdapter {
     const open = this.openConnection;
     const replied = await (open === undefined ? this.whenOpen(call, timeout, signal) : call(open));
     if (replied === undefined) return null;
-    const reply = decodeReply(replied, this.reading);
+    const reply = decodeReply(replied, this.readOptions);
     if ('exception' in reply) throw errorOf(reply.exception);
     return reply.value;
   }
@@ -221,7 +223,7 @@ export class PYROAdapter {
     return copy;
   }
 
-  /** The connection, where there is one: then a call need not wait. */
+  /** The connection, if it is open: then a call is sent at once. */
   private get openConnection(): ClientConnection | undefined {
     return this.connection?.isOpen === true ? this.connection : undefined;
   }
@@ -231,21 +233,26 @@ export class PYROAdapter {
     return this.whenOpen(() => undefined, this.timeout, signal);
   }
 
-  /** Makes a call by a new connection, for which all calls wait that are made meanwhile. */
+  /**
+   * Makes a call on a new connection (single flight): calls made while it is being opened wait for the same connection.
+   */
   private whenOpen<T>(
     call: (connection: ClientConnection) => T | Promise<T>,
     timeout: number | null,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    if (this.pending === undefined || this.pending.isGivenUp) this.pending = this.open(timeout);
+    if (this.pending === undefined || this.pending.isAborted) this.pending = this.open(timeout);
     return this.pending.whenOpen(call, milliseconds(timeout), signal);
   }
 
-  /** Begins to connect. @param timeout of the call that needs the connection; others may have longer, or shorter ones */
+  /**
+   * Begins to connect.
+   * @param timeout that of the call that needs the connection; other waiting calls may have another
+   */
   private open(timeout: number | null): PendingConnection {
-    const patience = this.config.PYRO_HANDSHAKE_TIMEOUT * 1000;
-    const handshakeTimeout = Math.max(milliseconds(this.timeout) || patience, milliseconds(timeout) || patience);
-    const pending = new PendingConnection((signal) => this.connect(handshakeTimeout, signal));
+    const defaultMs = this.config.PYRO_HANDSHAKE_TIMEOUT * 1000;
+    const handshakeTimeoutMs = Math.max(milliseconds(this.timeout) || defaultMs, milliseconds(timeout) || defaultMs);
+    const pending = new PendingConnection((signal) => this.connect(handshakeTimeoutMs, signal));
     pending.opened.then(
       (connection) => {
         if (this.pending !== pending) {
@@ -278,14 +285,14 @@ export class PYROAdapter {
       tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
       createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
     });
-    forgotten.register(this, connection, connection);
-    void connection.closed.then(() => forgotten.unregister(connection));
+    collectedAdapters.register(this, connection, connection);
+    void connection.closed.then(() => collectedAdapters.unregister(connection));
     this.log.msg('PYROAdapter', 'connected to', uri);
     this.uri = uri.protocol === protocol ? uri : await this.resolvePYROLOC(connection, uri, protocol, signal);
     return connection;
   }
 
-  /** Asks the daemon for the object that it knows by the name in the URI. */
+  /** Asks the daemon for the id of the object that has the name in the URI. */
   private async resolvePYROLOC(
     connection: ClientConnection,
     uri: PyroURI,
@@ -302,7 +309,7 @@ export class PYROAdapter {
         keywords: NO_KEYWORDS,
       });
       const replied = await connection.call(body, { timeout: milliseconds(this.timeout), signal });
-      const reply = decodeReply(replied, { ...this.reading, unicode: 'text' });
+      const reply = decodeReply(replied, { ...this.readOptions, unicode: 'text' });
       if ('exception' in reply) throw errorOf(reply.exception);
       if (typeof reply.value !== 'string') throw new ProtocolError(refusalText('ANSWER_INVALID'));
       return new PyroURI(protocol, uri.address, uri.port, reply.value);
@@ -317,19 +324,22 @@ export class PYROAdapter {
   }
 }
 
-/** A timeout in seconds, null or 0 for ever, as connections have it: in milliseconds, 0 for ever. */
+/** Converts a timeout from seconds, null or 0 for no limit, to milliseconds, 0 for no limit. */
 function milliseconds(timeout: number | null): number {
-  const time = (timeout ?? 0) * 1000;
-  return time > 0 && time <= MAX_TIMEOUT_MS ? time : 0;
+  const timeoutMs = (timeout ?? 0) * 1000;
+  return timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS ? timeoutMs : 0;
 }
 
-/** @throws RangeError where this is no timeout, such as the time left until a moment that is past */
+/**
+ * Checks a timeout in seconds.
+ * @throws RangeError where it is negative, such as the time left until a deadline that has passed
+ */
 export function requireTimeout(timeout: number | null): void {
   if (timeout === null || timeout >= 0) return;
   throw new RangeError(`a timeout is a number of seconds, or null for ever, and not ${timeout}`);
 }
 
-/** How the object is called that a URI leads to. @throws ProtocolError `unsupported protocol` */
+/** The protocol by which the object of a URI is called. @throws ProtocolError `unsupported protocol` */
 function protocolOf({ protocol }: PyroURI): ObjectProtocol {
   const found = PROTOCOLS.get(protocol);
   if (found === undefined) throw new ProtocolError(refusalText('PROTOCOL_UNSUPPORTED'), protocol);

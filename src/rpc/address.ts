@@ -4,16 +4,16 @@ import { HostLookupError, hostResolver } from '../wire/index.js';
 import { refusalText } from '../refusals.js';
 
 /**
- * The IPv4 addresses that mean something else on each machine or cable: loopback (RFC 1122) and link-local (RFC 3927).
+ * IPv4 addresses that are not global: loopback (RFC 1122) is per machine, link-local (RFC 3927) per network segment.
  */
 const LOOPBACK = /^127\./;
 const LINK_LOCAL = /^169\.254\./;
 
 /**
- * True if an address means the same machine here as it does where a name server's clients are: it is a global one, or the
- * name server itself can be reached only in the same scope.
+ * True if an address refers to the same machine here as at a name server's clients: it is global, or the name server's
+ * own address has the same scope, so that all its clients are within that scope.
  * @param address a dotted IPv4 address
- * @param nameServer that of the name server
+ * @param nameServer the name server's address
  */
 export function isSameEverywhere(address: string, nameServer: string): boolean {
   return [LOOPBACK, LINK_LOCAL].every((scope) => !scope.test(address) || scope.test(nameServer));

@@ -3,32 +3,33 @@ import type { Config } from '../config/index.js';
 import type { ServerConnection } from '../wire/index.js';
 import type { GuardedDaemon } from './validators.js';
 
-/** A connection that is not let in yet. */
+/** A connection whose handshake is not done. */
 interface Pending {
   readonly socket: Socket;
   readonly host: string | undefined;
 }
 
-/** Of so many connections, one host may have all but a reserve for others of this part. */
+/** The part of the connections that is reserved for other hosts: one host may have all but these. */
 const RESERVE = 1 / 4;
 
 /** How many of so many connections one host may have, where nothing else is configured: 3 of 4. */
 const withoutReserve = (connections: number): number => connections - Math.floor(connections * RESERVE);
 
 /**
- * How many connections there may be: PYRO_MAXCONNECTIONS that were let in, of which one host may have a share, and beside them a
- * smaller room for those whose handshake (and that of TLS) is not done. Who is silent there takes no place from those let in;
- * when the room is full, one of the host with the most is closed, the one that has waited longest.
+ * Admission control for connections. Two limits: PYRO_MAXCONNECTIONS connections that were admitted, of which one host
+ * may have a share; and separately PYRO_MAX_HANDSHAKES pending ones, whose handshake (and that of TLS) is not done. So
+ * silent connections take no place from admitted ones. If there are too many pending ones, the oldest of the host with
+ * the most is closed.
  */
 export class Admission {
-  /** By address and port, which the socket within a TLS connection has in common with it; the longest waiting first. */
+  /** By the peer's address and port, which a TLS socket shares with the socket below it. The oldest is first. */
   private readonly pending = new Map<string, Pending>();
   private readonly admitted = new Set<ServerConnection>();
   private readonly admittedOfHost = new Map<string | undefined, number>();
 
   constructor(private readonly config: Config) {}
 
-  /** Notes a connection that has come, until it is let in or closed. */
+  /** Counts a new connection as pending, until it is admitted or closed. */
   add(socket: Socket): void {
     const { remoteAddress: host } = socket;
     const peer = peerOf(socket);
@@ -42,7 +43,7 @@ export class Admission {
     if (this.pending.size > room) this.closeOne();
   }
 
-  /** The counts that a validator judges a connection by: of those let in, with this one. */
+  /** The counts by which a validator decides about a connection: of the admitted connections and this one. */
   countsWith({ remoteAddress }: ServerConnection): GuardedDaemon {
     const { PYRO_MAXCONNECTIONS, PYRO_MAXCONNECTIONS_PER_HOST } = this.config;
     return {
@@ -54,7 +55,7 @@ export class Admission {
     };
   }
 
-  /** Lets a connection in. */
+  /** Counts a connection as admitted, until it is closed. */
   admit(connection: ServerConnection): void {
     const { remoteAddress: host, socket } = connection;
     this.pending.delete(peerOf(socket));

@@ -2,16 +2,19 @@ import type { PythonValue } from '../pickle/index.js';
 import type { CallRequest } from '../wire/index.js';
 import { RemoteError } from './remote-error.js';
 
-/** How long the text of an error may be: method and keyword are a peer's, and as long as it likes. */
+/**
+ * The most characters in an error's text, which contains a method name and a keyword of any length that the peer sent.
+ */
 const MAX_TEXT_LENGTH = 4096;
 
 const typeError = (text: string): RemoteError =>
   new RemoteError('exceptions', 'TypeError', [text.slice(0, MAX_TEXT_LENGTH)]);
 
 /**
- * Puts a call's positional and keyword arguments in the order of a method's parameters, as Python does it.
- * @param parameters the parameters' names, as Pyro 3 has them; all are required
- * @throws RemoteError Python's own TypeError (it counts `self` as an argument)
+ * Binds a call's positional and keyword arguments to a method's parameters, as Python does.
+ * @param parameters the names of the parameters in Pyro 3, in order; all are required
+ * @returns the arguments in the order of the parameters
+ * @throws RemoteError TypeError with Python's text, which counts `self` as an argument
  */
 export function bindArguments(call: CallRequest, parameters: readonly string[]): readonly PythonValue[] {
   if (call.args.length === parameters.length && call.keywords.size === 0) return call.args;

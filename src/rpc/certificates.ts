@@ -6,8 +6,9 @@ import type { Config, ConfigItemName } from '../config/index.js';
 import type { Certificates, ClientTLSOptions } from '../wire/index.js';
 
 /**
- * Reads what the PYROSSL_* items name: this host's certificate, its key, and the authority's certificate.
- * @throws ConfigError that says which item names a file that can't be read
+ * Reads the files that the PYROSSL_* items name: this host's certificate, its private key, and the certificate of the
+ * authority (CA).
+ * @throws ConfigError that says which item's file can't be read, and why
  */
 export async function readCertificates(config: Config): Promise<Certificates> {
   const read = async (item: ConfigItemName, file: string): Promise<Buffer> => {
@@ -25,13 +26,13 @@ export async function readCertificates(config: Config): Promise<Certificates> {
   const cert = await read('PYROSSL_CERT', config.PYROSSL_CERT);
   return {
     cert,
-    // Without a file of its own, the key stands in the certificate's.
+    // Without a file of its own, the key is in the certificate's file.
     key: config.PYROSSL_KEY === undefined ? cert : await read('PYROSSL_KEY', config.PYROSSL_KEY),
     ca: await read('PYROSSL_CA_CERT', config.PYROSSL_CA_CERT),
   };
 }
 
-/** How a client opens a TLS connection, by the PYROSSL_* items. @throws ConfigError as `readCertificates` */
+/** The TLS options of a client, from the PYROSSL_* items. @throws ConfigError as `readCertificates` */
 export async function readClientTLS(config: Config): Promise<ClientTLSOptions> {
   return { ...(await readCertificates(config)), checkHost: config.PYROSSL_POSTCONNCHECK };
 }

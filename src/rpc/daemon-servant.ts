@@ -8,17 +8,17 @@ import { bindArguments } from './bind-arguments.js';
 import { noSuchAttribute } from './remote-error.js';
 import type { Answer, Servant } from './servant.js';
 
-/** What the internal object tells of its daemon. */
+/** What the internal object needs of its daemon. */
 export interface RegisteredObjects {
-  /** The objects' names by their ids; undefined for one without a name. */
+  /** The names of the daemon's objects by their ids; undefined for an object without a name. */
   getRegistered(): ReadonlyMap<string, string | undefined>;
-  /** Resolves when no object is on its way any more; undefined where none is. */
+  /** Resolves when no object is being connected any more; undefined if none is. */
   readonly objectsSettled: Promise<void> | undefined;
 }
 
 /**
- * The object that every daemon has under a well-known id: it lets peers resolve PYROLOC URIs. The daemon itself can't be
- * called.
+ * The internal object that every daemon has under a well-known id: it answers `ResolvePYROLOC` and `getRegistered`.
+ * Nothing else of a daemon can be called remotely.
  */
 export class DaemonServant implements Servant {
   constructor(private readonly daemon: RegisteredObjects) {}

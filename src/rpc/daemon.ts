@@ -25,47 +25,52 @@ import { DaemonServant } from './daemon-servant.js';
 import { describeException } from './exceptions.js';
 import { getCaller, ObjBase } from './objects.js';
 import { OnewayCalls } from './oneway-calls.js';
-import { pickleLimits, readingOf } from './pickle-limits.js';
+import { pickleLimits, readOptionsOf } from './pickle-limits.js';
 import { isServant, type Answer, type Servant } from './servant.js';
 import { TCPServer, type ConnectionCounts } from './tcp-server.js';
 import type { DefaultConnValidator } from './validators.js';
 
-/** What a daemon asks of a name server: a proxy of one, or the object itself in the name server's own process. */
+/**
+ * What a daemon needs of a name server: a proxy has it, and so has the name server object itself, in its own process.
+ */
 export interface NameServerObject {
   register(name: string, uri: PyroURI): Promise<unknown>;
   unregister(name: string): Promise<unknown>;
   resolve(name: string): Promise<PyroURI>;
 }
 
-/** How a daemon is started; the configuration says what is not given here. */
+/** Options of a daemon. The defaults come from the configuration. */
 export interface DaemonOptions {
-  /** PYRO by default; PYROSSL is the same within TLS, with the certificates of the PYROSSL_* items. */
+  /** PYRO by default; PYROSSL is the same over TLS, with the certificates of the PYROSSL_* items. */
   readonly protocol?: ObjectProtocol | undefined;
   /** The host name or address to listen on; PYRO_HOST by default, and all addresses where that is empty. */
   readonly host?: string | undefined;
   /** The first port to try; PYRO_PORT by default. With `norange`, 0 lets the system choose. */
   readonly port?: number | undefined;
-  /** Only this very port, instead of PYRO_PORT_RANGE ports from it upwards. */
+  /** Try only this port; by default, PYRO_PORT_RANGE ports from it upwards are tried. */
   readonly norange?: boolean | undefined;
-  /** The host name that URIs of this daemon's objects have; PYRO_PUBLISHHOST by default, else the host. */
+  /** The host name in the URIs of this daemon's objects; PYRO_PUBLISHHOST by default, else the host. */
   readonly publishHost?: string | undefined;
   /** This process's configuration by default. */
   readonly config?: Config | undefined;
   readonly log?: Log | undefined;
-  /** The largest message taken, in bytes, compressed or not; PYRO_MAX_MESSAGE_SIZE and PYRO_MAX_INFLATED_SIZE by default. */
+  /**
+   * The most bytes of a message, as sent and after decompression; PYRO_MAX_MESSAGE_SIZE and PYRO_MAX_INFLATED_SIZE by
+   * default.
+   */
   readonly maxMessageSize?: number | undefined;
-  /** How many bytes large messages may have together while they arrive; PYRO_MAX_INCOMING_SIZE by default. */
+  /** The memory budget, in bytes, for all large messages while they arrive; PYRO_MAX_INCOMING_SIZE by default. */
   readonly maxIncomingSize?: number | undefined;
-  /** How many containers, memo entries and members of one tuple a message may hold; PYRO_MAX_PICKLE_OBJECTS by default. */
+  /** The most containers, memo entries and members of one tuple in a message; PYRO_MAX_PICKLE_OBJECTS by default. */
   readonly maxPickleObjects?: number | undefined;
   /**
-   * Give objects arguments that are written again as they came: ASCII unicode and whole floats keep their type. Else
-   * they are the strings and numbers that programs expect.
+   * Keep the types of arguments, so that they are written again as they came: ASCII unicode is a PythonUnicode, and a
+   * float such as 2.0 a PythonFloat. By default these are strings and numbers, as programs expect.
    */
   readonly exactValues?: boolean | undefined;
 }
 
-/** The options, with all that was left out. */
+/** The options with their defaults filled in. */
 interface Settings {
   readonly protocol: ObjectProtocol;
   readonly hostname: string;
@@ -85,14 +90,14 @@ interface Implementation {
 }
 
 /**
- * Accepts and dispatches calls to the objects connected to it, as Pyro's `Daemon` does. Start one with `Daemon.start`;
- * it listens until `shutdown`, or until an `await using` ends.
+ * Accepts connections, and dispatches calls to the objects connected to it, as Pyro's `Daemon` does. `Daemon.start`
+ * starts one; it listens until `shutdown`, or until the scope of an `await using` ends.
  */
 export class Daemon implements AsyncDisposable {
   readonly protocol: ObjectProtocol;
-  /** The host name as published. */
+  /** The published host name. */
   readonly hostname: string;
-  /** The address that URIs have: the published host's IPv4 address, or with PYRO_DNS_URI its name. */
+  /** The address in URIs: the published host's IPv4 address, or with PYRO_DNS_URI its name. */
   readonly address: string;
   private readonly config: Config;
   private readonly log: Log;
@@ -100,11 +105,11 @@ export class Daemon implements AsyncDisposable {
   private readonly tcpServer: TCPServer;
   private readonly implementations = new Map<string, Implementation>();
   private readonly persistentIDs = new Set<string>();
-  /** What was made of plain objects, to find it again when they are disconnected. */
+  /** The ObjBase of each plain object, to find it again when the object is disconnected. */
   private readonly wrappers = new WeakMap<object, ObjBase>();
   private readonly onewayCalls = new WeakMap<ServerConnection, OnewayCalls>();
   private readonly registrationBarrier = new RegistrationBarrier();
-  private readonly reading: PickleReadOptions;
+  private readonly readOptions: PickleReadOptions;
   private nameServer: NameServerObject | undefined;
   private cleanupTimer: NodeJS.Timeout | undefined;
 
@@ -116,18 +121,18 @@ export class Daemon implements AsyncDisposable {
     this.config = config;
     this.log = log;
     this.exactValues = exactValues;
-    this.reading = readingOf(pickleLimits(config, maxPickleObjects), exactValues);
+    this.readOptions = readOptionsOf(pickleLimits(config, maxPickleObjects), exactValues);
     this.tcpServer = new TCPServer({
       ...settings,
-      handler: (body, connection) => this.answer(body, connection),
+      handler: (body, connection) => this.dispatch(body, connection),
     });
     const internal = new DaemonServant(this);
     this.implementations.set(INTERNAL_DAEMON_GUID, { servant: internal, name: '__PYRO_Internal_Daemon' });
   }
 
   /**
-   * Starts listening.
-   * @throws DaemonError where no port of the range is free, or a host is not known
+   * Starts a daemon: resolves when it listens.
+   * @throws DaemonError where no port of the range is free, or a host name can't be resolved
    * @throws ConfigError where a certificate can't be read
    */
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
@@ -155,38 +160,38 @@ export class Daemon implements AsyncDisposable {
     return daemon;
   }
 
-  /** The port listened on. */
+  /** The port that the daemon listens on. */
   get port(): number {
     return this.listening.port;
   }
 
-  /** What proxies are set up with that the daemon's objects are given, or give of themselves. */
+  /** The options of proxies that the daemon's objects receive, and of proxies of these objects. */
   get proxyOptions(): AdapterOptions {
     const { config, log, exactValues } = this;
     return { config, log, exactValues };
   }
 
-  /** Where the daemon listens: address and port. */
+  /** The address and port that the daemon listens on. */
   get listening(): AddressInfo {
     return this.tcpServer.listening;
   }
 
-  /** The sockets listened on: one. */
+  /** The listening sockets, as in Pyro: an array of one. */
   getServerSockets(): Server[] {
     return [this.tcpServer.server];
   }
 
-  /** How many connections are open. */
+  /** The number of open connections. */
   get connectionCount(): number {
     return this.tcpServer.connectionCount;
   }
 
-  /** How many connections are open, and were accepted and refused since the start. */
+  /** The numbers of open connections, and of those accepted and refused since the start. */
   get connectionCounts(): ConnectionCounts {
     return this.tcpServer.connectionCounts;
   }
 
-  /** The name server that objects with a name are registered with. */
+  /** Sets the name server that objects with a name are registered with. */
   useNameServer(nameServer: NameServerObject): void {
     this.nameServer = nameServer;
   }
@@ -195,7 +200,7 @@ export class Daemon implements AsyncDisposable {
     return this.nameServer;
   }
 
-  /** Lets in only clients with one of these passphrases; null lets in everybody. */
+  /** Accepts only clients with one of these passphrases; null accepts everybody. */
   setAllowedIdentifications(ids: readonly string[] | null): void {
     this.tcpServer.validator.setAllowedIdentifications(ids);
   }
@@ -209,10 +214,12 @@ export class Daemon implements AsyncDisposable {
   }
 
   /**
-   * Serves an object: a Servant such as an ObjBase, or any other, around which an ObjBase is put. Registers it with the
-   * name server if it has a name and there is a name server; without a name it is transient. Calls of objects that aren't
-   * there wait while others are being connected, and until the first one is, 10 seconds at most.
-   * @throws NamingError where the name is taken or not valid
+   * Serves an object: a Servant such as an ObjBase, or any other, which gets an ObjBase as adapter. An object with a
+   * name is registered with the name server, if there is one; an object without a name is transient. Calls of unknown
+   * objects wait while others are being connected, and until the first one is, at most 10 seconds: see
+   * RegistrationBarrier.
+   * @returns the object's URI
+   * @throws NamingError where the name exists already, or is not valid
    */
   connect(object: object, name?: string): Promise<PyroURI> {
     return this.registrationBarrier.track(this.register(object, name));
@@ -230,16 +237,17 @@ export class Daemon implements AsyncDisposable {
   }
 
   /**
-   * Serves an object under the id that it is registered with, if that registration leads to this daemon: so its URI
-   * survives a restart. A registration that leads elsewhere is replaced; so is one with the id of another object of this
-   * daemon, or an unusable id, because anybody can register any URI.
+   * Serves an object under the id of its registration, if the registered URI has this daemon's address and port: so the
+   * URI survives a restart. A registration with another address is replaced; so is one with the id of another object of
+   * this daemon, or with an unusable id, because anybody can register any URI.
+   * @returns the object's URI
    * @throws NamingError where the name is not valid
    */
   connectPersistent(object: object, name?: string): Promise<PyroURI> {
-    return this.registrationBarrier.track(this.reclaim(object, name));
+    return this.registrationBarrier.track(this.registerPersistent(object, name));
   }
 
-  private async reclaim(object: object, name: string | undefined): Promise<PyroURI> {
+  private async registerPersistent(object: object, name: string | undefined): Promise<PyroURI> {
     const servant = this.servantOf(object);
     const registered = name === undefined ? undefined : await this.registeredURI(name);
     if (name !== undefined && registered !== undefined) {
@@ -256,36 +264,36 @@ export class Daemon implements AsyncDisposable {
     return uri;
   }
 
-  /** Serves an object no longer, and removes its registration. An object is named by itself or by its id. */
+  /** Stops serving an object, and removes its registration. @param object the object, or its id */
   async disconnect(object: object | string): Promise<void> {
     const guid = typeof object === 'string' ? object : this.servantOf(object).GUID();
     const implementation = this.implementations.get(guid);
     if (guid === INTERNAL_DAEMON_GUID || implementation === undefined) return;
     if (implementation.name !== undefined) await this.unregister(implementation.name);
-    this.drop(guid, implementation);
+    this.remove(guid, implementation);
   }
 
-  /** The names of the objects served, by their ids; undefined for transient ones. */
+  /** The names of the connected objects, by their ids; undefined for transient ones. */
   getRegistered(): ReadonlyMap<string, string | undefined> {
     return new Map([...this.implementations].map(([guid, { name }]) => [guid, name]));
   }
 
-  /** Resolves when no object is on its way any more; undefined where none is. @internal */
+  /** Resolves when no object is being connected any more; undefined if none is. @internal */
   get objectsSettled(): Promise<void> | undefined {
     return this.registrationBarrier.settled;
   }
 
-  /** The object served under an id; what was given to `connect` is its delegate, where it was no Servant itself. */
+  /** The object with that id; for a plain object that is its adapter. */
   getLocalObject(guid: string): Servant | undefined {
     return this.implementations.get(guid)?.servant;
   }
 
-  /** The URI of an object, whether it is served yet or not. */
+  /** The URI of an object, whether it is connected yet or not. */
   uriOf(object: object): PyroURI {
     return new PyroURI(this.protocol, this.address, this.port, this.servantOf(object).GUID());
   }
 
-  /** Drops objects without a name that nobody called for so many seconds; 0 keeps them. */
+  /** Sets the idle time, in seconds, after which a transient object is dropped; 0 keeps them. */
   setTransientsCleanupAge(seconds: number): void {
     clearInterval(this.cleanupTimer);
     if (seconds <= 0) return;
@@ -295,9 +303,9 @@ export class Daemon implements AsyncDisposable {
   }
 
   /**
-   * Stops: no new connections, requests under way are answered, then connections are closed and the port is free. A remote method
-   * may ask for it: its own caller is answered before the last connection is closed.
-   * @param disconnect unregister the objects too, but for those connected persistently
+   * Graceful shutdown: accepts no new connections, finishes the requests in progress, closes all connections, and frees
+   * the port. A remote method may call it: its caller gets its reply before its connection is closed.
+   * @param disconnect also removes the registrations of the objects, except for those connected persistently
    */
   async shutdown(disconnect = false): Promise<void> {
     clearInterval(this.cleanupTimer);
@@ -313,39 +321,38 @@ export class Daemon implements AsyncDisposable {
     return `<Pyro Daemon on ${this.hostname}:${this.port}>`;
   }
 
-  /** Answers the body of a request; without a promise where the object answers without one. */
-  private answer(body: Buffer, connection: ServerConnection): Reply | Promise<Reply> {
-    const call = decodeRequest(body, this.reading);
+  /** Dispatches a request to its object. Synchronous if the object's method is. */
+  private dispatch(body: Buffer, connection: ServerConnection): Reply | Promise<Reply> {
+    const call = decodeRequest(body, this.readOptions);
     const implementation = this.implementations.get(call.objectID);
-    if (implementation !== undefined) return this.answerBy(implementation, call, connection);
+    if (implementation !== undefined) return this.invoke(implementation, call, connection);
     const { settled } = this.registrationBarrier;
     if (settled === undefined) throw unknownObject();
     return settled.then(() => {
       const arrived = this.implementations.get(call.objectID);
       if (arrived === undefined) throw unknownObject();
-      return this.answerBy(arrived, call, connection);
+      return this.invoke(arrived, call, connection);
     });
   }
 
-  private answerBy(
-    { servant }: Implementation,
-    call: CallRequest,
-    connection: ServerConnection,
-  ): Reply | Promise<Reply> {
+  private invoke({ servant }: Implementation, call: CallRequest, connection: ServerConnection): Reply | Promise<Reply> {
     try {
       const answer = servant.invoke(call, connection);
       if (!(answer instanceof Promise)) return isOneway(call) ? undefined : this.encode(answer);
       const reply = answer
         .then((value) => (isOneway(call) ? undefined : this.encode(value)))
         .catch((error: unknown) => this.encodeError(error, call));
-      return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? this.goOn(reply, connection) : reply;
+      return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? this.runInBackground(reply, connection) : reply;
     } catch (error) {
       return this.encodeError(error, call);
     }
   }
 
-  /** Like Pyro's thread per one-way call, the next request doesn't wait for this one; but for one of very many. */
-  private goOn(call: Promise<Reply>, connection: ServerConnection): Promise<undefined> | undefined {
+  /**
+   * Runs a one-way call in the background, like Pyro's thread for each: the connection's next request does not wait for
+   * it, except where too many are in progress.
+   */
+  private runInBackground(call: Promise<Reply>, connection: ServerConnection): Promise<undefined> | undefined {
     let calls = this.onewayCalls.get(connection);
     if (calls === undefined) {
       calls = new OnewayCalls();
@@ -364,7 +371,7 @@ export class Daemon implements AsyncDisposable {
     try {
       return encodeException(describeException(error), this.config.PYRO_PICKLE_FORMAT);
     } catch (reason) {
-      // Anything may be thrown, with anything in it. As in Pyro 3, the caller is told of what can't be sent.
+      // An exception may contain anything. As in Pyro 3, the caller gets an error that says that it can't be sent.
       const why = reason instanceof PickleError ? reason.message : 'it has no text';
       const instead = new PyroError(refusalText('EXCEPTION_UNSENDABLE', why));
       return encodeException(describeException(instead), this.config.PYRO_PICKLE_FORMAT);
@@ -386,7 +393,7 @@ export class Daemon implements AsyncDisposable {
     if (servant instanceof ObjBase) servant.setPyroDaemon(this);
   }
 
-  private drop(guid: string, { servant }: Implementation): void {
+  private remove(guid: string, { servant }: Implementation): void {
     this.implementations.delete(guid);
     this.persistentIDs.delete(guid);
     if (servant instanceof ObjBase) servant.setPyroDaemon(undefined);
@@ -396,7 +403,7 @@ export class Daemon implements AsyncDisposable {
     return protocol === this.protocol && address === this.address && port === this.port;
   }
 
-  /** False, with a warning, where the id of a registration may not become that of this object. */
+  /** True if an object may take over the id of its registration; logs a warning if not. */
   private mayTakeOver({ objectID }: PyroURI, servant: Servant, name: string): boolean {
     const holder = this.implementations.get(objectID)?.servant;
     if (isUsableObjectID(objectID) && (holder === undefined || holder === servant)) return true;
@@ -418,7 +425,7 @@ export class Daemon implements AsyncDisposable {
     try {
       await this.nameServer?.unregister(name);
     } catch (error) {
-      // Gone already is as good.
+      // It is gone already.
       if (!(error instanceof NamingError)) throw error;
     }
   }
@@ -427,7 +434,7 @@ export class Daemon implements AsyncDisposable {
     for (const [guid, implementation] of this.implementations) {
       const { servant, name } = implementation;
       if (name !== undefined || !(servant instanceof ObjBase) || Date.now() - servant.lastUsed <= age) continue;
-      this.drop(guid, implementation);
+      this.remove(guid, implementation);
       servant._gotReaped();
     }
   }
@@ -441,7 +448,7 @@ export class Daemon implements AsyncDisposable {
           this.log.warn('Daemon', 'unregistering an object at shutdown failed:', name, error);
         });
       }
-      this.drop(guid, implementation);
+      this.remove(guid, implementation);
     }
   }
 }

@@ -15,7 +15,7 @@ const PYRO_ERRORS: ReadonlyMap<string, typeof errors.PyroError> = new Map([
   ['ConnectionDeniedError', errors.ConnectionDeniedError],
 ]);
 
-/** JavaScript's own errors, by the Python exception that means the same. */
+/** The Python exception for each of JavaScript's own errors. */
 const PYTHON_NAMES: ReadonlyMap<string, string> = new Map([
   ['TypeError', 'TypeError'],
   ['RangeError', 'ValueError'],
@@ -33,12 +33,13 @@ const withTraceback = (
   className,
   args,
   attributes,
-  // Python clients print the remote traceback line by line. Ours is the error's own line: stacks stay at home.
+  // Python clients print the remote traceback line by line. It has only the error itself: our stack is not disclosed.
   traceback: [`${className}: ${args.map(describeArgument).join('; ')}\n`],
 });
 
 /**
- * What a peer gets to know of an error: the class that Python raises, its arguments, and a traceback without our stack.
+ * Converts an error for the peer: the Python class to raise, its arguments, and a traceback of one line, without our
+ * stack.
  */
 export function describeException(error: unknown): ExceptionDescription {
   if (error instanceof RemoteError) {
@@ -53,7 +54,7 @@ export function describeException(error: unknown): ExceptionDescription {
   return withTraceback('exceptions', 'Exception', [String(error)]);
 }
 
-/** The error that a proxy throws for an exception of the remote object: see `describeException`. */
+/** The inverse of `describeException`: the error that a proxy throws for an exception of the remote object. */
 export function errorOf(exception: ExceptionDescription): Error {
   const { module, className, args, attributes, traceback } = exception;
   const pyroClass = module === 'Pyro.errors' ? PYRO_ERRORS.get(className) : undefined;

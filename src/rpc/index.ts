@@ -1,4 +1,6 @@
-/** Remote objects: daemons that serve them, proxies that call them, connection validators, errors as they travel. */
+/**
+ * Remote objects: daemons, proxies, connection validators, marshalling of values and exceptions, the liveness probe.
+ */
 export { PYROAdapter } from './adapter.js';
 export type { AdapterOptions, InvocationOptions, Locate } from './adapter.js';
 export { resolveAddress } from './address.js';

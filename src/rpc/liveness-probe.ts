@@ -6,57 +6,61 @@ import type { PythonValue } from '../pickle/index.js';
 import { PROTOCOLS, PYROAdapter } from './adapter.js';
 import { isSameEverywhere, resolveAddress } from './address.js';
 
-/** How long a daemon may take to let somebody in, and to answer, in seconds. */
+/** The timeout of the handshake with a daemon, and of its reply, in seconds. */
 const ANSWER_TIMEOUT_SECONDS = 4;
 
-/** How many daemons are asked at the same time. */
+/** Concurrency limit: how many daemons are asked at the same time. */
 const MAX_DAEMONS_ASKED = 32;
 
-/** Whether the object behind a URI is there: what its daemon said, or why it could not be asked. */
+/** Whether the object of a URI exists: what its daemon said, or why the daemon could not be asked. */
 export interface ObjectStatus {
   /**
    * - `answers`: the daemon has the object;
-   * - `gone`: the daemon is there, and does not have it;
-   * - `closed`: the machine is there, and nothing listens on the daemon's port;
-   * - `unreachable`: nobody answers: the machine is off, or the network between is not what it should be;
-   * - `denied`: the daemon is there, and doesn't let us in;
-   * - `unknown`: the URI leads to no daemon, or to something that can't say, or its address means another machine elsewhere.
+   * - `gone`: the daemon is running, and does not have it;
+   * - `closed`: the machine is running, and nothing listens on the daemon's port;
+   * - `unreachable`: no response: the machine is off, or there is a fault in the network;
+   * - `denied`: the daemon is running, and refuses the connection;
+   * - `unknown`: the URI is of no daemon, or the reply makes no sense, or its address is not global: see
+   *   `isSameEverywhere`.
    */
   readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
-  /** A sentence for people. */
+  /** The same as a readable sentence. */
   readonly explanation: string;
 }
 
 const DEAD: ReadonlySet<ObjectStatus['status']> = new Set(['gone', 'closed', 'unreachable']);
 
-/** True for what is said of objects that are no more. That nobody answers may also be the network's fault, or ours. */
+/**
+ * True if the object is taken for dead. `unreachable` is among that, although a fault in the network may be the cause.
+ */
 export function isDead({ status }: ObjectStatus): boolean {
   return DEAD.has(status);
 }
 
-/** How daemons are asked. */
+/** Options of a LivenessProbe. */
 export interface LivenessProbeOptions {
   readonly config: Config;
   /**
-   * The host, by address or name, of the name server that has the URIs. A program on another machine may have registered under
-   * an address such as 127.0.1.1: unless the name server itself is at such an address, nobody can say whether that is dead.
+   * The host, as address or name, of the name server that has the URIs. A program on another machine may have
+   * registered an address such as 127.0.1.1: unless the name server itself has such an address, we can't know whether
+   * that object is dead.
    */
   readonly nameServerHost: string;
   /**
-   * The passphrase for a daemon, where it is one that may have it: what it is told, the passphrase can be guessed from.
-   * None without this.
+   * The passphrase for a daemon; undefined for a daemon that must not get a token, because the passphrase can be
+   * guessed from it offline. Without this option no daemon gets one.
    */
   readonly identificationFor?: ((uri: PyroURI) => string | undefined) | undefined;
   /** Gives up what is being asked. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The ids of the objects that a daemon has; or what it means that it does not say. */
+/** The ids of the objects that a daemon has; or the status of them all if it did not list them. */
 type Registered = ReadonlySet<string> | ObjectStatus;
 
 /**
- * Asks daemons whether they have the objects that URIs lead to. No object is called, and within one probe each daemon is
- * asked once, however many of its objects are asked for.
+ * Asks daemons whether they have the objects of URIs. The objects themselves are not called. Each daemon is asked only
+ * once by one probe, however many of its objects are in question.
  */
 export class LivenessProbe {
   private readonly registered = new Map<string, Promise<Registered>>();
@@ -83,7 +87,7 @@ export class LivenessProbe {
       return { status: 'unknown', explanation: `A URI of protocol ${uri.protocol} leads to no daemon.` };
     }
     const daemon = new PyroURI(protocol, uri.address, uri.port, INTERNAL_DAEMON_GUID);
-    // PYROLOC names an object instead of giving its id.
+    // A PYROLOC URI has the object's name in place of its id.
     if (protocol !== uri.protocol) return this.limit(() => this.askForName(daemon, uri.objectID)).catch(explain);
     const registered = await this.registeredAt(daemon);
     if (!isSet(registered)) return registered;
@@ -105,7 +109,7 @@ export class LivenessProbe {
   private async askForObjects(daemon: PyroURI): Promise<Registered> {
     const answer = await this.call(daemon, 'getRegistered');
     if (!(answer instanceof Map)) return { status: 'unknown', explanation: 'What listens there is no daemon.' };
-    // Whatever else the answer holds is not kept.
+    // Drops the names, and anything that is no id, to save memory.
     return new Set([...answer.keys()].filter((id) => typeof id === 'string'));
   }
 
@@ -116,7 +120,7 @@ export class LivenessProbe {
 
   private async call(daemon: PyroURI, method: string, ...args: string[]): Promise<PythonValue> {
     const { config, identificationFor, signal } = this.options;
-    // Daemons are anybody's: what they may answer is limited to what a name server may be told.
+    // A daemon may be malicious: its replies are limited like requests to a name server.
     const limits = {
       PYRO_MAX_MESSAGE_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
       PYRO_MAX_INFLATED_SIZE: config.PYRO_NS_MAX_MESSAGE_SIZE,
@@ -141,7 +145,7 @@ const UNCERTAIN: ObjectStatus = {
 
 const isSet = (registered: Registered): registered is ReadonlySet<string> => registered instanceof Set;
 
-/** What it means that a daemon did not answer as it should. */
+/** The status that follows from the error of asking a daemon. */
 function explain(error: unknown): ObjectStatus {
   if (error instanceof NamingError) {
     return { status: 'gone', explanation: 'The daemon is there, but has no object of this name.' };
@@ -151,12 +155,12 @@ function explain(error: unknown): ObjectStatus {
   }
   if (error instanceof PyroError) {
     const explanation = `No daemon answers: ${error.args.join(': ')}.`;
-    // The second argument is the system's own text.
+    // The second argument is the system's own error text.
     const [, reason] = error.code === 'CONNECTION_FAILED' ? error.args : [];
     if (reason?.includes('ECONNREFUSED') === true) return { status: 'closed', explanation };
     const isSilent = reason !== undefined || error instanceof ConnectionClosedError;
     return { status: isSilent ? 'unreachable' : 'unknown', explanation };
   }
-  // What listens there raised something of its own.
+  // Some other exception, which the peer has raised.
   return { status: 'unknown', explanation: `The daemon can't say: ${String(error)}.` };
 }

@@ -23,7 +23,7 @@ const PYRO_ADAPTER = new PythonClass('Pyro.protocol', 'PYROAdapter');
 const PYROSSL_ADAPTER = new PythonClass('Pyro.protocol', 'PYROSSLAdapter');
 const CONN_VALIDATOR = new PythonClass('Pyro.protocol', 'DefaultConnValidator');
 
-/** Pyro's classes of proxies, by the modules they are in. */
+/** Pyro's proxy classes, and the module of each. */
 const PROXY_MODULES = {
   DynamicProxy: 'Pyro.core',
   DynamicProxyWithAttrs: 'Pyro.core',
@@ -32,26 +32,26 @@ const PROXY_MODULES = {
 
 export type ProxyKind = keyof typeof PROXY_MODULES;
 
-/** A proxy as it travels. */
+/** The contents of a pickled proxy. */
 export interface ProxyDescription {
   readonly kind: ProxyKind;
   readonly uri: PyroURI;
-  /** The munged identification, as good as the passphrase itself; empty where there is none. */
+  /** The digest of the passphrase (`mungeIdent`), to be kept as secret as the passphrase; empty if there is none. */
   readonly identification: Uint8Array;
-  /** How long its calls may take, in seconds; null for ever. */
+  /** The timeout of its calls, in seconds; null: no limit. */
   readonly timeout: number | null;
   readonly onewayMethods: readonly string[];
 }
 
-/** The method of objects that know what they are to Python. */
+/** The key of the method by which an object marshals itself. */
 export const asPython = Symbol('asPython');
 
-/** An object that `toPython` translates by asking it. */
+/** An object that marshals itself; `toPython` calls this method. */
 export interface Marshallable {
   [asPython](): PythonInstance;
 }
 
-/** A URI as Pyro 3 pickles it: an instance of `Pyro.core.PyroURI`. */
+/** Marshals a URI as Pyro 3 pickles it: an instance of `Pyro.core.PyroURI`. */
 export function uriToPython(uri: PyroURI): PythonInstance {
   return newObject(PYRO_URI, {
     protocol: uri.protocol,
@@ -62,9 +62,9 @@ export function uriToPython(uri: PyroURI): PythonInstance {
 }
 
 /**
- * Reads an instance of `Pyro.core.PyroURI`.
- * @returns undefined where the value is none
- * @throws URIError where its parts can't stand in a URI
+ * Unmarshals an instance of `Pyro.core.PyroURI`.
+ * @returns undefined where the value is no such instance
+ * @throws URIError where its parts are not valid in a URI
  */
 export function uriFromPython(value: PythonValue | undefined): PyroURI | undefined {
   if (!(value instanceof PythonInstance) || !value.isOf(PYRO_URI.module, PYRO_URI.name)) return undefined;
@@ -74,19 +74,19 @@ export function uriFromPython(value: PythonValue | undefined): PyroURI | undefin
 }
 
 /**
- * A proxy as Pyro 3 pickles it. Its identification goes along only where the description has one: whoever gets the
- * pickle can use it.
+ * Marshals a proxy as Pyro 3 pickles it. An identification in the description is included, and whoever gets the pickle
+ * can use it: leave it empty unless that is wanted.
  */
 export function proxyToPython(description: ProxyDescription): PythonInstance {
   const { kind, identification, timeout, onewayMethods } = description;
   const uri = uriToPython(description.uri);
   const adapter = newObject(description.uri.protocol.endsWith('SSL') ? PYROSSL_ADAPTER : PYRO_ADAPTER, {
     ident: identification,
-    // Python's sockets can't wait for an infinite time, but without a limit.
+    // Python's sockets accept None for no timeout, but not infinity.
     timeout: timeout === Infinity ? null : timeout,
     onewayMethods: [...onewayMethods],
     newConnValidator: newObject(CONN_VALIDATOR, { allowedIDs: ['all'] }),
-    // A name server's proxy does not bind itself: it calls by the URI that its adapter has.
+    // Pyro's NameServerProxy does not bind itself: it calls the URI that its adapter has.
     ...(kind === 'NameServerProxy' ? { URI: uri } : {}),
   });
   return newObject(new PythonClass(PROXY_MODULES[kind], kind), {
@@ -98,9 +98,9 @@ export function proxyToPython(description: ProxyDescription): PythonInstance {
 }
 
 /**
- * Reads an instance of one of Pyro's proxies.
- * @returns undefined where the value is none
- * @throws URIError where its URI's parts can't stand in a URI
+ * Unmarshals an instance of one of Pyro's proxy classes.
+ * @returns undefined where the value is no such instance
+ * @throws URIError where the parts of its URI are not valid
  */
 export function proxyFromPython(value: PythonValue | undefined): ProxyDescription | undefined {
   if (!(value instanceof PythonInstance)) return undefined;
@@ -121,26 +121,27 @@ export function proxyFromPython(value: PythonValue | undefined): ProxyDescriptio
 }
 
 /**
- * Makes of values of a program what can be pickled: URIs and proxies become instances of Pyro's classes, wherever they
- * stand in arrays, maps, sets, tuples and plain objects. The result is a copy, so that what the program does to its
- * values afterwards doesn't matter (but for the bytes of arrays of bytes); what is shared or cyclic stays so.
- * @throws PickleError where a value has no counterpart in Python
+ * Marshals a program's value into one that can be pickled: URIs and proxies, also in arrays, maps, sets, tuples and
+ * plain objects, become instances of Pyro's classes. The result is a deep copy (except for the contents of byte
+ * arrays), so that later changes of the program's value have no effect. Shared and cyclic references are kept.
+ * @throws PickleError where a value has no counterpart in Python, or is nested too deep
  */
 export function toPython(value: unknown): PythonWritable {
   if (isScalar(value)) return value;
   return new Marshaller(leafToPython).copy(value);
 }
 
-/** `toPython` of several values, which may have parts in common. */
+/** As `toPython`, for several values, and references that they share are kept. */
 export function allToPython(values: readonly unknown[]): PythonWritable[] {
   const copier = new Marshaller(leafToPython);
   return values.map((value) => copier.copy(value));
 }
 
 /**
- * Makes of values that were pickled those of a program: instances of Pyro's classes become URIs and proxies.
- * @param makeProxy makes a proxy as described
- * @throws URIError where a URI among them is not valid; PickleError where they are nested too deep
+ * Unmarshals an unpickled value for a program: instances of Pyro's classes become URIs and proxies. The result is a
+ * deep copy.
+ * @param makeProxy makes a proxy from its description
+ * @throws URIError where a URI in it is not valid; PickleError where it is nested too deep
  */
 export function fromPython(value: PythonValue, makeProxy: (description: ProxyDescription) => unknown): unknown {
   if (isScalar(value)) return value;
@@ -153,15 +154,15 @@ export function fromPython(value: PythonValue, makeProxy: (description: ProxyDes
   }).copy(value);
 }
 
-/** How deep containers may be nested: about as deep as Python's own pickle goes. */
+/** The maximal nesting depth of containers: about as deep as Python's own pickle goes. */
 const MAX_DEPTH = 1000;
 
 type Copied<Leaf> =
   Leaf | Copied<Leaf>[] | Map<Copied<Leaf>, Copied<Leaf>> | Set<Copied<Leaf>> | PythonTuple<readonly Copied<Leaf>[]>;
 
-/** Copies containers, each once, and translates what is in them. */
+/** A deep copy that translates the leaves. Each container is copied once, so shared and cyclic references are kept. */
 class Marshaller<Leaf> {
-  /** Made with the first container: most values are none. */
+  /** The copy of each container. Created with the first one, as most values are scalars. */
   private copies: Map<object, Copied<Leaf>> | undefined;
 
   private depth = 0;
@@ -211,7 +212,7 @@ class Marshaller<Leaf> {
     return copy;
   }
 
-  /** What refers to the value again, as it does itself where it is cyclic, refers to the copy. */
+  /** Records the copy of a container before it is filled, so that cyclic references find it. */
   private remember<Copy extends Copied<Leaf>>(value: object, copy: Copy): Copy {
     this.copies ??= new Map<object, Copied<Leaf>>();
     this.copies.set(value, copy);
@@ -245,7 +246,7 @@ const ATOMS = [
   PythonExtension,
 ] as const;
 
-/** What is pickled as it is: an instance's state, too, is data and nothing else. */
+/** Types that are pickled as they are; the state of a PythonInstance is not translated either. */
 type PythonAtom = InstanceType<(typeof ATOMS)[number]>;
 
 function isPythonAtom(value: unknown): value is PythonAtom {
@@ -265,7 +266,7 @@ function isPlainObject(value: object): boolean {
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** A new-style instance, by its attributes. */
+/** A new-style instance with these attributes. */
 function newObject(cls: PythonClass, attributes: Readonly<Record<string, PythonValue>>): PythonInstance {
   return new PythonInstance('newobj', cls, tuple(), new Map<PythonValue, PythonValue>(Object.entries(attributes)));
 }
@@ -280,18 +281,18 @@ function isProxyKind(name: string): name is ProxyKind {
   return Object.hasOwn(PROXY_MODULES, name);
 }
 
-/** A str, of a text each of whose characters is a byte. */
+/** A str from Latin-1 text: a string if it is ASCII, else bytes. */
 function bytesAsPython(text: string): PythonValue {
   return /^[\0-\x7f]*$/.test(text) ? text : Buffer.from(text, 'latin1');
 }
 
-/** A str: bytes where it is not all ASCII. */
+/** The bytes of a str; empty for other values. */
 function bytesOf(value: PythonValue | undefined): Uint8Array {
   if (value instanceof Uint8Array) return value;
   return Buffer.from(textOf(value) ?? '', 'latin1');
 }
 
-/** Seconds; what can be no time to wait counts as none. */
+/** A timeout in seconds; null if the value is none, or not valid. */
 function timeoutOf(value: PythonValue | undefined): number | null {
   const seconds = value instanceof PythonFloat ? value.value : value;
   return typeof seconds === 'number' && seconds >= 0 ? seconds : null;

@@ -1,25 +1,25 @@
 /**
- * The one-way calls of one connection that are under way. Nobody waits for their ends, so it takes a limit to keep a client
- * from having any number of them made at the same time.
+ * Concurrency limit for the one-way calls of one connection. As the client does not wait for them, it could otherwise
+ * have any number of them in progress.
  */
 export class OnewayCalls {
-  private underWay = 0;
-  private goOn: () => void = () => undefined;
+  private inFlight = 0;
+  private onSlotFree: () => void = () => undefined;
 
   /**
-   * Takes note of a call.
-   * @param limit how many may be under way
-   * @returns undefined where there may be one more; else a promise of that
+   * Counts a call until it settles.
+   * @param limit how many calls may be in progress
+   * @returns undefined if another call may begin now; else a promise that resolves when it may
    */
   begin(call: Promise<unknown>, limit: number): Promise<undefined> | undefined {
-    this.underWay += 1;
+    this.inFlight += 1;
     void call.finally(() => {
-      this.underWay -= 1;
-      this.goOn();
+      this.inFlight -= 1;
+      this.onSlotFree();
     });
-    if (this.underWay < limit) return undefined;
+    if (this.inFlight < limit) return undefined;
     return new Promise((resolve) => {
-      this.goOn = () => {
+      this.onSlotFree = () => {
         resolve(undefined);
       };
     });

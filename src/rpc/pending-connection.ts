@@ -4,23 +4,23 @@ import { onAbort } from '../sync/index.js';
 import type { ClientConnection } from '../wire/index.js';
 
 /**
- * A connection that is being opened, and the calls that wait for it: each as long as it may. When none waits for it any
- * more, opening it is given up.
+ * A connection that is being opened (single flight), and the calls that wait for it, each with its own timeout and
+ * signal. When no call waits any more, opening it is aborted.
  */
 export class PendingConnection {
-  /** The connection, once it is open; rejected with what hindered it. */
+  /** Resolves with the open connection; rejects if it can't be opened, or that was aborted. */
   readonly opened: Promise<ClientConnection>;
   private readonly controller = new AbortController();
   private waiting = 0;
 
-  /** @param open opens the connection, unless the signal says that it is given up */
+  /** @param open opens the connection; aborted by the signal */
   constructor(open: (signal: AbortSignal) => Promise<ClientConnection>) {
     const { signal } = this.controller;
     this.opened = new Promise((resolve, reject) => {
-      // Not all that goes on before there is a connection can be interrupted.
-      const forget = onAbort(signal, reject);
+      // Rejects at once, because not every step of `open` can be interrupted.
+      const removeListener = onAbort(signal, reject);
       open(signal)
-        .finally(forget)
+        .finally(removeListener)
         .then((connection) => {
           if (signal.aborted) connection.destroy();
           signal.throwIfAborted();
@@ -30,20 +30,20 @@ export class PendingConnection {
     });
   }
 
-  get isGivenUp(): boolean {
+  get isAborted(): boolean {
     return this.controller.signal.aborted;
   }
 
-  /** Gives up: all that waits fails with this reason. */
-  giveUp(reason: unknown): void {
+  /** Aborts opening the connection: all waiting calls reject with this reason. */
+  abort(reason: unknown): void {
     this.controller.abort(reason);
   }
 
   /**
-   * Makes a call when the connection is open. Calls are made in the order in which they came here, one directly after the
-   * other, so that none made later by the open connection gets in between.
-   * @param timeout how long to wait for the connection, in milliseconds; 0 as long as opening it takes
-   * @throws TimeoutError, the signal's reason, or what hindered opening the connection
+   * Makes a call when the connection is open. The waiting calls are made in their order, one directly after the other,
+   * so that no later call on the open connection gets in between.
+   * @param timeout how long to wait for the connection, in milliseconds; 0: as long as opening it takes
+   * @throws TimeoutError, the signal's reason, or the error of opening the connection
    */
   whenOpen<T>(
     call: (connection: ClientConnection) => T | Promise<T>,
@@ -53,30 +53,30 @@ export class PendingConnection {
     return new Promise((resolve, reject) => {
       const fail: (reason: unknown) => void = reject;
       let isWaiting = true;
-      const stop = (): void => {
+      const stopWaiting = (): void => {
         isWaiting = false;
         clearTimeout(timer);
-        forget();
+        removeListener();
       };
-      const leave = (reason: unknown): void => {
-        stop();
+      const cancel = (reason: unknown): void => {
+        stopWaiting();
         fail(reason);
-        if (--this.waiting === 0) this.giveUp(reason);
+        if (--this.waiting === 0) this.abort(reason);
       };
       const onTimeout = (): void => {
-        leave(new TimeoutError(refusalText('CONNECT_TIMEOUT')));
+        cancel(new TimeoutError(refusalText('CONNECT_TIMEOUT')));
       };
       const timer = timeout > 0 ? setTimeout(onTimeout, timeout) : undefined;
-      const forget = onAbort(signal, leave);
+      const removeListener = onAbort(signal, cancel);
       this.waiting++;
       this.opened
         .then((connection) => {
           if (!isWaiting) return;
-          stop();
+          stopWaiting();
           resolve(call(connection));
         })
         .catch((error: unknown) => {
-          stop();
+          stopWaiting();
           fail(error);
         });
     });

@@ -27,10 +27,10 @@ export function keywords(values: Readonly<Record<string, unknown>>): Keywords {
   return new Keywords(values);
 }
 
-/** What is done by the proxy itself; a remote method of such a name is called by `_invokePYRO`. */
+/** Names of the proxy's own members. A remote method of such a name can only be called with `_invokePYRO`. */
 type LocalName = keyof DynamicProxyWithAttrs | 'then' | `_${string}`;
 
-/** Positional arguments, or some of them and the rest by name. */
+/** The arguments of a call: all positional, or the first ones positional and `keywords(...)` for the rest. */
 type Arguments<Positional extends readonly unknown[]> = Positional | WithKeywords<Required<Positional>>;
 
 type WithKeywords<Positional extends readonly unknown[]> =
@@ -48,22 +48,22 @@ type RemoteMember<Member> = Member extends (...args: never) => unknown
   ? RemoteMethod<Member>
   : PromiseLike<Awaited<Member>>;
 
-/** A remote object of which nothing is known: any method, with any arguments. */
+/** The default type of a remote object: any method, with any arguments. */
 export type Untyped = Readonly<Record<string, (...args: unknown[]) => unknown>>;
 
-/** A remote object: its methods, which return promises, and what the proxy itself can do. It can't be awaited. */
+/** A proxy: the remote object's methods, which return promises, and the proxy's own members. Not a thenable. */
 export type Proxy<Remote extends object = Untyped> = DynamicProxy & { readonly then?: undefined } & {
   readonly [Name in MethodName<Remote>]: RemoteMethod<Remote[Name]>;
 };
 
-/** A remote object and its attributes: `await proxy.attribute`, and `proxy._setAttribute('attribute', value)`. */
+/** A proxy with attributes: `await proxy.attribute` reads one, `proxy._setAttribute('attribute', value)` sets one. */
 export type AttrProxy<Remote extends object = Untyped> = DynamicProxyWithAttrs & { readonly then?: undefined } & {
   readonly [Name in Exclude<keyof Remote, LocalName>]: RemoteMember<Remote[Name]>;
 };
 
 /**
- * Makes a proxy of the object that the URI leads to. It connects when it is first used.
- * @throws URIError where the URI is none; ProtocolError `unsupported protocol`
+ * Makes a proxy of the object of a URI. It connects at the first call.
+ * @throws URIError where the URI is not valid; ProtocolError `unsupported protocol`
  */
 export function getProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
@@ -75,8 +75,8 @@ export function getProxyForURI(uri: PyroURI | string, options?: AdapterOptions, 
 }
 
 /**
- * Makes a proxy of the object that the URI leads to, through which its attributes can be read and set too.
- * @throws URIError where the URI is none; ProtocolError `unsupported protocol`
+ * Makes a proxy of the object of a URI, with access to its attributes too. It connects at the first call.
+ * @throws URIError where the URI is not valid; ProtocolError `unsupported protocol`
  */
 export function getAttrProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
@@ -91,7 +91,7 @@ export function getAttrProxyForURI(
   return remote(new DynamicProxyWithAttrs(adapterOf(uri, options, locate)));
 }
 
-/** Makes a proxy of one that was pickled: with the identification, the timeout and the one-way methods it came with. */
+/** Makes a proxy from an unpickled one, with its identification, timeout and one-way methods. */
 export function receivedProxy(description: ProxyDescription, options?: AdapterOptions): DynamicProxy {
   const adapter = new PYROAdapter(description.uri, options);
   adapter.setMungedIdentification(description.identification);
@@ -103,8 +103,8 @@ export function receivedProxy(description: ProxyDescription, options?: AdapterOp
 }
 
 /**
- * What every proxy can do by itself; any other name is a method of the remote object. Local names begin with `_` or are
- * Pyro's own.
+ * The proxy's own members. Every other name is a method of the remote object (see `remote`). The own names begin with
+ * `_`, or are Pyro's.
  */
 export class DynamicProxy implements Marshallable, AsyncDisposable {
   protected readonly _kind: ProxyKind = 'DynamicProxy';
@@ -122,27 +122,30 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
     return this.adapter.URI.objectID;
   }
 
-  /** The passphrase that the server wants; null for none. */
+  /** Sets the passphrase that the server asks for; null for none. Used for the next connection. */
   _setIdentification(ident: string | null): void {
     this.adapter.setIdentification(ident);
   }
 
-  /** How long connecting, and any one call, may take, in seconds; null or 0 for ever. @throws RangeError */
+  /**
+   * Sets the timeout of connecting, and of each call, in seconds; null or 0: no limit.
+   * @throws RangeError where it is negative
+   */
   _setTimeout(timeout: number | null): void {
     this.adapter.timeout = timeout;
   }
 
-  /** Calls these methods without waiting for them, nor for their errors. */
+  /** Makes these methods one-way: calls of them wait for no reply, and get no errors. */
   _setOneway(methods: string | readonly string[]): void {
     this.adapter.setOneway(methods);
   }
 
-  /** The validator that answers the server's challenge. */
+  /** Sets the validator that computes the token for the server's challenge. */
   _setNewConnectionValidator(validator: DefaultConnValidator): void {
     this.adapter.setNewConnectionValidator(validator);
   }
 
-  /** Closes the connection. The next call makes a new one. */
+  /** Closes the connection. The next call connects again. */
   _release(): Promise<void> {
     return this.adapter.release();
   }
@@ -154,8 +157,9 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
   }
 
   /**
-   * The same proxy, by the same connection, whose calls end early: `proxy._with({ signal, timeout: 2 }).method()`.
-   * @throws RangeError where the timeout is none
+   * The same proxy on the same connection, with a timeout or an abort signal for its calls:
+   * `proxy._with({ signal, timeout: 2 }).method()`.
+   * @throws RangeError where the timeout is negative
    */
   _with(invocation: InvocationOptions): this;
   _with(invocation: InvocationOptions): DynamicProxy {
@@ -164,10 +168,12 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
   }
 
   /**
-   * Calls a method of whatever name. Calls may be made without waiting for earlier ones; they are made in their order.
+   * Calls a remote method by name. Calls are pipelined: they may be made without waiting for earlier ones, and the
+   * server executes them in their order.
    * @param args positional arguments; the last may be `keywords(...)`
-   * @throws what the method raised: Pyro's own errors as their classes, others as a RemoteError; ProtocolError and its
-   *   relatives where the call could not be made or the reply not be had; PickleError where an argument can't be sent
+   * @throws the exception that the method raised: Pyro's own errors as their classes, others as a RemoteError;
+   *   ProtocolError or a subclass where the call could not be sent, or its reply not be received; PickleError where an
+   *   argument can't be pickled
    */
   async _invokePYRO(method: string, ...args: readonly unknown[]): Promise<unknown> {
     const { adapter } = this;
@@ -186,8 +192,8 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
   }
 
   /**
-   * Travels without its identification, which is as good as a passphrase.
-   * @throws ProtocolError where it doesn't know yet where its object is
+   * Marshals the proxy; without its identification, because the receiver could use it like the passphrase.
+   * @throws ProtocolError where it is not bound yet, so that the URI of its object is not known
    */
   [asPython](): PythonInstance {
     const { URI: uri, adapter } = this;
@@ -218,16 +224,16 @@ export class DynamicProxy implements Marshallable, AsyncDisposable {
   }
 }
 
-/** A proxy that reads and sets the remote object's attributes too. */
+/** A proxy with access to the remote object's attributes too. */
 export class DynamicProxyWithAttrs extends DynamicProxy {
   protected override readonly _kind: ProxyKind = 'DynamicProxyWithAttrs';
 
-  /** The value of an attribute. @throws RemoteError AttributeError where there is none, and as `_invokePYRO` */
+  /** Reads an attribute. @throws RemoteError AttributeError where there is none; and as `_invokePYRO` */
   _getAttribute(name: string): Promise<unknown> {
     return this._invokePYRO('_r_ga', name);
   }
 
-  /** Sets an attribute. @throws RemoteError AttributeError where it is a method, and as `_invokePYRO` */
+  /** Sets an attribute. @throws RemoteError AttributeError where it is a method; and as `_invokePYRO` */
   async _setAttribute(name: string, value: unknown): Promise<void> {
     if ((await this._invokePYRO('_r_ha', name)) !== REMOTE_ATTRIBUTE) {
       throw new RemoteError('exceptions', 'AttributeError', ['not an attribute']);
@@ -240,7 +246,7 @@ export class DynamicProxyWithAttrs extends DynamicProxy {
   }
 }
 
-/** What `_r_ha` answers for an attribute; 1 is a method. */
+/** The result of `_r_ha` for an attribute; 1 is a method. */
 const REMOTE_ATTRIBUTE = 2;
 
 function adapterOf(
@@ -251,11 +257,11 @@ function adapterOf(
   return new PYROAdapter(typeof uri === 'string' ? PyroURI.parse(uri) : uri, options, locate);
 }
 
-/** Makes names that are not the proxy's own lead to the remote object. */
+/** Wraps a proxy object in an ECMAScript Proxy, so that names that are not its own are calls of the remote object. */
 function remote<Target extends DynamicProxy>(target: Target): Target {
   return new Proxy(target, {
     get(_target, name) {
-      // Without a `then`, or awaiting a proxy would call it; without other `_names`, which are not remote.
+      // No `then`, because awaiting a proxy would call it remotely. Names with `_` are never remote.
       if (typeof name === 'symbol' || name in target || name.startsWith('_') || name === 'then') {
         return Reflect.get(target, name);
       }
@@ -270,7 +276,7 @@ function remote<Target extends DynamicProxy>(target: Target): Target {
 
 type Method = (...args: unknown[]) => Promise<unknown>;
 
-/** Whether a name is a method or an attribute shows in its use: it is called, or awaited. */
+/** A member that is either a method or an attribute: calling it calls the method, awaiting it reads the attribute. */
 function orAttribute(method: Method, target: DynamicProxyWithAttrs, name: string): Method & PromiseLike<unknown> {
   const then: PromiseLike<unknown>['then'] = (onFulfilled, onRejected) =>
     target._getAttribute(name).then(onFulfilled, onRejected);

@@ -1,50 +1,54 @@
-import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextIteration, setTimeout as delay } from 'node:timers/promises';
 
-/** How long a call waits for an object that may still come, in milliseconds. */
+/** How long a call waits for an object that is not connected yet. */
 const MAX_WAIT_MS = 10_000;
 
 /**
- * Knows whether objects are on their way to a daemon. A program that has just started connects them one after the other, each
- * with a name server's answers, while clients that have known them are calling already. Those wait: in Pyro 3, too, nobody is
- * answered before the program has connected all and enters its request loop.
+ * Start-up barrier: calls of unknown objects wait until a daemon's objects are connected. A program that has just
+ * started connects its objects one after another, each with round trips to a name server, while clients that know them
+ * from before are calling already. In Pyro 3, too, no call is answered before the program has connected all and enters
+ * its request loop.
  */
 export class RegistrationBarrier {
   private readonly pending = new Set<Promise<unknown>>();
-  private readonly noFirst = new AbortController();
+  /** Aborted when the first object has been connected: until then the barrier is closed for MAX_WAIT_MS. */
+  private readonly firstConnected = new AbortController();
 
   constructor() {
-    this.note(delay(MAX_WAIT_MS, undefined, { ref: false, signal: this.noFirst.signal }));
+    this.add(delay(MAX_WAIT_MS, undefined, { ref: false, signal: this.firstConnected.signal }));
   }
 
-  /** Notes that an object is on its way until this settles. */
+  /** Keeps the barrier closed until this settles. */
   track<Result>(connecting: Promise<Result>): Promise<Result> {
-    this.note(connecting);
-    const hasBegun = (): void => {
-      this.noFirst.abort();
+    this.add(connecting);
+    const onSettled = (): void => {
+      this.firstConnected.abort();
     };
-    connecting.then(hasBegun, hasBegun);
+    connecting.then(onSettled, onSettled);
     return connecting;
   }
 
-  /** Resolves when no object is on its way any more, or that took too long; undefined where none is. */
+  /**
+   * Resolves when no object is being connected any more, or after MAX_WAIT_MS; undefined if none is being connected.
+   */
   get settled(): Promise<void> | undefined {
     return this.pending.size === 0 ? undefined : this.wait();
   }
 
-  private note(arrival: Promise<unknown>): void {
-    this.pending.add(arrival);
-    const leave = (): void => {
-      this.pending.delete(arrival);
+  private add(connecting: Promise<unknown>): void {
+    this.pending.add(connecting);
+    const remove = (): void => {
+      this.pending.delete(connecting);
     };
-    arrival.then(leave, leave);
+    connecting.then(remove, remove);
   }
 
   private async wait(): Promise<void> {
     const deadline = performance.now() + MAX_WAIT_MS;
     while (this.pending.size > 0 && performance.now() < deadline) {
       await Promise.race([Promise.allSettled(this.pending), delay(MAX_WAIT_MS, undefined, { ref: false })]);
-      // The program goes on to the next one.
-      await nextTurn();
+      // Lets the program begin to connect its next object.
+      await nextIteration();
     }
   }
 }

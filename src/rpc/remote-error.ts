@@ -3,9 +3,9 @@ import { codeOfText, type ErrorCode } from '../refusals.js';
 import { readableText, type PythonValue } from '../pickle/index.js';
 
 /**
- * An exception of Python's, or of a program's own, by its module and class: thrown by proxies for what the remote
- * object raised (Pyro's own errors arrive as the classes of `errors.ts`), and thrown by objects served here that want
- * Python callers to catch a certain class.
+ * A Python exception, by module and class. Proxies throw it for an exception that the remote object raised, except for
+ * Pyro's own errors, which are thrown as the classes of `errors.ts`. Objects served here throw it so that Python
+ * callers can catch that class.
  */
 export class RemoteError extends Error {
   /** Which refusal it is, where it is one of Pyro's own; else `REMOTE_EXCEPTION`. */
@@ -14,9 +14,9 @@ export class RemoteError extends Error {
   remoteTraceback: readonly string[] | undefined;
 
   /**
-   * @param module Python's module of the class: `exceptions` for Python 2's own
-   * @param args what Python has as the exception's `args`; the first one, where it is text, is the message here, and else all
-   * @param attributes what else the exception carries
+   * @param module the class's module in Python: `exceptions` for Python 2's built-in exceptions
+   * @param args the exception's `args` in Python; the message is the first of them if that is text, else all of them
+   * @param attributes the exception's other attributes
    */
   constructor(
     readonly module: string,
@@ -30,12 +30,12 @@ export class RemoteError extends Error {
   }
 }
 
-/** An argument of an exception, for people: text as it is. */
+/** An argument of an exception as readable text. */
 export function describeArgument(value: PythonValue): string {
   return readableText(value) ?? inspect(value, { depth: 2, breakLength: Infinity });
 }
 
-/** What Python raises where an object has no method or attribute of that name. */
+/** Python's AttributeError for a missing method or attribute. */
 export function noSuchAttribute(className: string, attribute: string): RemoteError {
   return new RemoteError('exceptions', 'AttributeError', [`'${className}' object has no attribute '${attribute}'`]);
 }

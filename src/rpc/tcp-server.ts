@@ -24,38 +24,38 @@ const PORTS = 65536;
 export interface TCPServerOptions {
   readonly config: Config;
   readonly log: Log;
-  /** Speak TLS with these; plain TCP without. */
+  /** Certificates for TLS; undefined for plain TCP. */
   readonly certificates: Certificates | undefined;
-  /** The most bytes that a message may have, as sent and decompressed. */
+  /** The most bytes of a message, as sent and after decompression. */
   readonly limits: FrameLimits;
-  /** The most bytes that large messages may have together while they arrive. */
+  /** The memory budget, in bytes, for all large messages while they arrive. */
   readonly maxIncomingSize: number;
-  /** Answers the body of a request. */
+  /** Handles a request: from the body of the request to the body of the reply. */
   readonly handler: RequestHandler;
 }
 
-/** How many connections a daemon has and had. */
+/** The numbers of a daemon's connections. */
 export interface ConnectionCounts {
-  /** Open now, those among them that are just being judged, or agree on TLS still. */
+  /** Open now, including those in the handshake. */
   readonly open: number;
-  /** Since the start. */
+  /** Accepted since the start. */
   readonly accepted: number;
-  /** Since the start: by the validator, or because what came was no handshake. */
+  /** Refused since the start: by the validator, or because the handshake was not valid. */
   readonly refused: number;
 }
 
 /**
- * Listens, lets a validator judge who connects, and hands on the requests of those let in.
+ * A daemon's TCP or TLS server: listens, has a validator decide about new connections, and serves the accepted ones.
  */
 export class TCPServer {
-  /** Judges new connections. */
+  /** Decides about new connections. */
   validator: DefaultConnValidator;
   readonly server: Server;
-  /** Of all that have connected, those among them that agree on TLS still. */
+  /** The sockets of all connections, including those in the TLS handshake. */
   private readonly sockets = new Set<Socket>();
   private readonly connections = new Set<ServerConnection>();
   private readonly admission: Admission;
-  /** By address: of those whose passphrases were wrong. */
+  /** Back-off for wrong passphrases, by the client's address. */
   private readonly denialDelay = new FailureDelay();
   private readonly memoryBudget: MemoryBudget;
   private readonly config: Config;
@@ -74,7 +74,7 @@ export class TCPServer {
     this.server = options.certificates
       ? createTLSServer(options.certificates, accept, this.config.PYRO_HANDSHAKE_TIMEOUT * 1000)
       : createServer({ noDelay: true }, accept);
-    // Before `accept`, which lets it in.
+    // Prepended, because it has to run before `accept`.
     this.server.prependListener('connection', (socket: Socket) => {
       this.sockets.add(socket);
       this.admission.add(socket);
@@ -83,7 +83,7 @@ export class TCPServer {
     if (options.certificates) this.countTLSFailures();
   }
 
-  /** Where the server listens. @throws DaemonError where it does not */
+  /** The address and port that the server listens on. @throws DaemonError if it does not listen */
   get listening(): AddressInfo {
     if (this.bound === undefined) throw new DaemonError(refusalText('DAEMON_NOT_LISTENING'));
     return this.bound;
@@ -98,9 +98,11 @@ export class TCPServer {
   }
 
   /**
-   * Listens on the first free port of so many from `first` upwards; 0 lets the system choose.
+   * Listens on the first free port from `first` upwards.
    * @param host an IPv4 address
-   * @throws DaemonError where none of them is free
+   * @param first the first port to try; 0 lets the system choose
+   * @param tries how many ports to try
+   * @throws DaemonError if none of them is free
    */
   async listen(host: string, first: number, tries: number): Promise<void> {
     const last = Math.min(first + tries, PORTS) - 1;
@@ -119,8 +121,10 @@ export class TCPServer {
   }
 
   /**
-   * No new connections; requests under way are answered; then connections are closed, and the port is free.
-   * @param caller whose call asks for this, and would wait for itself: its connection is closed when it is answered
+   * Graceful shutdown: accepts no new connections, finishes the requests in progress, closes all connections, and frees
+   * the port.
+   * @param caller the connection whose request asks for this, if one does. It is not awaited, which would be a
+   *   deadlock: it is closed when that request has its reply
    */
   async close(caller: ServerConnection | undefined): Promise<void> {
     const closed = new Promise<void>((resolve) => {
@@ -132,7 +136,7 @@ export class TCPServer {
     const others = [...this.connections].filter((connection) => connection !== caller);
     await Promise.all(others.map((connection) => connection.end()));
     const ended = (isWithinCall ? caller.end() : Promise.resolve()).then(() => {
-      // What is left agrees on TLS still, or has just done so.
+      // The remaining sockets are in the TLS handshake, or have just completed it.
       for (const socket of this.sockets) socket.destroy();
     });
     if (isWithinCall) return;
@@ -149,7 +153,7 @@ export class TCPServer {
         socket.remoteAddress ?? 'who has gone',
         failureReason(error),
       );
-      // Node says so where the time is over, and leaves it at that.
+      // After a handshake timeout Node emits the event, and leaves the socket open.
       socket.destroy();
     });
   }
@@ -184,11 +188,12 @@ export class TCPServer {
 
   private admit(connection: ServerConnection): Promise<boolean> {
     const { validator, admission } = this;
-    // A validator may let in one more than there is room for: it is asked again only by itself.
+    // A validator may admit a connection above the limit on purpose. The limit is only checked again if it was not full
+    // before.
     let hadRoom = false;
     return connection.open({
       acceptHost: () => {
-        // Not the validator's to decide, which is the program's.
+        // Checked here, because a program's own validator might not check it.
         const problem = certificateProblem(connection.socket);
         if (problem === undefined) {
           const counts = admission.countsWith(connection);
@@ -204,7 +209,7 @@ export class TCPServer {
         const refused = await validator.acceptIdentification(counts, connection, token, challenge);
         await this.delayVerdict(connection, refused);
         if (refused !== undefined) return refused;
-        // Others were let in meanwhile: the room is for those who got here first.
+        // Others may have been admitted meanwhile.
         if (hadRoom && isFull(admission.countsWith(connection))) return DeniedReason.ServerTooBusy;
         admission.admit(connection);
         return undefined;
@@ -213,19 +218,19 @@ export class TCPServer {
   }
 
   /**
-   * Makes it slow to try passphrases. A right one is delayed as a wrong one is: else who gets no answer at once would know, and
-   * try the next.
+   * Slows down guessing passphrases. A right one is delayed as long as a wrong one: otherwise a client without an
+   * immediate reply would know that its guess was wrong, and could try the next one at once.
    */
   private async delayVerdict(connection: ServerConnection, refused: DeniedReason | undefined): Promise<void> {
     const { remoteAddress = '' } = connection;
     const delayMs = this.denialDelay.delayOf(remoteAddress, this.config.PYRO_DENIAL_DELAY * 1000);
-    // Before the wait: who gives up during it has failed, too.
+    // Counted before the delay, so that closing the connection during it does not avoid the count.
     if (refused === DeniedReason.Security) this.denialDelay.fail(remoteAddress);
     if (delayMs > 0) await wait(delayMs, connection);
   }
 }
 
-/** Waits, unless the connection is closed before. */
+/** Waits; ends early if the connection is closed. */
 function wait(milliseconds: number, connection: ServerConnection): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
@@ -236,7 +241,7 @@ function wait(milliseconds: number, connection: ServerConnection): Promise<void>
   });
 }
 
-/** The configuration items that are about connections, in the wire's terms. */
+/** The options of a server connection, from the configuration. */
 function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOptions> {
   return {
     compression: config.PYRO_COMPRESSION,
