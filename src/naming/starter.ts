@@ -15,7 +15,7 @@ import {
   type NamespaceSize,
   type StoreStatus,
 } from '../namespace/index.js';
-import { Daemon, resolveAddress } from '../rpc/index.js';
+import { Daemon, openFilesWarning, resolveAddress } from '../rpc/index.js';
 import { MAX_TIMEOUT_MS } from '../sync/index.js';
 import { AutoClean } from './auto-clean.js';
 import { BroadcastServer } from './broadcast.js';
@@ -213,6 +213,11 @@ export class NameServerStarter implements AsyncDisposable {
     const verbose = (line: string): void => {
       if (options.verbose) print(line);
     };
+    const warning = openFilesWarning(this.options.config);
+    if (warning !== undefined) {
+      print(`WARNING: ${warning}`);
+      this.options.log.warn('NameServer', warning);
+    }
     await this.makeStorage();
     const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
     await this.locateTwin(options, another);

@@ -15,6 +15,13 @@ const RESERVE = 1 / 4;
 /** How many of so many connections one host may have, where nothing else is configured: 3 of 4. */
 const withoutReserve = (connections: number): number => connections - Math.floor(connections * RESERVE);
 
+/** How many connections may wait to be let in. */
+const maxPending = ({ PYRO_MAX_HANDSHAKES, PYRO_MAXCONNECTIONS }: Config): number =>
+  PYRO_MAX_HANDSHAKES === 0 ? withoutReserve(PYRO_MAXCONNECTIONS) : PYRO_MAX_HANDSHAKES;
+
+/** How many connections a daemon may have at a time, those among them that are not let in yet. */
+export const maxSockets = (config: Config): number => config.PYRO_MAXCONNECTIONS + maxPending(config);
+
 /**
  * Admission control for connections. Two limits: PYRO_MAXCONNECTIONS connections that were admitted, of which one host
  * may have a share; and separately PYRO_MAX_HANDSHAKES pending ones, whose handshake (and that of TLS) is not done. So
@@ -38,9 +45,7 @@ export class Admission {
     socket.once('close', () => {
       if (this.pending.get(peer) === pending) this.pending.delete(peer);
     });
-    const { PYRO_MAX_HANDSHAKES, PYRO_MAXCONNECTIONS } = this.config;
-    const room = PYRO_MAX_HANDSHAKES === 0 ? withoutReserve(PYRO_MAXCONNECTIONS) : PYRO_MAX_HANDSHAKES;
-    if (this.pending.size > room) this.closeOne();
+    if (this.pending.size > maxPending(this.config)) this.closeOne();
   }
 
   /** The counts by which a validator decides about a connection: of the admitted connections and this one. */

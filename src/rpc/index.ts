@@ -23,6 +23,7 @@ export {
   receivedProxy,
 } from './proxy.js';
 export type { AttrProxy, Proxy, Untyped } from './proxy.js';
+export { openFilesWarning } from './open-files.js';
 export { noSuchAttribute, RemoteError } from './remote-error.js';
 export type { Answer, Servant } from './servant.js';
 export type { ConnectionCounts } from './tcp-server.js';

@@ -16,6 +16,7 @@ import {
   type ServerConnectionOptions,
 } from '../wire/index.js';
 import { Admission } from './admission.js';
+import { OpenFilesMonitor, saysTooManyFiles } from './open-files.js';
 import { BasicSSLValidator, DefaultConnValidator, isFull } from './validators.js';
 
 /** How many ports there are. */
@@ -60,6 +61,7 @@ export class TCPServer {
   private readonly memoryBudget: MemoryBudget;
   private readonly config: Config;
   private readonly log: Log;
+  private readonly openFiles: OpenFilesMonitor;
   private bound: AddressInfo | undefined;
   private accepted = 0;
   private refused = 0;
@@ -67,6 +69,7 @@ export class TCPServer {
   constructor(private readonly options: TCPServerOptions) {
     this.config = options.config;
     this.log = options.log;
+    this.openFiles = new OpenFilesMonitor(this.log);
     this.admission = new Admission(this.config);
     this.memoryBudget = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
@@ -76,6 +79,7 @@ export class TCPServer {
       : createServer({ noDelay: true }, accept);
     // Prepended, because it has to run before `accept`.
     this.server.prependListener('connection', (socket: Socket) => {
+      this.openFiles.check();
       this.sockets.add(socket);
       this.admission.add(socket);
       socket.once('close', () => this.sockets.delete(socket));
@@ -116,7 +120,8 @@ export class TCPServer {
       }
     }
     this.server.on('error', (error) => {
-      this.log.error('TCPServer', 'accepting a connection failed:', error);
+      if (saysTooManyFiles(error)) this.openFiles.report(error);
+      else this.log.error('TCPServer', 'accepting a connection failed:', error);
     });
   }
 

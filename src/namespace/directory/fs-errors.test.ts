@@ -50,7 +50,9 @@ describe('an error of the system', () => {
   ])('%s is told to clients without a path, and to the log with what to do', (code, [text, advice]) => {
     const error = Object.assign(new Error(`${code}: failed, open '/srv/pyro/G/x'`), { code });
     expect(fsErrors.toNamingError(error, NAME)).toEqual(new NamingError(text, ':G.x'));
-    expect(logged).toEqual([['DirectoryNamespace', `${text}:`, error, `Name: :G.x. Database: /srv/pyro. ${advice}`]]);
+    expect(logged).toEqual([
+      ['DirectoryNamespace', `${text}:`, String(error), `Name: :G.x. Database: /srv/pyro. ${advice}`],
+    ]);
     expect(fsErrors.count).toBe(1);
   });
 

@@ -104,6 +104,7 @@ export class FsErrors {
     const key = `${what} ${codeOf(error) ?? ''}`;
     if (this.logged.has(key)) return;
     this.logged.set(key, true);
-    this.log.error(SOURCE, what, error, advice);
+    // Of an error of the system, nobody needs the stack.
+    this.log.error(SOURCE, what, codeOf(error) === undefined ? error : String(error), advice);
   }
 }

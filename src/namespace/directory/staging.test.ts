@@ -248,13 +248,12 @@ describe('what loses its name', () => {
     expect([files(own), renamed]).toEqual([[], []]);
   });
 
-  it.each<[string, () => void, string, string]>([
+  it.each<[string, () => void, string]>([
     [
       'something is mounted in it',
       () => {
         mounted = `${own}/group/sub`;
       },
-      'EXDEV',
       `another file system is mounted on ${own}/group/sub`,
     ],
     [
@@ -262,7 +261,6 @@ describe('what loses its name', () => {
       () => {
         foreign = '/group/sub';
       },
-      'EXDEV',
       `another file system is mounted on ${own}/group/sub`,
     ],
     [
@@ -270,7 +268,6 @@ describe('what loses its name', () => {
       () => {
         disk.fault = (call, path) => (call === 'unlink' && path.endsWith('/sub/x') ? 'EIO' : undefined);
       },
-      'EIO',
       'EIO: unlink failed',
     ],
     [
@@ -278,10 +275,9 @@ describe('what loses its name', () => {
       () => {
         disk.fault = (call, path) => (call === 'unlink' && path.endsWith('/group') ? 'EROFS' : undefined);
       },
-      'EROFS',
       'EROFS: unlink failed',
     ],
-  ])('stays where %s, and the log is told', async (_, prepare, code, message) => {
+  ])('stays where %s, and the log is told', async (_, prepare, message) => {
     fs.mkdirSync(`${own}/group/sub`, { recursive: true });
     fs.writeFileSync(`${own}/group/sub/x`, 'content');
     prepare();
@@ -292,7 +288,7 @@ describe('what loses its name', () => {
       [
         'DirectoryNamespace',
         `what was removed from the database is still in ${own}:`,
-        expect.objectContaining({ code, message }),
+        `Error: ${message}`,
         'It is tried again at the next start.',
       ],
     ]);
