@@ -608,7 +608,7 @@ async function observeLists(config: Config): Promise<number> {
 /** After each of some changes that a twin doesn't confirm: whether all names have to be merged. */
 /** A Pyro 3 server as the twin of one that has a passphrase. */
 function pyro3TwinOf(config: Config): Pyro3Twin {
-  const common = { namespace: new MemoryNamespace(), order: new SubtreeLock<Name>(), changes: new ChangeFeed() };
+  const common = { namespace: new MemoryNamespace(), lock: new SubtreeLock<Name>(), changes: new ChangeFeed() };
   const role = 'primary' as const;
   const replica = new Replica({ ...common, log: silentLog, role, versions: new Versions(role) });
   return new Pyro3Twin({
@@ -636,7 +636,7 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   const replica = new Replica({
     namespace: new MemoryNamespace(),
     versions: new Versions('primary'),
-    order: new SubtreeLock<Name>(),
+    lock: new SubtreeLock<Name>(),
     changes: new ChangeFeed(),
     log: silentLog,
     role: 'primary',

@@ -38,8 +38,8 @@ class Server {
       };
     const log: Log = { ...silentLog, warn: write('warn'), error: write('error') };
     const { namespace, versions, changes } = this;
-    const order = new SubtreeLock<Name>();
-    this.replica = new Replica({ namespace, versions, order, changes, log, role, now: () => NOW * 1000 });
+    const lock = new SubtreeLock<Name>();
+    this.replica = new Replica({ namespace, versions, lock, changes, log, role, now: () => NOW * 1000 });
     jest.spyOn(changes, 'append').mockImplementation(({ kind, name: changed }) => {
       if (kind !== 'setSystemMeta') this.watched.push(`${kind} ${changed.toString()}`);
     });
@@ -285,7 +285,7 @@ describe('a removal', () => {
         ? lostHere(':a', text('x'), 'removed')
         : `warn twin: the twin's removal of :a (${text('x')}) is lost: what is here is newer`,
     ]);
-    expect(primary.versions.removalOf(name(':a'))).toEqual({ timestamp: byTwin(there), confirmed: true });
+    expect(primary.versions.tombstoneOf(name(':a'))).toEqual({ timestamp: byTwin(there), confirmed: true });
     expect(primary.watched).toEqual(here < there ? ['unregister :a'] : []);
   });
 
@@ -335,7 +335,7 @@ describe('a removal', () => {
     await primary.replica.merge(told(NAMESERVER_NAME, undefined, byTwin(6)));
     await primary.replica.merge(told(NAMESERVER_NAME, object('theirs'), byTwin(6)));
     expect(await primary.contents()).toEqual({ ':Pyro': 'group', [NAMESERVER_NAME]: 'own' });
-    expect(primary.versions.allRemovals()).toEqual([]);
+    expect(primary.versions.allTombstones()).toEqual([]);
   });
 });
 
@@ -354,7 +354,7 @@ describe('a removal of a group', () => {
       lostHere(':g.h.y', text('y'), 'removed, with :g'),
       lostHere(':g.x', text('x'), 'removed, with :g'),
     ]);
-    expect(primary.versions.allRemovals()).toEqual([[':g', { timestamp: byTwin(5), confirmed: true }]]);
+    expect(primary.versions.allTombstones()).toEqual([[':g', { timestamp: byTwin(5), confirmed: true }]]);
     expect([':g', ':g.h', ':g.h.y', ':g.x'].map((one) => primary.versions.get(name(one)))).toEqual(
       Array(4).fill(undefined),
     );
@@ -370,7 +370,7 @@ describe('a removal of a group', () => {
       lostHere(':g.x', text('x'), 'removed, with :g'),
       "warn twin: the twin's removal of :g (a group) is lost: it or what is in it is newer",
     ]);
-    expect(primary.versions.removalOf(name(':g.h.y'))).toEqual({ timestamp: byTwin(5), confirmed: true });
+    expect(primary.versions.tombstoneOf(name(':g.h.y'))).toEqual({ timestamp: byTwin(5), confirmed: true });
   });
 
   test('leaves a group within it that something newer is in', async () => {
@@ -460,7 +460,7 @@ describe('an object and a group of one name', () => {
     expect(await primary.contents()).toEqual({ ':g': 'group', ':g.h': 'group', ':g.h.x': 'x' });
     expect(primary.logged).toEqual([lostHere(':g', text('object'), 'a group')]);
     expect(primary.watched).toEqual(['unregister :g', 'createGroup :g', 'createGroup :g.h', 'register :g.h.x']);
-    expect(primary.versions.allRemovals()).toEqual([
+    expect(primary.versions.allTombstones()).toEqual([
       [':g', { timestamp: { time: 1, role: 'primary' }, confirmed: true }],
     ]);
   });
@@ -515,7 +515,7 @@ describe('a change of a client', () => {
     const timestamp: Timestamp = { time: NOW, role: 'primary' };
     expect(primary.told).toEqual([{ name: change.name, timestamp, observed: true, state }]);
     const known = primary.versions.get(change.name);
-    const removal = primary.versions.removalOf(change.name);
+    const removal = primary.versions.tombstoneOf(change.name);
     expect([known, removal]).toEqual(
       state === undefined
         ? [undefined, { timestamp, confirmed: false }]
@@ -539,7 +539,7 @@ describe('a change of a client', () => {
 
   test('that the namespace refuses is told to nobody', async () => {
     await expect(primary.perform({ kind: 'unregister', name: name(':a') })).rejects.toThrow('name not found');
-    expect([primary.told, primary.versions.allRemovals()]).toEqual([[], []]);
+    expect([primary.told, primary.versions.allTombstones()]).toEqual([[], []]);
   });
 
   test('of the own entry is made, and told to nobody', async () => {

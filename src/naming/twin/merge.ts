@@ -16,7 +16,7 @@ const MERGE_CONCURRENCY = 64;
 export interface ReplicaOptions {
   readonly namespace: Namespace;
   readonly versions: Versions;
-  readonly order: SubtreeLock<Name>;
+  readonly lock: SubtreeLock<Name>;
   /** Told of each change that is made here because the twin has it. */
   readonly changes: ChangeFeed;
   readonly log: Log;
@@ -47,8 +47,8 @@ export class Replica {
    * @throws NamingError where the namespace refuses it
    */
   perform(change: Change, tell: (record: NameRecord, change: Change) => void): Promise<void> {
-    const { namespace, order, versions } = this.options;
-    return order.run(change.name, async () => {
+    const { namespace, lock, versions } = this.options;
+    return lock.run(change.name, async () => {
       const timestamp = versions.next();
       await applyChange(namespace, change);
       if (isOwnEntry(change.name)) return;
@@ -61,8 +61,8 @@ export class Replica {
   merge(record: NameRecord): Promise<void> {
     const { name } = record;
     if (isOwnEntry(name)) return Promise.resolve();
-    const { order, versions } = this.options;
-    return order.run(name, async () => {
+    const { lock, versions } = this.options;
+    return lock.run(name, async () => {
       // Also where it loses, or nobody has seen the change: who changes the name here then has seen what it was.
       versions.observe(record.timestamp);
       try {
@@ -88,11 +88,11 @@ export class Replica {
 
   /** Everything the twin must know to be equal: all names but our own entry, parents first, then all removals. */
   async *records(): AsyncGenerator<NameRecord[]> {
-    const { order, versions } = this.options;
+    const { lock, versions } = this.options;
     let names: Name[] = [Name.root];
     const read = (): Promise<(NameRecord | undefined)[]> =>
       // In its turn, so that a name and its timestamp belong together.
-      Promise.all(names.map((name) => order.run(name, () => this.recordOf(name))));
+      Promise.all(names.map((name) => lock.run(name, () => this.recordOf(name))));
     for await (const name of this.walk(Name.root)) {
       if (names.length === MERGE_CONCURRENCY) {
         yield (await read()).filter((record) => record !== undefined);
@@ -101,9 +101,9 @@ export class Replica {
       names.push(name);
     }
     yield (await read()).filter((record) => record !== undefined);
-    const removals = versions.allRemovals();
-    for (let start = 0; start < removals.length; start += MERGE_CONCURRENCY) {
-      yield removals.slice(start, start + MERGE_CONCURRENCY).map(([name, { timestamp }]) => ({
+    const tombstones = versions.allTombstones();
+    for (let start = 0; start < tombstones.length; start += MERGE_CONCURRENCY) {
+      yield tombstones.slice(start, start + MERGE_CONCURRENCY).map(([name, { timestamp }]) => ({
         name: Name.parse(name),
         timestamp,
         observed: true,
@@ -114,23 +114,23 @@ export class Replica {
 
   private note({ kind, name }: Change, timestamp: Timestamp): void {
     const { versions } = this.options;
-    const removal = { timestamp, confirmed: false };
+    const tombstone = { timestamp, confirmed: false };
     switch (kind) {
       case 'unregister':
-        versions.remove(name, removal);
+        versions.remove(name, tombstone);
         return;
       case 'deleteGroup':
         versions.forgetWithin(name);
-        versions.remove(name, removal);
+        versions.remove(name, tombstone);
         return;
       case 'register':
       case 'createGroup':
-        versions.set(name, { ...removal, systemMetaSet: false });
+        versions.set(name, { ...tombstone, systemMetaSet: false });
         return;
       case 'setMeta':
       case 'setSystemMeta': {
         const systemMetaSet = kind === 'setSystemMeta' || versions.get(name)?.systemMetaSet === true;
-        versions.set(name, { ...removal, systemMetaSet });
+        versions.set(name, { ...tombstone, systemMetaSet });
       }
     }
   }
@@ -195,12 +195,12 @@ export class Replica {
 
   private async add(record: NameRecord, state: NameState): Promise<void> {
     const { name, timestamp } = record;
-    const removal = this.options.versions.removalOf(name);
-    if (removal && isNewer(removal.timestamp, timestamp)) {
+    const tombstone = this.options.versions.tombstoneOf(name);
+    if (tombstone && isNewer(tombstone.timestamp, timestamp)) {
       if (record.observed) this.reportLoss(name, "the twin's", state, 'it was removed here later');
       return;
     }
-    if (removal && !removal.confirmed) this.reportLoss(name, 'our removal of', state, "the twin's change is newer");
+    if (tombstone && !tombstone.confirmed) this.reportLoss(name, 'our removal of', state, "the twin's change is newer");
     if (!(await this.ensureGroups(record, state))) return;
     await this.create(record, state);
   }
@@ -263,7 +263,7 @@ export class Replica {
     if (name.isRoot) return;
     const { versions } = this.options;
     const here = await this.find(name);
-    const known = versions.removalOf(name);
+    const known = versions.tombstoneOf(name);
     // Not where the twin had seen what is here, nor where what is here came after a removal that we knew of.
     const isNews = here?.version?.confirmed === false && (known === undefined || isNewer(timestamp, known.timestamp));
     const reportIfNews = (state: NameState, reason: string): void => {

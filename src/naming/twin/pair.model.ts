@@ -120,7 +120,7 @@ export class SimulatedServer {
   readonly uri: PyroURI;
   readonly pair: TwinSession;
   readonly replica: Replica;
-  readonly order = new SubtreeLock<Name>();
+  readonly lock = new SubtreeLock<Name>();
   readonly logged: string[] = [];
 
   constructor(
@@ -140,7 +140,7 @@ export class SimulatedServer {
     this.replica = new Replica({
       namespace,
       versions: new Versions(role, now),
-      order: this.order,
+      lock: this.lock,
       changes: new ChangeFeed(),
       log,
       role,

@@ -22,7 +22,7 @@ const OWN = PyroURI.parse('PYRO://127.0.0.1:9090/own');
 
 let namespace: MemoryNamespace;
 let changes: ChangeFeed;
-let order: SubtreeLock<Name>;
+let lock: SubtreeLock<Name>;
 let printed: string[];
 let logged: string[];
 let options: Pyro3TwinOptions;
@@ -36,7 +36,7 @@ beforeEach(async () => {
   await namespace.register(name(':Pyro.NameServer'), OWN);
   await namespace.createGroup(name(':Default'));
   changes = new ChangeFeed();
-  order = new SubtreeLock<Name>();
+  lock = new SubtreeLock<Name>();
   printed = [];
   logged = [];
   peers = [];
@@ -50,9 +50,9 @@ beforeEach(async () => {
   const print = (line: string): void => {
     printed.push(line);
   };
-  const replica = new Replica({ namespace, order, changes, log, role: 'primary', versions: new Versions('primary') });
+  const replica = new Replica({ namespace, lock, changes, log, role: 'primary', versions: new Versions('primary') });
   const finder = { role: 'primary' as const, isAddressGiven: true };
-  options = { config, log, print, namespace, order, changes, replica, finder, protocol: 'PYRO', persistent: false };
+  options = { config, log, print, namespace, lock, changes, replica, finder, protocol: 'PYRO', persistent: false };
   twin = new Pyro3Twin(options);
 });
 
@@ -196,7 +196,7 @@ describe('copying', () => {
     });
     twin.introduce(OWN);
     const copying = twin.copyFrom(await open()).then(() => events.push('copied'));
-    const changing = order.run(name(':a'), () => {
+    const changing = lock.run(name(':a'), () => {
       events.push('changed');
       return Promise.resolve();
     });
@@ -441,7 +441,7 @@ describe('giving a copy', () => {
 
   test('is given after the changes under way', async () => {
     await begin();
-    const changing = order.run(name(':late'), async () => {
+    const changing = lock.run(name(':late'), async () => {
       await new Promise((resolve) => setImmediate(resolve));
       await namespace.register(name(':late'), uri('late'));
     });
@@ -578,7 +578,7 @@ describe('what the twin tells', () => {
 
   test('is made in its order, each after the one before, and after changes of the same name here', async () => {
     let release: () => void = () => undefined;
-    const held = order.run(name(':g'), () => new Promise<void>((resolve) => (release = resolve)));
+    const held = lock.run(name(':g'), () => new Promise<void>((resolve) => (release = resolve)));
     const made: string[] = [];
     jest.spyOn(changes, 'append').mockImplementation((change) => made.push(change.name.toString()));
     const first = twin.takeSyncCall(['unregister', ':g.x']);

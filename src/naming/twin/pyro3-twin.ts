@@ -39,7 +39,7 @@ export interface Pyro3TwinOptions {
   readonly log: Log;
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
-  readonly order: SubtreeLock<Name>;
+  readonly lock: SubtreeLock<Name>;
   /** Merges what a twin has that was only found by broadcast. */
   readonly replica: Pick<Replica, 'mergeAll'>;
   readonly finder: Pick<TwinFinder, 'role' | 'isAddressGiven'>;
@@ -100,14 +100,14 @@ export class Pyro3Twin {
    * @throws PyroError where the twin refuses, gives no dump or is lost, or the store refuses its names
    */
   async copyFrom(peer: PeerConnection): Promise<void> {
-    const { log, print, order, finder } = this.options;
+    const { log, print, lock, finder } = this.options;
     this.requireAllowed();
     const where = `other NS at ${peer.uri.address} port ${peer.uri.port}`;
     print(`Initial Resync with ${where}`);
     log.msg('NameServer', 'Initial resync with', where);
     try {
       const isSame = finder.isAddressGiven
-        ? await order.run(Name.root, () => this.copy(peer))
+        ? await lock.run(Name.root, () => this.copy(peer))
         : await this.mergeFrom(peer);
       if (!isSame) await this.offerOurs(peer.uri);
     } catch (error) {
@@ -119,7 +119,7 @@ export class Pyro3Twin {
 
   /** Answers `_resync`: gives the whole namespace, and remembers the twin. @throws NamingError where it sent no proxy */
   async giveCopy(value: PythonValue | undefined): Promise<PythonValue> {
-    const { log, print, order, namespace } = this.options;
+    const { log, print, lock, namespace } = this.options;
     this.requireAllowed();
     const proxy = proxyFromPython(value);
     if (proxy === undefined) throw new NamingError(refusalText('TWIN_PROXY_INVALID'));
@@ -127,7 +127,7 @@ export class Pyro3Twin {
     log.msg('NameServer', 'resync requested from', where);
     print(`Resync requested from ${where}`);
     // Nothing may change between the copy and the first change that the twin is told.
-    return order.run(Name.root, async () => {
+    return lock.run(Name.root, async () => {
       const dump = await writeDump(namespace.export(), this.shape);
       this.connectTo(proxy);
       return dump;
@@ -150,13 +150,13 @@ export class Pyro3Twin {
 
   /** Makes a change that the twin tells; after those that it told before, and never passed on. */
   async takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
-    const { log, namespace, order, changes } = this.options;
+    const { log, namespace, lock, changes } = this.options;
     this.requireAllowed();
     this.syncCalls = this.syncCalls.then(async () => {
       try {
         const change = readSyncCall(textOf(method) ?? '', args, this.defaultGroup);
         if (change.kind === 'deleteGroup' ? OWN_ENTRY.isWithin(change.name) : OWN_ENTRY.equals(change.name)) return;
-        await order.run(change.name, () => applyTwinChange(namespace, change));
+        await lock.run(change.name, () => applyTwinChange(namespace, change));
         changes.append(change);
       } catch (error) {
         log.warn('NameServer', 'twin: a change of the twin could not be made here:', textOf(method), error);

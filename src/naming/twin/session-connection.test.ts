@@ -91,7 +91,7 @@ beforeEach(() => {
   const versions = new Versions('primary', now);
   const options = {
     namespace: new MemoryNamespace(),
-    order: new SubtreeLock<Name>(),
+    lock: new SubtreeLock<Name>(),
     changes: new ChangeFeed(),
     log,
     now,

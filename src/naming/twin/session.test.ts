@@ -3,7 +3,7 @@ import { Name, PyroURI } from '../../names/index.js';
 import { dumps, loads, PythonFloat, textOf, tuple, type PythonValue } from '../../pickle/index.js';
 import { RemoteError } from '../../rpc/index.js';
 import { newNonce, proofOf } from './proof.js';
-import { isOurs } from './session.js';
+import { isPyroNS } from './session.js';
 import { Simulation, type SimulationOptions } from './pair.model.js';
 import type { PeerLink } from './peer-link.js';
 import { recordToPython, type NameRecord } from './records.js';
@@ -339,11 +339,11 @@ test('a server is one of ours where it says so', async () => {
     send: () => undefined,
     close: () => undefined,
   });
-  expect(await isOurs(answering(1), 5)).toBe(true);
+  expect(await isPyroNS(answering(1), 5)).toBe(true);
   // Pyro 3 says 2 of a method that it does not have.
-  expect(await isOurs(answering(2))).toBe(false);
-  expect(await isOurs(answering(null))).toBe(false);
-  await expect(isOurs(answering('no answer'))).rejects.toThrow(RemoteError);
+  expect(await isPyroNS(answering(2))).toBe(false);
+  expect(await isPyroNS(answering(null))).toBe(false);
+  await expect(isPyroNS(answering('no answer'))).rejects.toThrow(RemoteError);
   expect(asked[0]).toEqual(['_r_ha', ['_twinHello'], 5]);
   expect(recordToPython(record)).toEqual(travelling());
 });

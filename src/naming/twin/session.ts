@@ -331,7 +331,7 @@ export class TwinSession {
     const stopWaiting = onAbort(signal, close);
     if (signal.aborted) close();
     try {
-      if (!(await isOurs(peer))) {
+      if (!(await isPyroNS(peer))) {
         throw new ProtocolError(pyro3Refusal(this.options) ?? refusalText('TWIN_PYRO3_CALLS'));
       }
       const { instance, received } = await this.introduceOurselves(peer);
@@ -349,7 +349,7 @@ export class TwinSession {
         if (!peer.isOpen || signal.aborted) throw new ProtocolError(refusalText('CONNECTION_LOST'));
         this.state = 'connected';
         await this.sleep(HEARTBEAT_MS);
-        await isOurs(peer, HEARTBEAT_TIMEOUT_MS);
+        await isPyroNS(peer, HEARTBEAT_TIMEOUT_MS);
         if (this.outbox.isStalled) throw new ProtocolError(refusalText('TWIN_CHANGES_UNCONFIRMED'));
       }
     } finally {
@@ -451,7 +451,7 @@ export class TwinSession {
 }
 
 /** True if a name server is one of ours. */
-export async function isOurs(peer: PeerLink, timeout?: number): Promise<boolean> {
+export async function isPyroNS(peer: PeerLink, timeout?: number): Promise<boolean> {
   return (await peer.call('_r_ha', [HELLO], timeout)) === 1;
 }
 

@@ -10,7 +10,7 @@ import type { Change } from '../change.js';
 import type { ChangeFeed } from '../change-feed.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
-import { HELLO, isOurs, TwinSession } from './session.js';
+import { HELLO, isPyroNS, TwinSession } from './session.js';
 import type { PeerConnection } from './peer-link.js';
 import { Pyro3Twin, pyro3Refusal } from './pyro3-twin.js';
 import type { TwinRole } from './records.js';
@@ -63,7 +63,7 @@ type RemoteMethod = (
  * object hands on the calls that only a twin makes, and lets changes be made here, in an order that the twin can follow.
  */
 export class Twin {
-  private readonly order = new SubtreeLock<Name>();
+  private readonly lock = new SubtreeLock<Name>();
   private readonly replica: Replica;
   private readonly pair: TwinSession;
   private readonly pyro3: Pyro3Twin;
@@ -74,10 +74,10 @@ export class Twin {
 
   constructor(private readonly options: TwinOptions) {
     const { log, namespace, finder, changes } = options;
-    const { order, role } = this;
-    this.replica = new Replica({ log, role, namespace, order, changes, versions: new Versions(role) });
+    const { lock, role } = this;
+    this.replica = new Replica({ log, role, namespace, lock, changes, versions: new Versions(role) });
     this.pair = new TwinSession({ ...options, role, replica: this.replica, finder });
-    this.pyro3 = new Pyro3Twin({ ...options, order, replica: this.replica });
+    this.pyro3 = new Pyro3Twin({ ...options, lock, replica: this.replica });
     this.methods = this.remoteMethods();
     // The name server object can be called before `start` is.
     this.initialSync = new Promise((resolve, reject) => {
@@ -179,7 +179,7 @@ export class Twin {
       await finder.locate('Locating twin NameServer again.');
       peer = finder.takeLocated();
     }
-    const isPair = peer !== undefined && (await isOurs(peer));
+    const isPair = peer !== undefined && (await isPyroNS(peer));
     if (peer && !isPair) await this.copyFrom(peer);
     this.pair.start(uri, isPair ? peer : undefined);
     if (isPair) await this.pair.received(INITIAL_SYNC_TIMEOUT_MS);

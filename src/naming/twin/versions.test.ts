@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { Name } from '../../names/index.js';
 import type { Timestamp } from './records.js';
-import { MAX_REMOVALS, Versions, type Version } from './versions.js';
+import { MAX_TOMBSTONES, Versions, type Version } from './versions.js';
 
 const A = Name.parse(':a');
 const at = (time: number): Timestamp => ({ time, role: 'primary' });
@@ -54,13 +54,13 @@ describe('a confirmation', () => {
     const removals = new Versions('primary');
     removals.remove(A, removal(2));
     removals.confirm(A, at(time));
-    expect(removals.removalOf(A)).toEqual(removal(2, confirmed));
+    expect(removals.tombstoneOf(A)).toEqual(removal(2, confirmed));
   });
 
   test('of what is not known here is nothing', () => {
     const versions = new Versions('primary');
     versions.confirm(A, at(1));
-    expect([versions.get(A), versions.allRemovals()]).toEqual([undefined, []]);
+    expect([versions.get(A), versions.allTombstones()]).toEqual([undefined, []]);
   });
 });
 
@@ -74,45 +74,45 @@ describe('a removal', () => {
     versions.set(A, version(time));
     versions.remove(A, removal(2));
     expect(versions.get(A)).toEqual(left);
-    expect(versions.removalOf(A)).toEqual(removal(2));
+    expect(versions.tombstoneOf(A)).toEqual(removal(2));
   });
 
   test('is forgotten for a later one, or one of the same time, but not for an earlier', () => {
     const versions = new Versions('primary');
     versions.remove(A, removal(2));
     versions.remove(A, removal(1, true));
-    expect(versions.removalOf(A)).toEqual(removal(2));
+    expect(versions.tombstoneOf(A)).toEqual(removal(2));
     versions.remove(A, removal(2, true));
-    expect(versions.removalOf(A)).toEqual(removal(2, true));
+    expect(versions.tombstoneOf(A)).toEqual(removal(2, true));
     versions.remove(A, removal(3));
-    expect(versions.allRemovals()).toEqual([[':a', removal(3)]]);
+    expect(versions.allTombstones()).toEqual([[':a', removal(3)]]);
   });
 
   test('holds for what was within the group; the latest counts', () => {
     const versions = new Versions('primary');
     const inner = Name.parse(':g.h.a');
-    expect(versions.removalOf(inner)).toBeUndefined();
+    expect(versions.tombstoneOf(inner)).toBeUndefined();
     versions.remove(Name.parse(':g'), removal(2));
-    expect(versions.removalOf(inner)).toEqual(removal(2));
+    expect(versions.tombstoneOf(inner)).toEqual(removal(2));
     versions.remove(Name.parse(':g.h'), removal(3));
-    expect(versions.removalOf(inner)).toEqual(removal(3));
+    expect(versions.tombstoneOf(inner)).toEqual(removal(3));
     versions.remove(inner, removal(1));
-    expect(versions.removalOf(inner)).toEqual(removal(3));
-    expect(versions.removalOf(Name.parse(':g'))).toEqual(removal(2));
-    expect(versions.removalOf(Name.parse(':gh'))).toBeUndefined();
+    expect(versions.tombstoneOf(inner)).toEqual(removal(3));
+    expect(versions.tombstoneOf(Name.parse(':g'))).toEqual(removal(2));
+    expect(versions.tombstoneOf(Name.parse(':gh'))).toBeUndefined();
   });
 
   test('is remembered until there are more than the limit: then the oldest goes, one that was renewed last', () => {
     const versions = new Versions('primary');
-    for (let number = 0; number < MAX_REMOVALS; number += 1)
+    for (let number = 0; number < MAX_TOMBSTONES; number += 1)
       versions.remove(Name.parse(`:n${number}`), removal(number));
-    versions.remove(Name.parse(':n0'), removal(MAX_REMOVALS));
-    expect(versions.allRemovals()).toHaveLength(MAX_REMOVALS);
-    versions.remove(A, removal(MAX_REMOVALS + 1));
-    expect(versions.allRemovals()).toHaveLength(MAX_REMOVALS);
-    expect(versions.removalOf(Name.parse(':n1'))).toBeUndefined();
-    expect(versions.removalOf(Name.parse(':n0'))).toEqual(removal(MAX_REMOVALS));
-    expect(versions.removalOf(Name.parse(':n2'))).toEqual(removal(2));
+    versions.remove(Name.parse(':n0'), removal(MAX_TOMBSTONES));
+    expect(versions.allTombstones()).toHaveLength(MAX_TOMBSTONES);
+    versions.remove(A, removal(MAX_TOMBSTONES + 1));
+    expect(versions.allTombstones()).toHaveLength(MAX_TOMBSTONES);
+    expect(versions.tombstoneOf(Name.parse(':n1'))).toBeUndefined();
+    expect(versions.tombstoneOf(Name.parse(':n0'))).toEqual(removal(MAX_TOMBSTONES));
+    expect(versions.tombstoneOf(Name.parse(':n2'))).toEqual(removal(2));
   });
 });
 
@@ -141,7 +141,7 @@ describe('a clock that was far ahead, and is set back', () => {
     expect(time).toBeCloseTo(dated, 3);
     expect(time).toBeGreaterThan(dated);
     expect(versions.get(a)).toEqual({ timestamp: at(dated), confirmed: true, systemMetaSet: true });
-    expect(versions.removalOf(b)).toEqual({ timestamp: { time: dated, role: 'secondary' }, confirmed: false });
+    expect(versions.tombstoneOf(b)).toEqual({ timestamp: { time: dated, role: 'secondary' }, confirmed: false });
     expect(versions.get(A.child('old'))).toEqual(version(500));
   });
 });

@@ -2,7 +2,7 @@ import type { Name } from '../../names/index.js';
 import { isNewer, MAX_CLOCK_SKEW_SECONDS, type Timestamp, type TwinRole } from './records.js';
 
 /** How many removals are remembered; the oldest are forgotten first, and then a name may come back. */
-export const MAX_REMOVALS = 100_000;
+export const MAX_TOMBSTONES = 100_000;
 
 /** The smallest step of the clock, in seconds: what a float of today's time can tell apart. */
 const TICK = 1e-6;
@@ -17,7 +17,7 @@ export interface Version {
 }
 
 /** What is known of a removal. */
-export interface Removal {
+export interface Tombstone {
   readonly timestamp: Timestamp;
   /** True where the twin knows of it, as far as we know. */
   readonly confirmed: boolean;
@@ -29,7 +29,7 @@ export interface Removal {
  */
 export class Versions {
   private readonly present = new Map<string, Version>();
-  private readonly removals = new Map<string, Removal>();
+  private readonly tombstones = new Map<string, Tombstone>();
   private lastTime = 0;
 
   /** @param now the time of day, in milliseconds */
@@ -65,22 +65,23 @@ export class Versions {
     const text = name.toString();
     const version = this.present.get(text);
     if (version && !isNewer(version.timestamp, timestamp)) this.present.set(text, { ...version, confirmed: true });
-    const removal = this.removals.get(text);
-    if (removal && !isNewer(removal.timestamp, timestamp)) this.removals.set(text, { ...removal, confirmed: true });
+    const tombstone = this.tombstones.get(text);
+    if (tombstone && !isNewer(tombstone.timestamp, timestamp))
+      this.tombstones.set(text, { ...tombstone, confirmed: true });
   }
 
   /** Notes that a name was removed, with what was within it. A later version of it stays. */
-  remove(name: Name, removal: Removal): void {
-    this.observe(removal.timestamp);
+  remove(name: Name, tombstone: Tombstone): void {
+    this.observe(tombstone.timestamp);
     const text = name.toString();
     const version = this.present.get(text);
-    if (version && !isNewer(version.timestamp, removal.timestamp)) this.present.delete(text);
-    const known = this.removals.get(text);
-    if (known && isNewer(known.timestamp, removal.timestamp)) return;
+    if (version && !isNewer(version.timestamp, tombstone.timestamp)) this.present.delete(text);
+    const known = this.tombstones.get(text);
+    if (known && isNewer(known.timestamp, tombstone.timestamp)) return;
     // Put behind the others: the map's order is that of their age.
-    this.removals.delete(text);
-    this.removals.set(text, removal);
-    if (this.removals.size > MAX_REMOVALS) this.forgetOldest();
+    this.tombstones.delete(text);
+    this.tombstones.set(text, tombstone);
+    if (this.tombstones.size > MAX_TOMBSTONES) this.forgetOldest();
   }
 
   /** Forgets the versions of what was within a group that is no more. */
@@ -90,32 +91,32 @@ export class Versions {
   }
 
   /** The latest removal of a name, or of a group that it was in. */
-  removalOf(name: Name): Removal | undefined {
-    let latest: Removal | undefined;
+  tombstoneOf(name: Name): Tombstone | undefined {
+    let latest: Tombstone | undefined;
     for (let here = name; !here.isRoot; here = here.parent) {
-      const removal = this.removals.get(here.toString());
-      if (removal && (latest === undefined || isNewer(removal.timestamp, latest.timestamp))) latest = removal;
+      const tombstone = this.tombstones.get(here.toString());
+      if (tombstone && (latest === undefined || isNewer(tombstone.timestamp, latest.timestamp))) latest = tombstone;
     }
     return latest;
   }
 
   /** All removals that are remembered, by their names. */
-  allRemovals(): readonly (readonly [string, Removal])[] {
-    return [...this.removals];
+  allTombstones(): readonly (readonly [string, Tombstone])[] {
+    return [...this.tombstones];
   }
 
   /** The clock was far ahead, and was set back: what is dated in the future was changed just now, or it would win for ever. */
   private restart(now: number): void {
-    const redated = <T extends Removal>(one: T): T =>
+    const redated = <T extends Tombstone>(one: T): T =>
       one.timestamp.time > now ? { ...one, timestamp: { ...one.timestamp, time: now } } : one;
     for (const [text, version] of this.present) this.present.set(text, redated(version));
-    for (const [text, removal] of this.removals) this.removals.set(text, redated(removal));
+    for (const [text, tombstone] of this.tombstones) this.tombstones.set(text, redated(tombstone));
     this.lastTime = now;
   }
 
   private forgetOldest(): void {
-    for (const oldest of this.removals.keys()) {
-      this.removals.delete(oldest);
+    for (const oldest of this.tombstones.keys()) {
+      this.tombstones.delete(oldest);
       return;
     }
   }
