@@ -8,13 +8,13 @@ import { hostResolver, type ServerConnection } from '../../wire/index.js';
 import { PeerConnection, type PeerAddress } from './peer-link.js';
 import type { TwinRole } from './records.js';
 
-/** How often, at most, strangers can make us look up where the twin is, in milliseconds. */
+/** Rate limit: unknown callers can make us look up the twin's address only once in this time. */
 const LOOKUP_INTERVAL_MS = 1000;
 
-/** Where the twin is, as far as it is known. */
+/** The configured address of the twin. */
 export interface TwinAddress {
   readonly host: string;
-  /** Without it, the port that a server of the twin's role has. */
+  /** By default, the configured port of a server with the twin's role. */
   readonly port?: number | undefined;
 }
 
@@ -23,21 +23,24 @@ export interface TwinFinderOptions {
   readonly log: Log;
   readonly print: (line: string) => void;
   readonly role: TwinRole;
-  /** PYROSSL where both servers speak TLS. */
+  /** PYROSSL if both servers use TLS. */
   readonly protocol: ObjectProtocol;
   readonly identification?: string | undefined;
   /** As given with -1 or -2. */
   readonly address: TwinAddress | undefined;
-  /** Asks by broadcast; undefined where nobody answers. */
+  /** Finds a name server by broadcast; undefined if none answers. */
   readonly broadcast: () => Promise<PyroURI | undefined>;
 }
 
-/** Knows where the other name server of a pair is, or finds it; and knows it from strangers. */
+/**
+ * Finds the other name server of a pair, by configuration, broadcast or its own call, and decides which callers may be
+ * it.
+ */
 export class TwinFinder {
   readonly role: TwinRole;
   private readonly isIdentified: boolean;
   private readonly address: TwinAddress | undefined;
-  /** The twin, as it was last found or as it told itself. */
+  /** The twin's address, as it was last found, or as the twin itself has said. */
   private found: PeerAddress | undefined;
   private own: PeerAddress | undefined;
   private located: PeerConnection | undefined;
@@ -54,24 +57,24 @@ export class TwinFinder {
     this.address = address ?? (hostname === undefined ? undefined : { host: hostname });
   }
 
-  /** True where somebody has said where the twin is. Else it is who answers a broadcast, or calls first. */
+  /** True if the twin's address is configured. If not, the twin is who answers a broadcast, or calls first. */
   get isAddressGiven(): boolean {
     return this.address !== undefined;
   }
 
-  /** Tells where we are ourselves: that is not the twin. */
+  /** Sets our own address, which can't be the twin's. */
   exclude(own: PyroURI): void {
     this.own = { host: own.address, port: own.port };
   }
 
-  /** Tells where the twin is, by who found it or by itself. */
+  /** Records where the twin is. */
   note(uri: PyroURI): void {
     this.found = { host: uri.address, port: uri.port };
   }
 
   /**
    * Connects to the twin.
-   * @throws ConnectionDeniedError where it doesn't let us in; PyroError, RemoteError where it can't be found
+   * @throws ConnectionDeniedError where it refuses the connection; PyroError, RemoteError where it can't be found
    */
   async connect(): Promise<PeerConnection> {
     const where = this.addressOfTwin() ?? (await this.locateByBroadcast());
@@ -79,8 +82,8 @@ export class TwinFinder {
   }
 
   /**
-   * Looks for the twin, and says so as Pyro does; `takeLocated` has the connection.
-   * @throws ConnectionDeniedError where it doesn't let us in
+   * Connects to the twin if it can be found, and prints that as Pyro does. `takeLocated` returns the connection.
+   * @throws ConnectionDeniedError where it refuses the connection
    */
   async locate(announcement: string): Promise<void> {
     const { log, print } = this.options;
@@ -97,7 +100,7 @@ export class TwinFinder {
     }
   }
 
-  /** Hands over the connection that `locate` made, if it is still open. */
+  /** Passes on the connection that `locate` has opened, if it is still open. */
   takeLocated(): PeerConnection | undefined {
     const peer = this.located;
     this.located = undefined;
@@ -110,8 +113,8 @@ export class TwinFinder {
   }
 
   /**
-   * True if a caller may act as the twin: it has the passphrase where one is required; else it calls from where the
-   * twin is.
+   * True if a caller may act as the twin. With a passphrase every caller may, as it was authenticated when it
+   * connected; without, a caller from the twin's addresses.
    */
   async trusts(caller: Pick<ServerConnection, 'remoteAddress'>): Promise<boolean> {
     if (this.isIdentified) return true;
@@ -128,14 +131,15 @@ export class TwinFinder {
   }
 
   /**
-   * Takes a caller for the twin where none is known: as a Pyro 3 server starts, it calls us before it answers broadcasts.
-   * It has to call from where it says that it is; from then on, it is known.
-   * @param uri where it says that it is
+   * Trust on first use: accepts a caller as the twin if none is known yet. Needed for Pyro 3 servers, which call us
+   * before they answer broadcasts. The caller's address must be the one in the URI.
+   * @param uri the URI that the caller says is its own
+   * @returns true if it is the twin from now on
    */
   async acceptFirst({ remoteAddress }: Pick<ServerConnection, 'remoteAddress'>, uri: PyroURI): Promise<boolean> {
     if (this.addressOfTwin() !== undefined || remoteAddress === undefined || this.isOwn(uri)) return false;
     const addresses = await this.addressesOf(uri.address).catch(() => new Set<string>());
-    // Somebody else may have been first meanwhile.
+    // Checked again: another caller may have been first meanwhile.
     if (!addresses.has(remoteAddress) || this.addressOfTwin() !== undefined) return false;
     this.note(uri);
     this.trusted = addresses;
@@ -172,7 +176,7 @@ export class TwinFinder {
     return address === this.own?.host && port === this.own.port;
   }
 
-  /** From which addresses a server on this host may call. */
+  /** The addresses from which a server on this host may call. */
   private async addressesOf(host: string): Promise<ReadonlySet<string>> {
     const timeoutMs = this.options.config.PYRO_DNS_TIMEOUT * 1000;
     const addresses = await hostResolver.addressesOf(host, { timeoutMs, signal: this.stopping.signal });
@@ -183,7 +187,7 @@ export class TwinFinder {
   }
 }
 
-/** What can go wrong with a peer that is not there, or is no name server. */
+/** True for the errors of a peer that is unreachable, or no name server; any other error is a bug. */
 export function isExpected(error: unknown): error is PyroError | RemoteError {
   return error instanceof PyroError || error instanceof RemoteError;
 }

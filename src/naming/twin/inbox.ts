@@ -3,24 +3,26 @@ import { refusalText } from '../../refusals.js';
 import { MAX_UNCONFIRMED_BYTES, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './merge.js';
 
-/** How many bytes of changes may wait to be merged, about: more than a twin of ours sends before it is confirmed. */
+/** About how many bytes of changes may wait to be merged. More than a twin sends before it needs a confirmation. */
 const MAX_WAITING_BYTES = 2 * MAX_UNCONFIRMED_BYTES;
 
 /**
- * The changes that come from one run of the twin, by its numbers. They are taken at once and merged many together: nobody
- * waits for the disk with each of them. What is confirmed is what was merged.
+ * The queue of changes received from one run of the twin, by their sequence numbers. They are accepted at once and
+ * merged in batches, so that the disk is not awaited for each. Changes are confirmed (acknowledged) when they are
+ * merged.
  */
 export class Inbox {
   private waiting: NameRecord[] = [];
   private waitingBytes = 0;
-  /** The number of the last change taken; undefined until a merge has begun. */
+  /** The sequence number of the last change accepted; undefined until the first full merge has begun. */
   private taken: number | undefined;
+  /** The sequence number of the last change merged. */
   private merged: number | undefined;
   private merging = false;
 
   /**
-   * @param instance names the run of the twin
-   * @param onMerged called each time that the twin is to be told what was merged, or why it wasn't
+   * @param instance identifies the run of the twin
+   * @param onMerged called after each batch, with the error if it could not be merged: time to confirm to the twin
    */
   constructor(
     readonly instance: string,
@@ -28,29 +30,31 @@ export class Inbox {
     private readonly onMerged: (error?: unknown) => void,
   ) {}
 
-  /** The number of the last change that was merged; undefined where only a merge of all helps. */
+  /** The sequence number of the last change merged; undefined if a full merge is needed. */
   get received(): number | undefined {
     return this.merged;
   }
 
-  /** A merge of all begins: the changes after it have numbers from this one on. */
+  /** A full merge begins. @param next the sequence number of the next change that the twin will send */
   begin(next: number): void {
     this.taken = next - 1;
     this.merged = next - 1;
   }
 
   /**
-   * @param records with undefined in place of those that are not to be merged: they count all the same
-   * @throws NamingError where changes are missing before these, or too many wait already
+   * Accepts changes.
+   * @param first the sequence number of the first one
+   * @param records undefined for a change that is not to be merged, but has a number
+   * @throws NamingError where there is a gap before these, or too many wait already
    */
   take(first: number, records: readonly (NameRecord | undefined)[]): void {
     if (this.taken === undefined || first > this.taken + 1) throw new NamingError(refusalText('TWIN_CHANGES_MISSING'));
     if (this.waitingBytes > MAX_WAITING_BYTES) throw new NamingError(refusalText('TWIN_CHANGES_WAIT'));
-    // What was taken before is merged already, or waits to be.
-    const news = records.slice(this.taken + 1 - first).filter((record) => record !== undefined);
+    // Skips duplicates, which the twin sends after a reconnect.
+    const fresh = records.slice(this.taken + 1 - first).filter((record) => record !== undefined);
     this.taken = Math.max(this.taken, first + records.length - 1);
-    this.waiting.push(...news);
-    for (const record of news) this.waitingBytes += sizeOf(record);
+    this.waiting.push(...fresh);
+    for (const record of fresh) this.waitingBytes += sizeOf(record);
     if (!this.merging) void this.merge();
   }
 
@@ -64,7 +68,7 @@ export class Inbox {
       try {
         await this.replica.mergeAll(records);
       } catch (error) {
-        // The twin is to send them again.
+        // The twin has to send them again.
         this.waiting = [];
         this.waitingBytes = 0;
         this.taken = this.merged;

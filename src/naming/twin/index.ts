@@ -1,4 +1,4 @@
-/** The other name server of a pair. */
+/** Replication between the two name servers of a pair; each is the other's twin. */
 export { TwinFinder } from './finder.js';
 export type { TwinAddress } from './finder.js';
 export type { TwinRole } from './records.js';

@@ -10,40 +10,41 @@ import type { SubtreeLock } from '../../sync/index.js';
 import { isNewer, type NameRecord, type NameState, type Timestamp, type TwinRole } from './records.js';
 import type { Version, Versions } from './versions.js';
 
-/** How many names are looked at together. */
+/** Concurrency limit: how many names are read or merged at the same time. */
 const MERGE_CONCURRENCY = 64;
 
 export interface ReplicaOptions {
   readonly namespace: Namespace;
   readonly versions: Versions;
   readonly lock: SubtreeLock<Name>;
-  /** Told of each change that is made here because the twin has it. */
+  /** Gets each change that a merge makes here. */
   readonly changes: ChangeFeed;
   readonly log: Log;
   readonly role: TwinRole;
-  /** The time of day, in milliseconds. */
+  /** The wall clock, in milliseconds since the epoch. */
   readonly now?: () => number;
 }
 
-/** What stands under a name here. */
+/** The local state of a name. */
 interface LocalState {
   readonly state: NameState;
   readonly timestamp: Timestamp;
-  /** Undefined where the name has not been changed since this server started. */
+  /** Undefined if the name was not changed since this server started. */
   readonly version: Version | undefined;
 }
 
 /**
- * One server's copy of a namespace that it shares with its twin: notes when names change, and merges what the twin
- * tells. The newest change of a name wins, be it a removal; of two at the same time, that of the primary. A removal
- * of a group removes what is older within it; the group stays while something newer is in it.
+ * One replica of a namespace that two servers share. It records versions of names, and merges records of the twin.
+ * Conflicts are resolved per name by last writer wins: the change with the later timestamp wins, also if it is a
+ * removal; of equal timestamps, the primary's. The removal of a group removes what is older within it; the group
+ * remains if anything in it is newer.
  */
 export class Replica {
   constructor(private readonly options: ReplicaOptions) {}
 
   /**
-   * Makes a change that a client asked for, in its turn.
-   * @param tell called with what the name has become, before any change that depends on it
+   * Makes a change that a client asked for, under the lock of its name.
+   * @param tell called with the new state of the name, still under that lock, so before any change that depends on it
    * @throws NamingError where the namespace refuses it
    */
   perform(change: Change, tell: (record: NameRecord, change: Change) => void): Promise<void> {
@@ -52,18 +53,18 @@ export class Replica {
       const timestamp = versions.next();
       await applyChange(namespace, change);
       if (isOwnEntry(change.name)) return;
-      this.note(change, timestamp);
+      this.recordVersion(change, timestamp);
       tell(await this.recordOfChange(change, timestamp), change);
     });
   }
 
-  /** Merges a record of the twin's, in its turn. */
+  /** Merges a record of the twin, under the lock of its name. */
   merge(record: NameRecord): Promise<void> {
     const { name } = record;
     if (isOwnEntry(name)) return Promise.resolve();
     const { lock, versions } = this.options;
     return lock.run(name, async () => {
-      // Also where it loses, or nobody has seen the change: who changes the name here then has seen what it was.
+      // Also if the record loses: later changes here must have later timestamps than everything that was seen.
       versions.observe(record.timestamp);
       try {
         if (record.state === undefined) await this.mergeRemoval(name, record.timestamp);
@@ -74,24 +75,27 @@ export class Replica {
     });
   }
 
-  /** Merges records, each in its turn. */
+  /** Merges records, each under the lock of its name. */
   async mergeAll(records: readonly NameRecord[]): Promise<void> {
     for (let start = 0; start < records.length; start += MERGE_CONCURRENCY) {
       await Promise.all(records.slice(start, start + MERGE_CONCURRENCY).map((record) => this.merge(record)));
     }
   }
 
-  /** Notes that the twin has merged these. */
+  /** Records that the twin has merged these. */
   confirm(records: readonly NameRecord[]): void {
     for (const { name, timestamp } of records) this.options.versions.confirm(name, timestamp);
   }
 
-  /** Everything the twin must know to be equal: all names but our own entry, parents first, then all removals. */
+  /**
+   * The full state, for a full merge: all names but the name server's own entry, groups before their members, then all
+   * tombstones. In batches.
+   */
   async *records(): AsyncGenerator<NameRecord[]> {
     const { lock, versions } = this.options;
     let names: Name[] = [Name.root];
     const read = (): Promise<(NameRecord | undefined)[]> =>
-      // In its turn, so that a name and its timestamp belong together.
+      // Under its lock, so that a name's state and its timestamp are consistent.
       Promise.all(names.map((name) => lock.run(name, () => this.recordOf(name))));
     for await (const name of this.walk(Name.root)) {
       if (names.length === MERGE_CONCURRENCY) {
@@ -112,7 +116,7 @@ export class Replica {
     }
   }
 
-  private note({ kind, name }: Change, timestamp: Timestamp): void {
+  private recordVersion({ kind, name }: Change, timestamp: Timestamp): void {
     const { versions } = this.options;
     const tombstone = { timestamp, confirmed: false };
     switch (kind) {
@@ -120,7 +124,7 @@ export class Replica {
         versions.remove(name, tombstone);
         return;
       case 'deleteGroup':
-        versions.forgetWithin(name);
+        versions.dropVersionsWithin(name);
         versions.remove(name, tombstone);
         return;
       case 'register':
@@ -172,7 +176,10 @@ export class Replica {
     }
   }
 
-  /** A name that is equal on both sides: only its timestamp is taken over, and system metadata that somebody has set. */
+  /**
+   * For a name that is equal on both sides: takes over the newer timestamp, and system metadata that was set
+   * explicitly.
+   */
   private async adopt({ name, timestamp, observed }: NameRecord, state: NameState, here: LocalState): Promise<void> {
     const { versions } = this.options;
     if (!observed || !isNewer(timestamp, here.timestamp)) {
@@ -180,7 +187,7 @@ export class Replica {
       return;
     }
     if (state.systemMetaSet && state.systemMeta)
-      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+      await this.apply({ kind: 'setSystemMeta', name, meta: state.systemMeta });
     versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
@@ -189,7 +196,7 @@ export class Replica {
     if (isBare(state, !record.observed, here.state)) return false;
     if (isBare(here.state, untouchedHere, state)) return true;
     if (isNewer(record.timestamp, here.timestamp)) return true;
-    // The same timestamp on different content: somebody has changed the database by other means.
+    // Equal timestamps but different content: the database was changed from outside. The primary's wins.
     return !isNewer(here.timestamp, record.timestamp) && this.options.role === 'secondary';
   }
 
@@ -205,7 +212,7 @@ export class Replica {
     await this.create(record, state);
   }
 
-  /** Makes the groups that a name is in, where they are missing. @returns false where a newer object is in the way */
+  /** Creates missing groups on the path of a name. @returns false if one of them is an object here, and newer */
   private async ensureGroups({ name, timestamp, observed }: NameRecord, state: NameState): Promise<boolean> {
     const { versions } = this.options;
     const missing: Name[] = [];
@@ -217,41 +224,44 @@ export class Replica {
           return false;
         }
         this.reportOwnLoss(group, here, 'a group');
-        await this.make({ kind: 'unregister', name: group });
+        await this.apply({ kind: 'unregister', name: group });
         versions.remove(group, { timestamp: here.timestamp, confirmed: true });
       }
       if (here === undefined || here.state.uri !== undefined) missing.unshift(group);
       else break;
     }
-    for (const group of missing) await ifMissing(this.make({ kind: 'createGroup', name: group }));
+    for (const group of missing) await ifMissing(this.apply({ kind: 'createGroup', name: group }));
     return true;
   }
 
   private async create({ name, timestamp, observed }: NameRecord, state: NameState): Promise<void> {
     const { versions } = this.options;
-    if (state.uri === undefined) await ifMissing(this.make({ kind: 'createGroup', name }));
-    else await this.make({ kind: 'register', name, uri: state.uri });
-    if (state.systemMeta) await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
-    if (state.userMeta !== null) await this.make({ kind: 'setMeta', name, meta: state.userMeta });
+    if (state.uri === undefined) await ifMissing(this.apply({ kind: 'createGroup', name }));
+    else await this.apply({ kind: 'register', name, uri: state.uri });
+    if (state.systemMeta) await this.apply({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    if (state.userMeta !== null) await this.apply({ kind: 'setMeta', name, meta: state.userMeta });
     if (observed) versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
-  /** Makes a name what the twin says: an object of another URI, a group in place of an object, or other metadata. */
+  /**
+   * Overwrites a name with the twin's state: an object with another URI, a group in place of an object, or other
+   * metadata.
+   */
   private async replace(record: NameRecord, state: NameState, here: LocalState): Promise<void> {
     const { versions } = this.options;
     const { name, timestamp } = record;
     if (!isSameURI(here.state.uri, state.uri)) {
-      await this.make({ kind: 'unregister', name });
+      await this.apply({ kind: 'unregister', name });
       await this.create(record, state);
       return;
     }
     if (state.systemMetaSet && state.systemMeta)
-      await this.make({ kind: 'setSystemMeta', name, meta: state.systemMeta });
-    await this.make({ kind: 'setMeta', name, meta: state.userMeta });
+      await this.apply({ kind: 'setSystemMeta', name, meta: state.systemMeta });
+    await this.apply({ kind: 'setMeta', name, meta: state.userMeta });
     versions.set(name, { timestamp, confirmed: true, systemMetaSet: state.systemMetaSet });
   }
 
-  /** An object takes the place of a group, if nothing in the group is newer. */
+  /** Replaces a group by an object, unless anything in the group is newer. */
   private async replaceGroup(record: NameRecord, state: NameState, here: LocalState): Promise<void> {
     const { name, timestamp } = record;
     const kept = await this.purge(name, timestamp, here);
@@ -264,25 +274,29 @@ export class Replica {
     const { versions } = this.options;
     const here = await this.find(name);
     const known = versions.tombstoneOf(name);
-    // Not where the twin had seen what is here, nor where what is here came after a removal that we knew of.
-    const isNews = here?.version?.confirmed === false && (known === undefined || isNewer(timestamp, known.timestamp));
-    const reportIfNews = (state: NameState, reason: string): void => {
-      if (isNews) this.reportLoss(name, "the twin's removal of", state, reason);
+    // A lost removal is only logged if the twin has not acknowledged our version, and we had no tombstone as new as its
+    // removal.
+    const isUnknownHere =
+      here?.version?.confirmed === false && (known === undefined || isNewer(timestamp, known.timestamp));
+    const reportIfUnknown = (state: NameState, reason: string): void => {
+      if (isUnknownHere) this.reportLoss(name, "the twin's removal of", state, reason);
     };
     if (here?.state.uri === undefined) {
-      if (here && (await this.purge(name, timestamp, here))) reportIfNews(here.state, 'it or what is in it is newer');
+      if (here && (await this.purge(name, timestamp, here)))
+        reportIfUnknown(here.state, 'it or what is in it is newer');
     } else if (!isNewer(timestamp, here.timestamp)) {
-      reportIfNews(here.state, 'what is here is newer');
+      reportIfUnknown(here.state, 'what is here is newer');
     } else {
       this.reportOwnLoss(name, here, 'removed');
-      await this.make({ kind: 'unregister', name });
+      await this.apply({ kind: 'unregister', name });
     }
     versions.remove(name, { timestamp, confirmed: true });
   }
 
   /**
-   * Removes a group and all within it that is older than a timestamp: at once where all is.
-   * @returns true where something newer remains, and so the group does
+   * Removes a group and everything within it that is older than a timestamp: with a single `deleteGroup` if all of it
+   * is.
+   * @returns true if the group remains, because it or something in it is newer
    */
   private async purge(group: Name, timestamp: Timestamp, here: LocalState): Promise<boolean> {
     const { namespace, versions } = this.options;
@@ -291,13 +305,13 @@ export class Replica {
     const isKept = (member: LocalState | undefined): boolean =>
       member === undefined || isNewer(member.timestamp, timestamp);
     const kept = isKept(here) || [...members.values()].some(isKept);
-    // Members before the groups that they are in.
+    // In reverse order, so members before their groups.
     for (const [name, member] of [...members].reverse()) {
       if (member === undefined || isKept(member)) continue;
       if (member.state.uri !== undefined) this.reportOwnLoss(name, member, `removed, with ${group.toString()}`);
       if (!kept) continue;
-      if (member.state.uri !== undefined) await this.make({ kind: 'unregister', name });
-      else if ((await namespace.list(name)).length === 0) await this.make({ kind: 'deleteGroup', name });
+      if (member.state.uri !== undefined) await this.apply({ kind: 'unregister', name });
+      else if ((await namespace.list(name)).length === 0) await this.apply({ kind: 'deleteGroup', name });
       else await this.clear(name, member);
       versions.remove(name, { timestamp, confirmed: true });
     }
@@ -305,21 +319,24 @@ export class Replica {
       if (!isKept(here)) await this.clear(group, here);
       return true;
     }
-    await this.make({ kind: 'deleteGroup', name: group });
-    versions.forgetWithin(group);
+    await this.apply({ kind: 'deleteGroup', name: group });
+    versions.dropVersionsWithin(group);
     versions.remove(group, { timestamp, confirmed: true });
     return false;
   }
 
-  /** A group that was removed stays for what is in it: without its metadata, as where it was removed and made again. */
+  /**
+   * For a removed group that remains because of its members: clears its metadata, as if it was removed and created
+   * again.
+   */
   private async clear(group: Name, here: LocalState): Promise<void> {
     if (here.state.userMeta === null) return;
     this.reportOwnLoss(group, here, 'removed, but for what is in it');
-    await this.make({ kind: 'setMeta', name: group, meta: null });
+    await this.apply({ kind: 'setMeta', name: group, meta: null });
   }
 
-  /** Makes a change here, and tells those who watch. */
-  private async make(change: Change): Promise<void> {
+  /** Applies a change to our namespace, and publishes it in the change feed. */
+  private async apply(change: Change): Promise<void> {
     await applyChange(this.options.namespace, change);
     this.options.changes.append(change);
   }
@@ -346,7 +363,7 @@ export class Replica {
     }
   }
 
-  /** All names within a group, parents first. */
+  /** All names within a group, groups before their members. */
   private async *walk(group: Name): AsyncGenerator<Name> {
     const groups = [group];
     for (let here = groups.pop(); here !== undefined; here = groups.pop()) {
@@ -358,14 +375,14 @@ export class Replica {
     }
   }
 
-  /** One name that this store can't hold or read is no reason to break with the twin. */
+  /** Logs a name that this store can't hold or read, and skips it: it must not stop the replication of all others. */
   private skipUnusable(name: Name, error: unknown): void {
     if (!(error instanceof NamingError && UNUSABLE.has(error.code))) throw error;
     this.options.log.error('NameServer', `twin: ${name.toString()} is not the same on both sides:`, error);
   }
 
   private reportOwnLoss(name: Name, { state, version }: LocalState, successor: string): void {
-    // What the twin had seen before it made its change, that change was meant to replace.
+    // The twin had our version when it made its change, so this is no conflict.
     if (version?.confirmed === true) return;
     this.reportLoss(name, 'our', state, `the twin's change is newer: ${successor}`);
   }
@@ -375,7 +392,7 @@ export class Replica {
   }
 }
 
-/** What a store says of a name that it can't hold, or of a file that holds no URI. */
+/** The errors of a store for a name that it can't hold, or a file without a URI. */
 const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NAME_TOO_LONG', 'URI_INVALID']);
 
 const isOwnEntry = (name: Name): boolean => name.toString() === NAMESERVER_NAME;
@@ -383,12 +400,18 @@ const isOwnEntry = (name: Name): boolean => name.toString() === NAMESERVER_NAME;
 const describe = ({ uri, userMeta }: NameState): string =>
   (uri?.toString() ?? 'a group') + (userMeta === null ? '' : ', with metadata');
 
-/** True for what has no metadata and has not been touched since its server started, where the other has metadata. */
+/**
+ * True for a state that always loses: the same URI as the other but no metadata, and unchanged since its server
+ * started.
+ */
 function isBare(state: NameState, untouched: boolean, other: NameState): boolean {
   return untouched && state.userMeta === null && other.userMeta !== null && isSameURI(state.uri, other.uri);
 }
 
-/** The time of an entry, as a client or a file has it: any number at all. */
+/**
+ * The timestamp of an entry's system metadata, in seconds, clamped to 0..now: a client or a file may contain any
+ * number.
+ */
 export const ageOf = (time: number, now: number): number =>
   Number.isFinite(time) ? Math.max(0, Math.min(time, now)) : 0;
 
@@ -404,7 +427,7 @@ function isSameValue(value: PythonValue, other: PythonValue): boolean {
   return value === other || isDeepStrictEqual(dumps(value), dumps(other));
 }
 
-/** Somebody may have made the group meanwhile. */
+/** Ignores the error that the group exists already. */
 async function ifMissing(creation: Promise<void>): Promise<void> {
   try {
     await creation;

@@ -4,41 +4,43 @@ import type { PeerLink } from './peer-link.js';
 import { MAX_BATCH_LENGTH, MAX_UNCONFIRMED_BYTES, recordToPython, sizeOf, type NameRecord } from './records.js';
 import type { Replica } from './merge.js';
 
-/** How long the twin may take to confirm anything, in milliseconds. */
+/** How long the twin may go without confirming any change that it was sent. */
 const CONFIRMATION_TIMEOUT_MS = 60_000;
 
-/** How many bytes of changes go in one call, about; a change may be larger than that. */
+/** About how many bytes of changes are sent in one call; a single change may be larger. */
 const MAX_BATCH_BYTES = 1024 * 1024;
 
-/** What a call has beside its records' metadata, in bytes: more than enough. */
+/** An upper bound, in bytes, of what a call with one record has in addition to that record. */
 const RECORD_OVERHEAD_BYTES = 64 * 1024;
 
 export interface OutboxOptions {
-  /** Names this server's run: the numbers of its changes are its own. */
+  /** Identifies this server's run: sequence numbers are per run. */
   readonly instance: string;
   readonly replica: Pick<Replica, 'confirm' | 'records'>;
   readonly config: Config;
   readonly log: Log;
-  /** Called when something is to be done: a merge, or away with a connection that failed. */
+  /** Wakes the session, which has to do a full merge. */
   readonly onAttention: () => void;
 }
 
 /**
- * The changes that the twin has not confirmed yet, in their order. They are written to the twin's connection at once, by
- * one-way calls, so that they outlive this process: were there replies that we have not read, the system would reset the
- * connection at our death, and what the twin has not read yet would be lost. The twin confirms them over its own
- * connection, many together; while there is no connection they wait. A merge, which sends the whole namespace, takes the
- * place of changes that are not known any more.
+ * The send queue: the changes that the twin has not confirmed (acknowledged), in order, with sequence numbers. Delivery
+ * is at least once.
+ *
+ * Changes are written to the twin's connection at once, by one-way calls, so that they arrive even if this process is
+ * killed: with ordinary calls, replies that we had not read would make the system reset the connection then, and the
+ * twin would lose what it had not read. The twin confirms in batches, over its own connection. Without a connection the
+ * changes wait. If too many wait they are dropped, and a full merge, which sends the whole namespace, replaces them.
  */
 export class Outbox {
-  /** Unconfirmed changes; the first has the number `confirmed + 1`. */
+  /** The unconfirmed changes; the first has the sequence number `confirmed + 1`. */
   private queue: NameRecord[] = [];
-  /** How many bytes they have, about. */
+  /** Their approximate size in bytes. */
   private size = 0;
   private confirmed = 0;
-  /** How many of the queue have been sent over this connection. */
+  /** How many of the queue have been sent over the current connection. */
   private sent = 0;
-  /** Since when the oldest of the queue could have been confirmed. */
+  /** Since when, on the monotonic clock, no confirmation has come. */
   private waitingSince = 0;
   private peer: PeerLink | undefined;
   private mergeIsDue = true;
@@ -49,17 +51,17 @@ export class Outbox {
     return this.queue.length;
   }
 
-  /** True where only a merge can make the twin equal. */
+  /** True if a full merge is needed. */
   get isBehind(): boolean {
     return this.mergeIsDue;
   }
 
-  /** True where the twin has been sent changes, and has confirmed none for long. */
+  /** True if the twin was sent changes, and has confirmed none for CONFIRMATION_TIMEOUT_MS. */
   get isStalled(): boolean {
     return this.sent > 0 && performance.now() - this.waitingSince > CONFIRMATION_TIMEOUT_MS;
   }
 
-  /** Takes a change, and sends it if the twin is there. */
+  /** Queues a change, and sends it if there is a connection. */
   add(record: NameRecord): void {
     if (this.mergeIsDue || !this.fits(record)) return;
     const { PYRO_NS_TWIN_QUEUE } = this.options.config;
@@ -74,15 +76,15 @@ export class Outbox {
     this.flush();
   }
 
-  /** Drops what waits: a merge is to follow. */
+  /** Drops the queue, and requests a full merge. */
   requireMerge(): void {
     this.drop();
     this.options.onAttention();
   }
 
   /**
-   * Sends over this connection from now on, what is unconfirmed first.
-   * @param received the number of the last change that the twin has; undefined where it doesn't know us
+   * Uses a new connection from now on, and sends what is unconfirmed.
+   * @param received the sequence number of the last change that the twin has; undefined if it has none of this run
    */
   attach(peer: PeerLink, received: number | undefined): void {
     const isContinued = received !== undefined && received >= this.confirmed;
@@ -99,8 +101,9 @@ export class Outbox {
   }
 
   /**
-   * Sends everything. Changes made meanwhile are sent as they come: the twin takes the newest of each name.
-   * @throws what the call throws; then the merge is still due
+   * Full merge: sends the whole state. Changes made meanwhile are sent as usual; the twin keeps the newest of each
+   * name.
+   * @throws as the calls; then the full merge is still due
    */
   async merge(peer: PeerLink): Promise<void> {
     const { instance, replica } = this.options;
@@ -130,7 +133,7 @@ export class Outbox {
     this.sent = 0;
   }
 
-  /** One name whose metadata is too large for the twin to take is no reason to break with it. */
+  /** False, and logged, for a name whose metadata is too large for a message: it must not stop all replication. */
   private fits(record: NameRecord): boolean {
     const { config, log } = this.options;
     if (sizeOf(record) + RECORD_OVERHEAD_BYTES <= config.PYRO_NS_MAX_MESSAGE_SIZE) return true;
@@ -152,15 +155,15 @@ export class Outbox {
     try {
       peer.send('_twinChanges', RequestFlag.Oneway, [instance, first, records.map(recordToPython)]);
     } catch (error) {
-      // What is unconfirmed is sent again over the next connection.
+      // Unconfirmed changes are sent again over the next connection.
       log.warn('NameServer', 'twin: it did not take our changes:', error);
       peer.close();
     }
   }
 
-  /** Notes that the twin has all changes up to this one. */
+  /** The twin confirms all changes up to this sequence number. */
   confirm(number: number): void {
-    // It can't have what was never made.
+    // Clamped, because the twin may send any number.
     const count = Math.min(Math.max(0, number - this.confirmed), this.queue.length);
     const records = this.queue.splice(0, count);
     for (const record of records) this.size -= sizeOf(record);
@@ -171,7 +174,7 @@ export class Outbox {
   }
 }
 
-/** Records in turn, as many together as a call may take. */
+/** Splits records into batches of at most MAX_BATCH_BYTES. */
 function* batches(records: readonly NameRecord[]): Generator<NameRecord[]> {
   let batch: NameRecord[] = [];
   let size = 0;

@@ -6,13 +6,13 @@ import type { PythonValue, PythonWritable } from '../../pickle/index.js';
 import { pickleLimits, readClientTLS, RemoteError } from '../../rpc/index.js';
 import { ClientConnection, decodeReply, encodeRequest, mungeIdentification } from '../../wire/index.js';
 
-/** How long a call of the twin may take, in milliseconds. */
+/** The timeout of a call of the twin. */
 const CALL_TIMEOUT_MS = 15_000;
 
-/** How long opening a connection may take: less, because a starting server's clients wait for it. */
+/** The timeout of opening a connection: shorter, because the clients of a starting server wait for it. */
 const OPEN_TIMEOUT_MS = 3000;
 
-/** Where the other name server is: its address, or its object itself. */
+/** The address of the other name server. */
 export interface PeerAddress {
   readonly host: string;
   readonly port: number;
@@ -20,16 +20,16 @@ export interface PeerAddress {
 
 export interface PeerOptions {
   readonly config: Config;
-  /** PYROSSL where both servers speak TLS. */
+  /** PYROSSL if both servers use TLS. */
   readonly protocol: ObjectProtocol;
   /** The passphrase that both servers have. */
   readonly identification?: string | undefined;
 }
 
-/** What the rest of this room uses of a `Peer`. */
+/** The part of a `PeerConnection` that the rest of this folder uses. */
 export type PeerLink = Pick<PeerConnection, 'uri' | 'closed' | 'isOpen' | 'unsent' | 'call' | 'send' | 'close'>;
 
-/** A connection to the name server object of another name server. When it is lost, it stays lost. */
+/** A connection to the name server object of another name server. It does not reconnect. */
 export class PeerConnection {
   private constructor(
     private readonly connection: ClientConnection,
@@ -67,7 +67,7 @@ export class PeerConnection {
     }
   }
 
-  /** Resolves when the connection is closed, by whom or what ever. */
+  /** Resolves when the connection is closed, for whatever reason. */
   get closed(): Promise<void> {
     return this.connection.closed;
   }
@@ -76,14 +76,15 @@ export class PeerConnection {
     return this.connection.isOpen;
   }
 
-  /** Bytes that the other has not taken yet. */
+  /** How many bytes are queued that the other side has not taken yet. */
   get unsent(): number {
     return this.connection.socket.writableLength;
   }
 
   /**
-   * Calls a method. Calls may be made without waiting for earlier ones.
-   * @throws RemoteError what the method raised; ProtocolError and its relatives
+   * Calls a method. Calls are pipelined.
+   * @param timeout in milliseconds
+   * @throws RemoteError with the exception that the method raised; ProtocolError or a subclass
    */
   async call(method: string, args: readonly PythonWritable[], timeout = CALL_TIMEOUT_MS): Promise<PythonValue> {
     const replied = await this.connection.call(this.request(method, 0, args), { timeout });
@@ -93,7 +94,7 @@ export class PeerConnection {
     throw new RemoteError(module, className, details);
   }
 
-  /** Calls a method without an answer. @throws ConnectionClosedError */
+  /** Makes a one-way call. @throws ConnectionClosedError */
   send(method: string, flags: number, args: readonly PythonWritable[]): void {
     this.connection.send(this.request(method, flags, args));
   }

@@ -1,6 +1,7 @@
 /**
- * Mutual authentication of two servers of ours: each proves to the other that it has the passphrase, before anything is
- * told or taken. It is a challenge in both directions, answered with an HMAC over both challenges.
+ * Mutual authentication of two pyro-ns servers by a shared passphrase, before anything is replicated: challenge and
+ * response in both directions. Each side sends a nonce, and answers with an HMAC-SHA-256 over both nonces and both
+ * identities.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { NamingError } from '../../errors.js';
@@ -8,14 +9,17 @@ import { refusalText } from '../../refusals.js';
 import { tokensEqual } from '../../wire/index.js';
 import type { TwinRole } from './records.js';
 
-/** How many bytes a nonce has. It travels as hexadecimal digits. */
+/** The size of a nonce in bytes. It is sent as hexadecimal digits. */
 const NONCE_SIZE = 32;
 const NONCE = /^[0-9a-f]{64}$/;
 
-/** Who opened the connection, or who answers on it. The two sides' proofs differ, so none can be sent back to its maker. */
+/**
+ * The side that opened the connection, or the one that answers on it. It is part of the HMAC, so that a proof can't be
+ * reflected to its sender.
+ */
 export type ProofSide = 'caller' | 'answerer';
 
-/** What both sides know of one conversation: a proof holds for this one only. */
+/** What a proof covers: the nonces make it valid for one handshake only, so it can't be replayed. */
 export interface Exchange {
   readonly callerNonce: string;
   readonly answererNonce: string;
@@ -27,19 +31,19 @@ export const newNonce = (): string => randomBytes(NONCE_SIZE).toString('hex');
 
 export const isNonce = (value: unknown): value is string => typeof value === 'string' && NONCE.test(value);
 
-/** The proof of one side, in hexadecimal digits. */
+/** The proof (HMAC) of one side, as hexadecimal digits. */
 export function proofOf(passphrase: string, side: ProofSide, exchange: Exchange): string {
   return hmacOf(passphrase, side, exchange).toString('hex');
 }
 
-/** True if it is the proof of that side. The time that this takes does not tell where it differs. */
+/** Verifies the proof of a side, in constant time. */
 export function isProof(value: unknown, passphrase: string, side: ProofSide, exchange: Exchange): boolean {
   return typeof value === 'string' && tokensEqual(Buffer.from(value, 'hex'), hmacOf(passphrase, side, exchange));
 }
 
 function hmacOf(passphrase: string, side: ProofSide, exchange: Exchange): Buffer {
   const { callerNonce, answererNonce, caller, answerer } = exchange;
-  // JSON keeps the parts apart: no two exchanges have the same text.
+  // JSON delimits the parts, so that no two exchanges have the same text.
   const text = JSON.stringify([
     'pyro-ns twin',
     side,
@@ -51,39 +55,41 @@ function hmacOf(passphrase: string, side: ProofSide, exchange: Exchange): Buffer
   return createHmac('sha256', passphrase).update(text).digest();
 }
 
-/** What a caller sends of a proof: first its nonce, then, once it has seen ours, its proof. */
+/**
+ * The credentials in an introduction: at first the caller's nonce; in the second one, after our challenge, its proof.
+ */
 export interface Credentials {
   readonly nonce: unknown;
   readonly proof: unknown;
 }
 
-/** The answering side: knows which connections are the twin's. */
+/** The answering side of the authentication: it decides which connections are the twin's. */
 export class TwinAuthenticator {
-  /** The nonces of connections whose proof is awaited. */
+  /** The nonces of connections whose proof has not arrived yet. */
   private readonly challenged = new WeakMap<object, Pick<Exchange, 'callerNonce' | 'answererNonce'>>();
-  /** Which run of the twin a connection belongs to. */
+  /** The authenticated connections, and the run of the twin that each belongs to. */
   private readonly admitted = new WeakMap<object, string>();
 
-  /** @param passphrase without it there is nothing to prove: who may call is told by the address alone */
+  /** @param passphrase undefined: no proof is required; then the twin is recognized only by its address */
   constructor(
     private readonly passphrase: string | undefined,
     private readonly own: Exchange['answerer'],
   ) {}
 
-  /** True if the connection is that of this run of the twin. */
+  /** True if the connection is authenticated, for this run of the twin. */
   isAdmitted(connection: object, instance: unknown): boolean {
     return this.admitted.get(connection) === instance && instance !== undefined;
   }
 
-  /** True if the connection is the twin's. */
+  /** True if the connection is authenticated, for any run of the twin. */
   isTwin(connection: object): boolean {
     return this.admitted.has(connection);
   }
 
   /**
-   * Admits a connection whose caller has proved itself.
-   * @returns our own challenge and proof, where the caller's proof is still to come; undefined once it is admitted
-   * @throws NamingError where there is no proof, or a false one
+   * Handles an introduction: admits the connection if its caller has proved that it has the passphrase.
+   * @returns our challenge and proof if the caller's proof is still missing; undefined if the connection is admitted
+   * @throws NamingError where the nonce or the proof is missing or wrong
    */
   admit(
     connection: object,
@@ -114,7 +120,7 @@ export class TwinAuthenticator {
 
   private verify(passphrase: string, connection: object, caller: Exchange['caller'], proof: unknown): void {
     const nonces = this.challenged.get(connection);
-    // One attempt for each challenge.
+    // A challenge is used once: there is one attempt for each.
     this.challenged.delete(connection);
     if (nonces && isProof(proof, passphrase, 'caller', { ...nonces, caller, answerer: this.own })) return;
     throw new NamingError(refusalText('TWIN_PASSPHRASE', 'the twin'));

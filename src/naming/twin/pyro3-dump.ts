@@ -1,4 +1,4 @@
-/** What Pyro 3 servers of a pair give each other: the whole namespace, as `_resync` returns it. */
+/** The dump of a whole namespace that paired Pyro 3 servers exchange: the result of `_resync`. */
 import { PyroError } from '../../errors.js';
 import { refusalText } from '../../refusals.js';
 import { Name, NAMESERVER_NAME, PyroURI } from '../../names/index.js';
@@ -14,18 +14,19 @@ import {
 import { PythonClass, PythonInstance, PythonTuple, textOf, tuple, type PythonValue } from '../../pickle/index.js';
 import { RemoteError, uriFromPython, uriToPython } from '../../rpc/index.js';
 
-/** Servers without a database give a tree of objects, persistent ones give lists: neither understands the other. */
+/** The format of a dump: a tree of objects from servers without a database, lists from persistent ones. */
 export type DumpShape = 'memory' | 'persistent';
 
 const NAMED_TREE = new PythonClass('Pyro.naming', 'NamedTree');
 const NAME_VALUE = new PythonClass('Pyro.naming', 'NameValue');
 
-/** The group that a Pyro 3 server needs for its own entry: it crashes without. */
+/** The group of the name server's own entry. A Pyro 3 server crashes if a dump does not have it. */
 const PYRO_GROUP = Name.parse(NAMESERVER_NAME).parent;
 
 /**
- * Makes a dump that a Pyro 3 server can use whatever is in it: whole, parents before their members.
- * @param entries as a namespace exports them
+ * Writes a dump that a Pyro 3 server can always load: groups before their members, entries without their group left
+ * out, and with the groups that it needs.
+ * @param entries as `Namespace.export` yields them
  */
 export async function writeDump(entries: AsyncIterable<NamespaceEntry>, shape: DumpShape): Promise<PythonValue> {
   const known = new Map<string, NamespaceEntry>();
@@ -69,16 +70,19 @@ function writeLists(entries: readonly NamespaceEntry[]): PythonValue {
   return tuple(groups, objects);
 }
 
-/** A dump that was read. */
+/** A decoded dump. */
 export interface Dump {
   readonly shape: DumpShape;
-  /** Parents before their members, the root first. */
+  /** Groups before their members, the root first. */
   readonly entries: readonly NamespaceEntry[];
-  /** What it holds beside that no namespace can. */
+  /** The names of entries that are not valid in our namespace. */
   readonly unusable: readonly string[];
 }
 
-/** Reads either shape, with file names in place of names as Pyro 3 errs. @throws PyroError where it is no dump */
+/**
+ * Decodes a dump of either format. Lists contain file names in place of names, a bug of Pyro 3: these are decoded.
+ * @throws PyroError where it is no dump
+ */
 export function readDump(value: PythonValue): Dump {
   const reader = new DumpReader();
   if (value instanceof PythonInstance && value.isOf(NAMED_TREE.module, NAMED_TREE.name)) {
@@ -94,9 +98,9 @@ export function readDump(value: PythonValue): Dump {
 }
 
 /**
- * Reads the namespace of a persistent server by its other methods: with a `/` in a name, it can't dump its database.
+ * Reads the namespace of a persistent Pyro 3 server by `list` and `resolve`: with a `/` in a name, its `_resync` fails.
  * @param call calls a method of the server
- * @throws what the calls throw
+ * @throws as `call`
  */
 export async function readByListing(call: (method: string, ...args: string[]) => Promise<PythonValue>): Promise<Dump> {
   const reader = new DumpReader();
@@ -115,16 +119,16 @@ export async function readByListing(call: (method: string, ...args: string[]) =>
         await read(name, type);
         if (type === GROUP) groups.push(name);
       } catch (error) {
-        // Removed meanwhile, or a file that is none of Pyro's: it can't be read there either.
+        // Removed meanwhile, or not a file of Pyro's: the server can't read it either.
         if (!(error instanceof RemoteError)) throw error;
-        reader.leaveOut(name);
+        reader.addUnusable(name);
       }
     }
   }
   return { shape: 'persistent', ...reader.result() };
 }
 
-/** True where a dump holds nothing but what a new server has: the first groups and the server's own entry. */
+/** True if a dump has only what a new server has: the initial groups, and the name server's own entry. */
 export function isBlank({ entries }: Dump, defaultGroup: Name): boolean {
   return entries.every(
     ({ name, uri, userMeta }) =>
@@ -171,15 +175,15 @@ class DumpReader {
   readLists(groups: readonly PythonValue[], objects: readonly PythonValue[]): void {
     for (const group of groups) {
       const [name, systemMeta, userMeta] = group instanceof PythonTuple ? group.items : [];
-      this.add(realName(textOf(name)), undefined, systemMeta, userMeta);
+      this.add(nameOfFile(textOf(name)), undefined, systemMeta, userMeta);
     }
     for (const object of objects) {
       const [name, uri = null, systemMeta, userMeta] = object instanceof PythonTuple ? object.items : [];
-      this.add(realName(textOf(name)), uri, systemMeta, userMeta);
+      this.add(nameOfFile(textOf(name)), uri, systemMeta, userMeta);
     }
   }
 
-  leaveOut(name: string): void {
+  addUnusable(name: string): void {
     this.unusable.push(name);
   }
 
@@ -207,8 +211,8 @@ class DumpReader {
   }
 }
 
-/** Pyro 3 puts names of files where names should be: `\2f` for a slash, `\3a` for a colon. */
-function realName(fileName = ''): string {
+/** Decodes the file name that Pyro 3 puts in place of a name: `\2f` is a slash, `\3a` a colon. */
+function nameOfFile(fileName = ''): string {
   return fileName.replace(/\\([0-9a-f]{2})/gi, (_escape, code: string) => String.fromCharCode(parseInt(code, 16)));
 }
 

@@ -28,7 +28,7 @@ import { PeerConnection } from './peer-link.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 import type { NameRecord, TwinRole } from './records.js';
 
-/** How many changes may wait for a connection to the twin, and how many bytes for the twin to take them. */
+/** The most changes that wait for a connection to the twin, and the most bytes that wait for the twin to read them. */
 const MAX_WAITING = 10_000;
 const MAX_UNSENT_SIZE = 64 * 1024 * 1024;
 
@@ -40,18 +40,18 @@ export interface Pyro3TwinOptions {
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
   readonly lock: SubtreeLock<Name>;
-  /** Merges what a twin has that was only found by broadcast. */
+  /** Merges the names of a twin that was only found by broadcast. */
   readonly replica: Pick<Replica, 'mergeAll'>;
   readonly finder: Pick<TwinFinder, 'role' | 'isAddressGiven'>;
-  /** Told of each change that is made here because the twin has it. */
+  /** Gets each change that comes from the twin. */
   readonly changes: ChangeFeed;
-  /** PYROSSL where both servers speak TLS. */
+  /** PYROSSL if both servers use TLS. */
   readonly protocol: ObjectProtocol;
   readonly identification?: string | undefined;
   readonly persistent: boolean;
 }
 
-/** Why no Pyro 3 server may be the twin here; undefined where it may. */
+/** Why a Pyro 3 server may not be the twin; undefined if it may. */
 export function pyro3Refusal({
   config,
   identification,
@@ -61,18 +61,18 @@ export function pyro3Refusal({
 }
 
 /**
- * A Pyro 3 server as the twin, by Pyro 3's protocol: the server that comes later copies the namespace of the other one
- * (`_resync`), and from then on each tells its changes by one-way calls (`_synccall`), which nobody confirms. A twin
- * that can't be told something is forgotten until it calls again.
+ * Replication with a Pyro 3 server, by Pyro 3's protocol: the server that starts later copies the other's namespace
+ * (`_resync`); from then on each sends its changes by one-way calls (`_synccall`), which are not acknowledged. If a
+ * change can't be sent, the twin is dropped until it calls again.
  */
 export class Pyro3Twin {
   private readonly defaultGroup: Name;
   private uri: PyroURI | undefined;
   private peer: PeerConnection | undefined;
   private twin: PyroURI | undefined;
-  /** Changes that wait for the connection; undefined where none is being made. */
+  /** Changes that wait while the connection is being opened; undefined otherwise. */
   private waiting: Change[] | undefined;
-  /** What shape the twin gives its own namespace, and so takes ours. */
+  /** The format of the twin's dump, in which it expects ours too. */
   private shape: DumpShape;
   private syncCalls: Promise<void> = Promise.resolve();
 
@@ -89,15 +89,16 @@ export class Pyro3Twin {
     return this.waiting?.length ?? 0;
   }
 
-  /** Says which object the twin is to call. */
+  /** Sets the URI of our name server object, which the twin is to call. */
   introduce(uri: PyroURI): void {
     this.uri = uri;
   }
 
   /**
-   * Copies the twin's namespace, and tells it our changes from then on. A twin that has nothing copies ours instead. Where
-   * the twin was only found by broadcast, anybody may be it: then its names are merged into ours, and it copies the result.
-   * @throws PyroError where the twin refuses, gives no dump or is lost, or the store refuses its names
+   * Copies the twin's namespace, and sends it our changes from then on. If the twin has no names, it copies ours
+   * instead. If the twin was only found by broadcast, it may be anybody: then its names are merged into ours, and it
+   * copies the result.
+   * @throws PyroError where the twin refuses, returns no valid dump or is lost, or the store refuses its names
    */
   async copyFrom(peer: PeerConnection): Promise<void> {
     const { log, print, lock, finder } = this.options;
@@ -117,7 +118,10 @@ export class Pyro3Twin {
     print('Database synchronized.');
   }
 
-  /** Answers `_resync`: gives the whole namespace, and remembers the twin. @throws NamingError where it sent no proxy */
+  /**
+   * Executes `_resync`: returns a dump of the namespace, and connects to the caller as twin.
+   * @throws NamingError where the argument is no proxy
+   */
   async giveCopy(value: PythonValue | undefined): Promise<PythonValue> {
     const { log, print, lock, namespace } = this.options;
     this.requireAllowed();
@@ -126,7 +130,7 @@ export class Pyro3Twin {
     const where = `NS at ${proxy.uri.address} port ${proxy.uri.port}`;
     log.msg('NameServer', 'resync requested from', where);
     print(`Resync requested from ${where}`);
-    // Nothing may change between the copy and the first change that the twin is told.
+    // Under the lock of the root: no change may get lost between the dump and the first change that is sent.
     return lock.run(Name.root, async () => {
       const dump = await writeDump(namespace.export(), this.shape);
       this.connectTo(proxy);
@@ -134,7 +138,7 @@ export class Pyro3Twin {
     });
   }
 
-  /** Copies the twin's namespace again. @returns false where there is no twin */
+  /** Copies the twin's namespace again. @returns false if there is no twin */
   async resync(): Promise<boolean> {
     if (this.peer === undefined) return false;
     await this.copyFrom(this.peer);
@@ -144,11 +148,11 @@ export class Pyro3Twin {
   /** Sends a change, if there is a twin. */
   tell(change: Change): void {
     if (this.waiting && this.waiting.length < MAX_WAITING) this.waiting.push(change);
-    else if (this.waiting) this.forget(refusalText('TWIN_CHANGES_NOT_TAKEN'));
+    else if (this.waiting) this.drop(refusalText('TWIN_CHANGES_NOT_TAKEN'));
     else if (this.peer) this.send(this.peer, change);
   }
 
-  /** Makes a change that the twin tells; after those that it told before, and never passed on. */
+  /** Executes `_synccall`: makes a change of the twin, after its earlier ones. It is not sent on. */
   async takeSyncCall([method, ...args]: readonly PythonValue[]): Promise<void> {
     const { log, namespace, lock, changes } = this.options;
     this.requireAllowed();
@@ -177,7 +181,10 @@ export class Pyro3Twin {
     if (refusal !== undefined) throw new NamingError(refusal);
   }
 
-  /** @returns false where the twin has no names, and we have some */
+  /**
+   * Replaces our namespace by the twin's.
+   * @returns false, and does nothing, if the twin has no names and we have some
+   */
   private async copy(peer: PeerConnection): Promise<boolean> {
     const { namespace, changes } = this.options;
     const dump = await this.takeDump(peer);
@@ -187,7 +194,7 @@ export class Pyro3Twin {
     return true;
   }
 
-  /** Of each name, the newest wins. @returns false where the twin does not have then what we have */
+  /** Merges the twin's names into ours, last writer wins. @returns false if the twin then lacks names that we have */
   private async mergeFrom(peer: PeerConnection): Promise<boolean> {
     const { replica, finder, namespace } = this.options;
     const { entries } = await this.takeDump(peer);
@@ -206,7 +213,7 @@ export class Pyro3Twin {
     return dump;
   }
 
-  /** Has a twin copy our names. It calls us back meanwhile, and the connection to it is made anew then. */
+  /** Makes the twin copy our names. Within that call it calls our `_resync`, which opens a new connection to it. */
   private async offerOurs(uri: PyroURI): Promise<void> {
     this.options.log.warn('NameServer', 'twin: it lacks names that are here, and copies ours');
     const peer = await PeerConnection.open({ host: uri.address, port: uri.port }, this.options);
@@ -227,7 +234,9 @@ export class Pyro3Twin {
     }
   }
 
-  /** What the twin calls us by. As a DynamicProxy it connects by itself; a NameServerProxy would not, in Pyro 3. */
+  /**
+   * The proxy by which the twin calls us. A DynamicProxy, because Pyro 3's NameServerProxy does not connect by itself.
+   */
   private proxyOfUs(): PythonWritable {
     const { identification } = this.options;
     if (this.uri === undefined) throw new NamingError(refusalText('TWIN_STARTING'));
@@ -246,11 +255,11 @@ export class Pyro3Twin {
     this.twin = peer.uri;
     this.waiting = undefined;
     void peer.closed.then(() => {
-      if (this.peer === peer) this.forget(refusalText('CONNECTION_LOST'));
+      if (this.peer === peer) this.drop(refusalText('CONNECTION_LOST'));
     });
   }
 
-  /** The twin may be starting, and answer nobody yet: changes wait until it does. */
+  /** Connects to the twin. It may still be starting and not answer yet: changes wait until it does. */
   private connectTo({ uri }: ProxyDescription): void {
     const waiting: Change[] = [];
     this.stop();
@@ -267,7 +276,7 @@ export class Pyro3Twin {
       },
       (error: unknown) => {
         if (!isExpected(error)) this.options.log.error('NameServer', 'twin: unexpected error:', error);
-        if (this.waiting === waiting) this.forget(isExpected(error) ? error.message : 'unexpected error');
+        if (this.waiting === waiting) this.drop(isExpected(error) ? error.message : 'unexpected error');
       },
     );
   }
@@ -278,17 +287,17 @@ export class Pyro3Twin {
       peer.send('_synccall', RequestFlag.Varargs | RequestFlag.Oneway, syncCallOf(change));
     } catch (error) {
       if (!(error instanceof PyroError)) throw error;
-      this.forget(error.message);
+      this.drop(error.message);
     }
   }
 
-  private forget(reason: string): void {
+  private drop(reason: string): void {
     this.options.log.warn('NameServer', 'twin: removing other NS until it calls again:', reason);
     this.stop();
   }
 }
 
-/** The arguments of the `_synccall` that tells a change. */
+/** Encodes a change as the arguments of `_synccall`. */
 function syncCallOf(change: Change): PythonWritable[] {
   const name = change.name.toString();
   switch (change.kind) {
@@ -305,7 +314,7 @@ function syncCallOf(change: Change): PythonWritable[] {
   }
 }
 
-/** @throws PyroError where it tells no change */
+/** Decodes the arguments of `_synccall`. @throws PyroError where they are no change */
 function readSyncCall(method: string, args: readonly PythonValue[], defaultGroup: Name): Change {
   const [nameValue, value = null] = args;
   const name = Name.expand(textOf(nameValue) ?? '', defaultGroup);
@@ -328,7 +337,9 @@ function readSyncCall(method: string, args: readonly PythonValue[], defaultGroup
   }
 }
 
-/** Makes a change as far as it is not made yet: one that the copy held already may come again. */
+/**
+ * Applies a change of the twin. Idempotent for registrations, because a change that the copy contained may come again.
+ */
 async function applyTwinChange(namespace: Namespace, change: Change): Promise<void> {
   try {
     await applyChange(namespace, change);
@@ -342,14 +353,19 @@ async function applyTwinChange(namespace: Namespace, change: Change): Promise<vo
   }
 }
 
-/** What somebody found by broadcast says of a name: not that it is of the future, when it would win for ever. */
+/**
+ * The record for an entry of a twin found by broadcast. Its timestamp is clamped to now: one in the future would win
+ * against every later change.
+ */
 function recordOfEntry({ name, uri, systemMeta, userMeta }: NamespaceEntry, role: TwinRole): NameRecord {
   const time = ageOf(systemMeta?.timestamp ?? 0, Date.now() / 1000);
   const state = { uri, userMeta, systemMeta: systemMeta && { ...systemMeta, timestamp: time }, systemMetaSet: false };
   return { name, timestamp: { time, role }, observed: false, state };
 }
 
-/** True if all that a namespace holds is among these entries, but for our own. */
+/**
+ * True if all names of a namespace, except the name server's own entry, are among these entries, with equal content.
+ */
 async function isWithin(namespace: Namespace, entries: readonly NamespaceEntry[]): Promise<boolean> {
   const known = new Map(entries.map((entry) => [entry.name.toString(), entry]));
   for await (const { name, uri, userMeta } of namespace.export()) {
@@ -366,7 +382,7 @@ async function holdsObjects(namespace: Namespace): Promise<boolean> {
   return false;
 }
 
-/** A copy, with our own entry in place of the twin's. */
+/** The entries, with our own name server entry in place of the twin's. */
 function withOwnEntry(entries: readonly NamespaceEntry[], uri: PyroURI): NamespaceEntry[] {
   const group = (name: Name): NamespaceEntry => ({ name, uri: undefined, systemMeta: undefined, userMeta: null });
   const hasGroup = entries.some(({ name }) => name.equals(OWN_ENTRY.parent));

@@ -4,50 +4,55 @@ import { Name, PyroURI } from '../../names/index.js';
 import { systemMetaFromPython, systemMetaToPython, type SystemMeta } from '../../namespace/index.js';
 import { dumps, PythonFloat, PythonTuple, tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 
-/** A server's place in a pair. */
+/** A server's role in a pair. Of two changes with equal timestamps, the primary's wins. */
 export type TwinRole = 'primary' | 'secondary';
 
-/** When a name was changed, and at which server: of two changes, the one with the later timestamp wins. */
+/** When, and at which server, a name was changed. Timestamps are totally ordered: see `isNewer`. */
 export interface Timestamp {
-  /** Seconds since the epoch. */
+  /** Seconds since the epoch, by the hybrid logical clock of `Versions`. */
   readonly time: number;
   readonly role: TwinRole;
 }
 
-/** What a name is. */
+/** The state of a name. */
 export interface NameState {
   /** An object's URI; undefined for a group. */
   readonly uri: PyroURI | undefined;
   readonly userMeta: PythonValue;
-  /** Undefined where the store's own will do. */
+  /** Undefined if the store is to create it. */
   readonly systemMeta: SystemMeta | undefined;
-  /** True where somebody has set the system metadata, so that it is to be the same on both sides. */
+  /** True if the system metadata was set explicitly, so that it has to be replicated. */
   readonly systemMetaSet: boolean;
 }
 
-/** What a name has become: this is what two servers of ours tell each other, so that order and repetition do no harm. */
+/**
+ * What two pyro-ns servers send each other: the state of a name after a change, not the change itself, so that merging
+ * is idempotent and does not depend on the order.
+ */
 export interface NameRecord {
   readonly name: Name;
   readonly timestamp: Timestamp;
-  /** False where the timestamp is only the age of an entry that has not been changed since its server started. */
+  /**
+   * False if the timestamp is only that of the entry's system metadata, as it was not changed since its server started.
+   */
   readonly observed: boolean;
-  /** Undefined where the name has been removed, with all that was within it. */
+  /** Undefined for a tombstone: the name was removed, with everything within it. */
   readonly state: NameState | undefined;
 }
 
-/** By how many seconds the two servers' clocks may differ: beyond, nothing that depends on them is taken. */
+/** The most that the two servers' clocks may differ. With a larger difference nothing is merged. */
 export const MAX_CLOCK_SKEW_SECONDS = 300;
 
-/** How many records go in one call. */
+/** The most records in one call. */
 export const MAX_BATCH_LENGTH = 500;
 
-/** How many bytes of records may wait for the twin's confirmation, about; a twin may send as much at once. */
+/** Backpressure: about how many bytes of records may be unconfirmed by the twin. A twin may send that much at once. */
 export const MAX_UNCONFIRMED_BYTES = 64 * 1024 * 1024;
 
-/** What a record has beside names and metadata, in bytes. */
+/** An estimate of a record's size in bytes without name, URI and metadata. */
 const RECORD_SIZE = 200;
 
-/** True if the first timestamp wins over the second: it is later, or of the primary. */
+/** True if the first timestamp wins: it is later, or equal and the primary's. */
 export function isNewer(timestamp: Timestamp, other: Timestamp): boolean {
   return (
     timestamp.time > other.time ||
@@ -55,14 +60,14 @@ export function isNewer(timestamp: Timestamp, other: Timestamp): boolean {
   );
 }
 
-/** True unless the time is none that a change can have been made at: a later one would win for ever. */
+/** False for a time that no change can have. One far in the future would win against every later change. */
 export function isPlausible({ time }: Timestamp, nowSeconds: number): boolean {
   return Number.isFinite(time) && time >= 0 && time <= nowSeconds + MAX_CLOCK_SKEW_SECONDS;
 }
 
 const sizes = new WeakMap<NameRecord, number>();
 
-/** How many bytes a record has on its way, about. */
+/** The approximate size of a record in bytes, when sent. Cached. */
 export function sizeOf(record: NameRecord): number {
   let size = sizes.get(record);
   if (size === undefined) {
@@ -76,7 +81,10 @@ export function sizeOf(record: NameRecord): number {
 
 const sizeOfValue = (value: PythonValue): number => (value === null ? 0 : dumps(value).length);
 
-/** A record as it travels: `(name, time, role, observed, state)`, where state is None or a 5-tuple. */
+/**
+ * Encodes a record for the wire: `(name, time, role, observed, state)`, where state is None or the tuple
+ * `(uri, user metadata, system metadata, systemMetaSet)`.
+ */
 export function recordToPython({ name, timestamp, observed, state }: NameRecord): PythonWritable {
   const content = state && [
     state.uri?.toString() ?? null,
@@ -87,7 +95,7 @@ export function recordToPython({ name, timestamp, observed, state }: NameRecord)
   return tuple(name.toString(), timestamp.time, timestamp.role, observed, content ? new PythonTuple(content) : null);
 }
 
-/** @throws ProtocolError, NamingError or URIError where the value is no record */
+/** Decodes a record. @throws ProtocolError, NamingError or URIError where it is not valid */
 export function recordFromPython(value: PythonValue): NameRecord {
   const [name, time, role, observed, content] = value instanceof PythonTuple ? value.items : [];
   const seconds = secondsFromPython(time);
@@ -102,7 +110,7 @@ export function recordFromPython(value: PythonValue): NameRecord {
   };
 }
 
-/** @returns undefined where it is no number */
+/** Decodes a number of seconds, int or float. @returns undefined where it is no number */
 export function secondsFromPython(value: PythonValue | undefined): number | undefined {
   const seconds = value instanceof PythonFloat ? value.value : value;
   return typeof seconds === 'number' ? seconds : undefined;

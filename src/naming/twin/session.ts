@@ -25,21 +25,23 @@ import {
 } from './records.js';
 import type { Replica } from './merge.js';
 
-/** The method by which a server of ours is known: Pyro 3 has none of this name. */
+/** The method of the handshake. It also identifies a pyro-ns server: Pyro 3 has no method of this name. */
 export const HELLO = '_twinHello';
 
-/** How long to wait before a lost twin is looked for again, in milliseconds: twice as long each time, give or take a half. */
+/**
+ * Exponential back-off with jitter between attempts to reach the twin: doubled after each failure, times 0.5 to 1.5.
+ */
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 10_000;
 
-/** How often a silent twin is asked whether it is still there, and how long it may take to answer, in milliseconds. */
+/** The interval of heartbeats, and the timeout of each. */
 const HEARTBEAT_MS = 5000;
 const HEARTBEAT_TIMEOUT_MS = 10_000;
 
-/** How long a merge in both directions may take, in milliseconds, where somebody waits for it. */
+/** The timeout of `resync`: a full merge in both directions for which a client waits. */
 const RESYNC_TIMEOUT_MS = 60_000;
 
-/** By how many seconds the two clocks may differ before the log says so: which change is newer depends on them. */
+/** A larger difference of the two clocks is logged, because last writer wins depends on them. */
 const CLOCK_SKEW_WARNING_SECONDS = 1;
 
 export type PairState = 'looking' | 'merging' | 'connected';
@@ -50,22 +52,22 @@ export interface TwinSessionOptions {
   readonly finder: SessionFinder;
   readonly config: Config;
   readonly log: Log;
-  /** The passphrase that both servers have: each proves it to the other. */
+  /** The shared passphrase for mutual authentication; undefined: no authentication. */
   readonly identification?: string | undefined;
-  /** The clock and the timer. */
+  /** Clock and timer, to be replaced in tests. */
   readonly timing?: SessionTiming;
 }
 
-/** What a pair needs of the `TwinFinder`. */
+/** What a session needs of the `TwinFinder`. */
 export interface SessionFinder {
   connect(): Promise<PeerLink>;
   note(uri: PyroURI): void;
 }
 
 export interface SessionTiming {
-  /** The time of day, in milliseconds. */
+  /** The wall clock, in milliseconds since the epoch. */
   now(): number;
-  /** Resolves after so many milliseconds; rejected when it is aborted. */
+  /** Resolves after that time; rejects when it is aborted. */
   delay(milliseconds: number, signal: AbortSignal): Promise<void>;
 }
 
@@ -74,31 +76,31 @@ const systemTiming: SessionTiming = {
   delay: (milliseconds, signal) => delay(milliseconds, undefined, { signal, ref: false }),
 };
 
-/** What one server tells the other when it connects. */
+/** The handshake's request: what a server says of itself when it has connected to the other. */
 interface Introduction extends Credentials {
   readonly instance: string;
   readonly role: TwinRole;
   readonly uri: PyroURI;
   readonly time: number;
-  /** Asks the other to send everything. */
+  /** Requests a full merge from the other. */
   readonly merge: boolean;
 }
 
-/** What a server says of itself when it is introduced to another. */
+/** The handshake's reply. */
 interface Greeting extends Credentials {
   readonly instance: string;
   readonly role: TwinRole;
   readonly time: number;
-  /** The number of the last change that it has of ours. */
+  /** The sequence number of the last change of ours that it has; undefined if it has none of this run. */
   readonly received: number | undefined;
 }
 
 /**
- * The link between two servers of ours. Each connects to the other and sends its own changes over that connection;
- * what it sends is confirmed. A lost twin is looked for until it is there again.
+ * The session between two pyro-ns servers. Each connects to the other, and sends its own changes over that connection;
+ * the other confirms them over its own connection. After a loss it reconnects, with back-off.
  */
 export class TwinSession {
-  /** Names this run of the server. */
+  /** Identifies this run of the server. */
   private readonly instance = newGUID('0.0.0.0', process.pid);
   private readonly outbox: Outbox;
   private readonly authenticator: TwinAuthenticator;
@@ -108,12 +110,12 @@ export class TwinSession {
   private uri: PyroURI | undefined;
   private peer: PeerLink | undefined;
   /** The run of the twin that our connection leads to. */
-  private greeted: string | undefined;
+  private peerInstance: string | undefined;
   private inbox: Inbox | undefined;
-  /** The run of the twin some of whose changes were refused because of their time: the log says it once. */
+  /** The run of the twin that had changes refused because of their timestamps: logged once for each run. */
   private refusedRun: string | undefined;
-  /** True once all that the twin has was received. */
-  private isWhole = false;
+  /** True once a full merge from the twin was received. */
+  private hasFullState = false;
   private failures = 0;
   private skipBackoff = false;
   private running: Promise<void> | undefined;
@@ -139,17 +141,20 @@ export class TwinSession {
     return this.outbox.unconfirmed;
   }
 
-  /** True where more has changed than is kept: only a merge makes the twin equal. */
+  /** True if a full merge has to be sent. */
   get mergeIsDue(): boolean {
     return this.outbox.isBehind;
   }
 
-  /** Why the twin is not connected. */
+  /** Why there is no connection; undefined if there is one. */
   get problem(): string | undefined {
     return this.state === 'looking' ? this.lastProblem : undefined;
   }
 
-  /** Begins to look for the twin, or takes the connection that there is already. */
+  /**
+   * Begins to connect to the twin, or uses a connection that is open already.
+   * @param uri our own name server object's
+   */
   start(uri: PyroURI, peer: PeerLink | undefined): void {
     this.uri = uri;
     this.running = this.run(peer);
@@ -162,20 +167,21 @@ export class TwinSession {
     await this.running;
   }
 
-  /** Resolves when all that the twin has is here, or it turns out to be unreachable, or after so many milliseconds. */
-  async received(limit: number): Promise<void> {
-    if (this.isWhole) return;
-    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(limit)]);
+  /** Waits for a full merge from the twin. Resolves early if the twin is unreachable, or after `timeoutMs`. */
+  async received(timeoutMs: number): Promise<void> {
+    if (this.hasFullState) return;
+    const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(timeoutMs)]);
     await Promise.race([once(this.events, 'received', { signal }), once(this.events, 'lost', { signal })]).catch(
       () => undefined,
     );
   }
 
+  /** Sends a change to the twin, now or when it is connected. */
   tell(record: NameRecord): void {
     this.outbox.add(record);
   }
 
-  /** Merges everything in both directions. @throws NamingError where the twin can't be reached */
+  /** Full merge in both directions. @throws NamingError where the twin can't be reached */
   async resync(): Promise<void> {
     const { peer } = this;
     const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(RESYNC_TIMEOUT_MS)]);
@@ -191,10 +197,11 @@ export class TwinSession {
   }
 
   /**
-   * Answers the twin's introduction. Where there is a passphrase, the twin introduces itself twice: with its challenge,
-   * and with its answer to ours. Until then it is told nothing, and nothing of it is believed.
+   * Handles the twin's introduction (the handshake). With a passphrase the twin introduces itself twice: first with its
+   * challenge, then with its response to ours. Before that, nothing is sent to it or accepted from it.
    * @param caller its connection
-   * @throws NamingError where it can't be our twin, or can't prove it
+   * @returns the greeting
+   * @throws NamingError where it can't be our twin, or fails the authentication
    */
   greet(value: PythonValue | undefined, caller: object): PythonWritable {
     const { role, finder } = this.options;
@@ -209,8 +216,8 @@ export class TwinSession {
     const received = this.inbox.received ?? null;
     finder.note(other.uri);
     if (other.merge) this.outbox.requireMerge();
-    // It has been started, or has lost us: what we have of it is stale, or it waits to be told what is new here.
-    if (!this.peer?.isOpen || this.greeted !== other.instance) {
+    // The twin has restarted or reconnected, so our connection to it is stale or missing: reconnect without back-off.
+    if (!this.peer?.isOpen || this.peerInstance !== other.instance) {
       this.skipBackoff = true;
       this.peer?.close();
       this.wake();
@@ -218,7 +225,11 @@ export class TwinSession {
     return { instance, role, time, received };
   }
 
-  /** Takes changes of the twin, numbered from the first. @throws NamingError where some are missing before them */
+  /**
+   * Receives changes of the twin.
+   * @param first the sequence number of the first one
+   * @throws ProtocolError where they are malformed; NamingError where the caller is not authenticated
+   */
   takeChanges(caller: object, instance: PythonValue, first: PythonValue, values: PythonValue): null {
     if (!isChangeNumber(first)) throw new ProtocolError(refusalText('TWIN_CHANGE_NUMBER'));
     const inbox = this.inboxOf(caller, instance);
@@ -230,7 +241,11 @@ export class TwinSession {
     return null;
   }
 
-  /** Takes the twin's word that it has our changes up to this one; `isBroken` where it wants them again from there. */
+  /**
+   * Receives the twin's confirmation (acknowledgement) of our changes.
+   * @param number the sequence number of the last change that it has
+   * @param isBroken true if it could not merge the next ones: they have to be sent again, over a new connection
+   */
   takeConfirmation(caller: object, instance: PythonValue, number: PythonValue, isBroken: PythonValue): null {
     if (!this.authenticator.isTwin(caller)) throw new NamingError(refusalText('TWIN_NOT_INTRODUCED'));
     if (instance !== this.instance) return null;
@@ -239,7 +254,11 @@ export class TwinSession {
     return null;
   }
 
-  /** Takes a part of all that the twin has. `next` is the number of the first change after the merge has begun. */
+  /**
+   * Receives a part of a full merge.
+   * @param next in the first part: the sequence number of the next change after the merge has begun; else None
+   * @param isLast true in the last part
+   */
   async takeMerge(
     caller: object,
     instance: PythonValue,
@@ -252,12 +271,12 @@ export class TwinSession {
     if (next !== null) inbox.begin(next);
     await this.options.replica.mergeAll(this.readRecords(values).filter((record) => record !== undefined));
     if (isLast !== true) return null;
-    this.isWhole = true;
+    this.hasFullState = true;
     this.events.emit('received');
     return null;
   }
 
-  /** Reads records, with undefined in place of those that are refused because of their time. */
+  /** Decodes records; undefined in place of those that are refused because of their timestamps. */
   private readRecords(values: PythonValue): (NameRecord | undefined)[] {
     if (!Array.isArray(values)) throw new ProtocolError(refusalText('TWIN_CHANGES_INVALID'));
     if (values.length > MAX_BATCH_LENGTH) {
@@ -320,15 +339,18 @@ export class TwinSession {
     }
   }
 
-  /** Tells the twin our changes for as long as the connection lasts. */
+  /**
+   * Runs one session: handshake, then sends our changes, full merges and heartbeats until the connection ends. Always
+   * throws.
+   */
   private async runSession(peer: PeerLink): Promise<void> {
     const { log } = this.options;
     const { signal } = this.stopping;
     const close = (): void => {
       peer.close();
     };
-    // Before it is known to be our twin, too: stopping doesn't wait for its answer.
-    const stopWaiting = onAbort(signal, close);
+    // From the very beginning, so that `stop` does not wait for the handshake.
+    const removeListener = onAbort(signal, close);
     if (signal.aborted) close();
     try {
       if (!(await isPyroNS(peer))) {
@@ -336,7 +358,7 @@ export class TwinSession {
       }
       const { instance, received } = await this.introduceOurselves(peer);
       this.peer = peer;
-      this.greeted = instance;
+      this.peerInstance = instance;
       this.failures = 0;
       this.outbox.attach(peer, received);
       if (this.inbox) this.tellReceived(this.inbox);
@@ -353,7 +375,7 @@ export class TwinSession {
         if (this.outbox.isStalled) throw new ProtocolError(refusalText('TWIN_CHANGES_UNCONFIRMED'));
       }
     } finally {
-      stopWaiting();
+      removeListener();
       this.outbox.detach();
       this.peer = undefined;
       this.state = 'looking';
@@ -370,7 +392,7 @@ export class TwinSession {
     }
   }
 
-  /** Introduces us to the twin; where there is a passphrase, once each has proved to the other that it has it. */
+  /** Client side of the handshake; with a passphrase, including mutual authentication. */
   private async introduceOurselves(peer: PeerLink): Promise<Greeting> {
     const { identification } = this.options;
     const credentials = identification === undefined ? {} : { proof: await this.proofFor(peer, identification) };
@@ -380,7 +402,7 @@ export class TwinSession {
     return other;
   }
 
-  /** Has the twin prove itself. @returns our own proof @throws PyroError where it can't */
+  /** Authenticates the twin. @returns our own proof for it @throws PyroError where it fails */
   private async proofFor(peer: PeerLink, passphrase: string): Promise<string> {
     const callerNonce = newNonce();
     const answerer = await this.hello(peer, { nonce: callerNonce });
@@ -436,7 +458,7 @@ export class TwinSession {
     this.skipBackoff = false;
   }
 
-  /** Waits, or until it is woken. Nothing that lasts is waited for, since it would remember each time: see `wake`. */
+  /** Sleeps until `wake`, at most that long. Adds no reactions to long-lived promises, which would leak memory. */
   private async sleep(milliseconds: number): Promise<void> {
     const waking = new AbortController();
     const { signal } = waking;
@@ -450,7 +472,7 @@ export class TwinSession {
   }
 }
 
-/** True if a name server is one of ours. */
+/** True if a name server is pyro-ns; false for Pyro 3. Also the heartbeat. */
 export async function isPyroNS(peer: PeerLink, timeout?: number): Promise<boolean> {
   return (await peer.call('_r_ha', [HELLO], timeout)) === 1;
 }

@@ -17,39 +17,41 @@ import type { TwinRole } from './records.js';
 import { Replica } from './merge.js';
 import { Versions } from './versions.js';
 
-/** How long a starting server lets its clients wait for the twin's names, in milliseconds. */
+/** The timeout of the initial synchronization, for which a starting server's clients wait. */
 const INITIAL_SYNC_TIMEOUT_MS = 30_000;
 
 export interface TwinOptions {
   readonly config: Config;
   readonly log: Log;
-  /** Takes each line that Pyro's server prints. */
+  /** Prints a line that Pyro's server prints, too. */
   readonly print: (line: string) => void;
   readonly namespace: Namespace;
-  /** Whether the namespace is kept in a database: Pyro 3 servers give their names to each other in two shapes. */
+  /** True if the namespace is in a database: Pyro 3 servers with and without one have different formats of dumps. */
   readonly persistent: boolean;
-  /** PYROSSL where both servers speak TLS. */
+  /** PYROSSL if both servers use TLS. */
   readonly protocol: ObjectProtocol;
   /** The passphrase that both servers require. */
   readonly identification?: string | undefined;
-  /** Finds the twin; it may have done so already. */
+  /** Finds the twin; it may have found it already. */
   readonly finder: TwinFinder;
-  /** Told of each change that the twin makes here. */
+  /** Gets each change that comes from the twin. */
   readonly changes: ChangeFeed;
 }
 
-/** What `_status` says of a pair, as a dict. */
+/** The state of replication, as `_status` returns it. */
 export interface TwinStatus {
-  /** The twin's URI, where it is known. */
+  /** The twin's URI; null while it is not known. */
   readonly uri: string | null;
   readonly software: 'pyro-ns' | 'Pyro 3' | null;
-  /** `lost`: it is looked for; `merging`: all names are being exchanged; `connected`. */
+  /** `connected`; `merging`: a full merge is running; `lost`: there is no connection, and the twin is searched for. */
   readonly state: 'connected' | 'merging' | 'lost';
-  /** How many changes made here the twin has not confirmed; a Pyro 3 twin confirms none, so those not sent yet. */
+  /**
+   * How many changes made here the twin has not confirmed; with a Pyro 3 twin, which confirms none, those not sent yet.
+   */
   readonly unconfirmed: number;
-  /** True where more has changed than is kept: when the twin is back, all names are exchanged. */
+  /** True if the queue of changes has overflowed: a full merge follows when the twin is back. */
   readonly mergeDue: boolean;
-  /** Why the twin is lost. */
+  /** Why there is no connection; null if there is one, or no attempt has failed. */
   readonly problem: string | null;
 }
 
@@ -59,8 +61,9 @@ type RemoteMethod = (
 ) => Promise<PythonWritable> | PythonWritable;
 
 /**
- * The other name server of a pair: it is told of every change made here, and its own are made here too. The name server
- * object hands on the calls that only a twin makes, and lets changes be made here, in an order that the twin can follow.
+ * Replication with the other name server of a pair, which is pyro-ns (TwinSession) or Pyro 3 (Pyro3Twin). Changes made
+ * here go to the twin, and its changes are made here. The name server object makes all changes through this class, and
+ * passes on the calls that only a twin makes.
  */
 export class Twin {
   private readonly lock = new SubtreeLock<Name>();
@@ -69,8 +72,8 @@ export class Twin {
   private readonly pyro3: Pyro3Twin;
   private readonly methods: ReadonlyMap<string, RemoteMethod>;
   private initialSync: Promise<void> | undefined;
-  private settle: (joined: Promise<void>) => void = () => undefined;
-  private giveUp: (reason: Error) => void = () => undefined;
+  private resolveInitialSync: (joined: Promise<void>) => void = () => undefined;
+  private rejectInitialSync: (reason: Error) => void = () => undefined;
 
   constructor(private readonly options: TwinOptions) {
     const { log, namespace, finder, changes } = options;
@@ -81,10 +84,10 @@ export class Twin {
     this.methods = this.remoteMethods();
     // The name server object can be called before `start` is.
     this.initialSync = new Promise((resolve, reject) => {
-      this.settle = resolve;
-      this.giveUp = reject;
+      this.resolveInitialSync = resolve;
+      this.rejectInitialSync = reject;
     });
-    // Where no client waits, `start` alone tells of a failure.
+    // A failure is reported by `start`; without this, it would be an unhandled rejection if no client waits.
     this.initialSync.catch(() => undefined);
     log.msg('NameServer', `Running in ${role} mode`);
   }
@@ -94,54 +97,57 @@ export class Twin {
   }
 
   /**
-   * Joins the twin, if it can be found, and looks for it from now on. Clients wait until its names are here.
-   * @param uri our own name server object
-   * @throws ConnectionDeniedError where it doesn't let us in; what a Pyro 3 twin raised
+   * Synchronizes with the twin, if it can be found, and keeps searching for it from now on. Clients wait until then.
+   * @param uri the URI of our own name server object
+   * @throws ConnectionDeniedError where the twin refuses the connection; the exception that a Pyro 3 twin raised
    */
   async start(uri: PyroURI): Promise<void> {
     this.options.finder.exclude(uri);
     this.pyro3.introduce(uri);
     const joining = this.join(uri);
-    this.settle(joining);
+    this.resolveInitialSync(joining);
     await joining;
     this.initialSync = undefined;
   }
 
   /**
-   * What clients have to wait for, from the beginning; undefined once this server knows what its twin knows. Rejected where
-   * that can't be any more.
+   * The initial synchronization, which clients' calls have to await; undefined when it is done. Rejects when this
+   * server stops before.
    */
   get unsettled(): Promise<void> | undefined {
     return this.initialSync;
   }
 
   async stop(): Promise<void> {
-    this.giveUp(new NamingError(refusalText('SHUTTING_DOWN')));
+    this.rejectInitialSync(new NamingError(refusalText('SHUTTING_DOWN')));
     this.pyro3.stop();
     await this.pair.stop();
   }
 
-  /** Makes a change that a client asked for, and tells the twin. @throws NamingError where the namespace refuses it */
+  /**
+   * Makes a change that a client asked for, and sends it to the twin.
+   * @throws NamingError where the namespace refuses it
+   */
   async perform(change: Change): Promise<void> {
     await this.replica.perform(change, (record) => {
       this.pair.tell(record);
       this.pyro3.tell(change);
     });
-    // A connection writes what it was given in the next tick. The client gets its answer after that: if we are killed
-    // then, the twin has what was answered.
+    // A connection writes queued calls in the next tick. The client gets its reply after that, so that the twin gets
+    // every change whose client got a reply, even if this process is killed then.
     await new Promise<void>((resolve) => {
       process.nextTick(resolve);
     });
   }
 
-  /** True for the methods that only paired servers have. */
+  /** True for the remote methods that only paired servers have. */
   has(method: string): boolean {
     return this.methods.has(method);
   }
 
-  /** Answers a call of such a method. @throws NamingError where the caller is not the twin */
+  /** Executes a call of such a method. @throws NamingError where the caller is not the twin */
   async invoke(call: CallRequest, caller: ServerConnection): Promise<PythonWritable> {
-    // Any client may ask for `resync`; the others are for the twin alone.
+    // Any client may call `resync`; the other methods are for the twin alone.
     if (call.method !== 'resync' && !(await this.isTwin(call, caller))) {
       this.options.log.warn('NameServer', `twin: refused ${call.method} of`, caller);
       throw new NamingError(refusalText('TWIN_NOT_KNOWN', call.method));
@@ -149,7 +155,7 @@ export class Twin {
     return (await this.methods.get(call.method)?.(call.args, caller)) ?? null;
   }
 
-  /** True if a caller may be the twin, by its address. What it has to prove beside is its session's matter. */
+  /** True if a caller may be the twin, by its address. The session also authenticates it. */
   private async isTwin({ method, args }: CallRequest, caller: ServerConnection): Promise<boolean> {
     const { finder } = this.options;
     if (await finder.trusts(caller)) return true;
@@ -185,12 +191,12 @@ export class Twin {
     if (isPair) await this.pair.received(INITIAL_SYNC_TIMEOUT_MS);
   }
 
-  /** Takes the names of a Pyro 3 twin. If it dies meanwhile, ours are served: it calls when it is back. */
+  /** Copies the names of a Pyro 3 twin. If the twin dies meanwhile, we serve ours: it calls us when it is back. */
   private async copyFrom(peer: PeerConnection): Promise<void> {
     const { print } = this.options;
     const refusal = pyro3Refusal(this.options);
     if (refusal !== undefined) {
-      // The session's log says so too. Ours are served: who pretends to be a Pyro 3 server must not keep us from that.
+      // Not thrown, so that a server that pretends to be Pyro 3 can't keep us from starting. The session logs it too.
       print(`WARNING: Cannot resync with twin NS:  ${refusal}`);
       peer.close();
       return;

@@ -120,7 +120,7 @@ test('what was within a deleted group is forgotten, and nothing else', () => {
   const versions = new Versions('primary');
   const names = [':g', ':g.a', ':g.h.a', ':gh', ':gh.a', ':a.g.b'].map((text) => Name.parse(text));
   for (const name of names) versions.set(name, version(1));
-  versions.forgetWithin(Name.parse(':g'));
+  versions.dropVersionsWithin(Name.parse(':g'));
   expect(names.filter((name) => versions.get(name)).map(String)).toEqual([':g', ':gh', ':gh.a', ':a.g.b']);
 });
 

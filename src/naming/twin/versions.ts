@@ -1,44 +1,47 @@
 import type { Name } from '../../names/index.js';
 import { isNewer, MAX_CLOCK_SKEW_SECONDS, type Timestamp, type TwinRole } from './records.js';
 
-/** How many removals are remembered; the oldest are forgotten first, and then a name may come back. */
+/** The most tombstones kept. Older ones are dropped, oldest first; then a merge may bring the removed name back. */
 export const MAX_TOMBSTONES = 100_000;
 
-/** The smallest step of the clock, in seconds: what a float of today's time can tell apart. */
+/** The logical clock's smallest step, in seconds: about the resolution of a float that holds today's time. */
 const TICK = 1e-6;
 
-/** What is known of a name's last change. */
+/** The version of a name: its last change that was observed. */
 export interface Version {
   readonly timestamp: Timestamp;
-  /** True where the twin has it too, as far as we know. */
+  /** True if the twin has acknowledged this version, or sent it. */
   readonly confirmed: boolean;
   /** See NameState. */
   readonly systemMetaSet: boolean;
 }
 
-/** What is known of a removal. */
+/** A tombstone: the record that a name was removed, so that a merge does not bring it back. */
 export interface Tombstone {
   readonly timestamp: Timestamp;
-  /** True where the twin knows of it, as far as we know. */
+  /** True if the twin has acknowledged the removal, or sent it. */
   readonly confirmed: boolean;
 }
 
 /**
- * When names were last changed, and which were removed: in memory, since this server started. What was there before
- * has the age that its system metadata tells.
+ * The versions of names, tombstones of removed ones, and a hybrid logical clock for their timestamps. In memory, since
+ * this server started: an entry that was not changed since then has no version, and is dated by its system metadata.
  */
 export class Versions {
   private readonly present = new Map<string, Version>();
   private readonly tombstones = new Map<string, Tombstone>();
   private lastTime = 0;
 
-  /** @param now the time of day, in milliseconds */
+  /** @param now the wall clock, in milliseconds since the epoch */
   constructor(
     private readonly role: TwinRole,
     private readonly now: () => number = Date.now,
   ) {}
 
-  /** The timestamp of a change made here now: later than all that was seen before, even if the clock was set back. */
+  /**
+   * The timestamp for a change made here now. Later than every timestamp seen before, even if the wall clock was set
+   * back.
+   */
   next(): Timestamp {
     const now = this.now() / 1000;
     if (this.lastTime > now + MAX_CLOCK_SKEW_SECONDS) this.restart(now);
@@ -46,7 +49,10 @@ export class Versions {
     return { time: this.lastTime, role: this.role };
   }
 
-  /** Notes a timestamp of the twin's: what is changed here from now on is later, even if its clock is ahead. */
+  /**
+   * Advances the clock to a timestamp of the twin, so that later changes here get later timestamps, even if its clock
+   * is ahead.
+   */
   observe({ time }: Timestamp): void {
     this.lastTime = Math.max(this.lastTime, time);
   }
@@ -60,7 +66,7 @@ export class Versions {
     this.present.set(name.toString(), version);
   }
 
-  /** Notes that the twin knows of this change of the name, or of a later one. */
+  /** Records that the twin has this change of the name, or a later one. */
   confirm(name: Name, timestamp: Timestamp): void {
     const text = name.toString();
     const version = this.present.get(text);
@@ -70,7 +76,7 @@ export class Versions {
       this.tombstones.set(text, { ...tombstone, confirmed: true });
   }
 
-  /** Notes that a name was removed, with what was within it. A later version of it stays. */
+  /** Records a removal, which includes everything within the name. A later version of the name is kept. */
   remove(name: Name, tombstone: Tombstone): void {
     this.observe(tombstone.timestamp);
     const text = name.toString();
@@ -78,19 +84,19 @@ export class Versions {
     if (version && !isNewer(version.timestamp, tombstone.timestamp)) this.present.delete(text);
     const known = this.tombstones.get(text);
     if (known && isNewer(known.timestamp, tombstone.timestamp)) return;
-    // Put behind the others: the map's order is that of their age.
+    // Moves it to the end: the map's order is the order of age, oldest first.
     this.tombstones.delete(text);
     this.tombstones.set(text, tombstone);
-    if (this.tombstones.size > MAX_TOMBSTONES) this.forgetOldest();
+    if (this.tombstones.size > MAX_TOMBSTONES) this.dropOldestTombstone();
   }
 
-  /** Forgets the versions of what was within a group that is no more. */
-  forgetWithin(group: Name): void {
+  /** Drops the versions of everything within a removed group. */
+  dropVersionsWithin(group: Name): void {
     const prefix = `${group.toString()}.`;
     for (const text of this.present.keys()) if (text.startsWith(prefix)) this.present.delete(text);
   }
 
-  /** The latest removal of a name, or of a group that it was in. */
+  /** The latest tombstone of a name, or of a group that it is in. */
   tombstoneOf(name: Name): Tombstone | undefined {
     let latest: Tombstone | undefined;
     for (let here = name; !here.isRoot; here = here.parent) {
@@ -100,12 +106,15 @@ export class Versions {
     return latest;
   }
 
-  /** All removals that are remembered, by their names. */
+  /** All tombstones, with their names. */
   allTombstones(): readonly (readonly [string, Tombstone])[] {
     return [...this.tombstones];
   }
 
-  /** The clock was far ahead, and was set back: what is dated in the future was changed just now, or it would win for ever. */
+  /**
+   * Restarts the logical clock after the wall clock was far ahead and was set back. Versions and tombstones dated in
+   * the future are dated to now, as they would win against every later change otherwise.
+   */
   private restart(now: number): void {
     const redated = <T extends Tombstone>(one: T): T =>
       one.timestamp.time > now ? { ...one, timestamp: { ...one.timestamp, time: now } } : one;
@@ -114,7 +123,7 @@ export class Versions {
     this.lastTime = now;
   }
 
-  private forgetOldest(): void {
+  private dropOldestTombstone(): void {
     for (const oldest of this.tombstones.keys()) {
       this.tombstones.delete(oldest);
       return;
