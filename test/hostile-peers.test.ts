@@ -1,12 +1,14 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stderr } from 'node:process';
 import { deflateSync } from 'node:zlib';
 import { dumps, PythonClass, PythonInstance, PythonUnicode, tuple } from '../src/pickle/index.js';
-import type { PythonValue } from '../src/pickle/index.js';
+import type { PythonValue, PythonWritable } from '../src/pickle/index.js';
+import { RequestFlag } from '../src/wire/index.js';
+import { collidingFractions, collidingIntegers, collidingLongs } from './support/colliding-numbers.js';
 import { NameServerProcess, ours } from './support/name-server-process.mjs';
 import { callFrame, NameServerClient, RemoteException } from './support/name-server-client.js';
 import { connectFrame, RawConnection, rawFrame } from './support/raw-connection.js';
@@ -287,6 +289,116 @@ describe('pyro-ns, with peers that take its connections', () => {
     const peers = Array.from({ length: 5 }, () => RawConnection.openGranted(server.port, { identification: 'right' }));
     for (const peer of peers) (await peer).close();
     expect(answered).toBe(0);
+  });
+});
+
+/** An attack, what it is bounded by, and how an honest client fares meanwhile. */
+interface Attack {
+  readonly environment?: Record<string, string>;
+  /** What must hold, for people. */
+  readonly bound: string;
+  /** What is sent, as fast as it is read. */
+  readonly frames: (objectID: string) => readonly Buffer[];
+  /** The figure that the bound is for, in kB. */
+  readonly measure: (server: NameServerProcess) => Promise<number>;
+  readonly limit: number;
+}
+
+const RESULTS: string[] = [];
+
+/** A call that nobody waits for the answer of. */
+const onewayFrame = (objectID: string, method: string, ...args: PythonWritable[]): Buffer =>
+  rawFrame(onewayCall(objectID, method, ...args));
+
+const onewayCall = (objectID: string, method: string, ...args: PythonWritable[]): Buffer =>
+  dumps(tuple(objectID, method, RequestFlag.Oneway, tuple(...args)));
+
+const repeated = (frame: Buffer, count: number): readonly Buffer[] => Array.from({ length: count }, () => frame);
+
+const memory = async (server: NameServerProcess): Promise<number> => (await peakOf(server)) ?? 0;
+const LESS_MEMORY = { bound: '+200 MB of memory', measure: memory, limit: 200_000 };
+
+const LOG = 'attacked.log';
+const LESS_LOG = {
+  bound: '100 kB of log',
+  measure: async ({ storage }: NameServerProcess): Promise<number> => (await stat(join(storage, LOG))).size / 1000,
+  limit: 100,
+};
+
+/** Calls with dicts whose keys are these numbers. */
+const collisions = (numbers: (count: number) => readonly (number | bigint)[]): Attack => ({
+  ...LESS_MEMORY,
+  frames: (objectID) => {
+    const meta = new Map<PythonValue, PythonValue>(numbers(30_000).map((number) => [number, null]));
+    return repeated(onewayFrame(objectID, 'setMeta', ':Default', meta), 20);
+  },
+});
+
+const ATTACKS: Readonly<Record<string, Attack>> = {
+  '10,000 calls of a method with a name of 10,000 characters': {
+    ...LESS_LOG,
+    environment: { PYRO_TRACELEVEL: '2', PYRO_LOGFILE: LOG },
+    frames: (objectID) => repeated(onewayFrame(objectID, 'x'.repeat(10_000)), 10_000),
+  },
+  '10,000 calls of methods with names of their own': {
+    ...LESS_LOG,
+    environment: { PYRO_TRACELEVEL: '3', PYRO_LOGFILE: LOG },
+    frames: (objectID) => Array.from({ length: 10_000 }, (_, index) => onewayFrame(objectID, `method${index}`)),
+  },
+  '20 calls with 30,000 ints whose hashes collide': collisions(collidingIntegers),
+  '20 calls with 30,000 doubles whose hashes collide': collisions(collidingFractions),
+  '20 calls with 30,000 longs whose hashes collide': collisions(collidingLongs),
+  '60 messages of 3.8 kB that inflate to 3.8 MB': {
+    ...LESS_MEMORY,
+    frames: (objectID) => {
+      const call = onewayCall(objectID, 'resolve', ':'.repeat(3_800_000));
+      return repeated(rawFrame(deflateSync(call), COMPRESSED), 60);
+    },
+  },
+};
+
+describe('pyro-ns, under attack', () => {
+  let server: NameServerProcess;
+  let attacker: RawConnection;
+  let honest: NameServerClient;
+
+  afterEach(async () => {
+    attacker.close();
+    honest.close();
+    await server.dispose();
+  });
+
+  afterAll(() => {
+    stderr.write(`attack | bound | figure | longest wait of an honest client\n${RESULTS.join('\n')}\n`);
+  });
+
+  test.each(Object.entries(ATTACKS))('keeps its bounds, and serves others: %s', async (name, attack) => {
+    const { environment = {}, bound, limit } = attack;
+    server = await NameServerProcess.start(ours, { environment });
+    attacker = await RawConnection.openGranted(server.port, { localAddress: '127.0.0.2' });
+    honest = await NameServerClient.connect(server);
+    await honest.call('ping');
+    const before = await attack.measure(server).catch(() => 0);
+    const frames = attack.frames(server.objectID);
+    let isOver = false;
+    const attacked = (async () => {
+      for (const frame of frames) await attacker.send(frame);
+      await attacker.send(callFrame(server.objectID, 'ping'));
+      await attacker.readFrame();
+    })().finally(() => (isOver = true));
+    let longest = 0;
+    let calls = 0;
+    for (; !isOver; calls += 1) {
+      const begun = performance.now();
+      await honest.call('ping');
+      longest = Math.max(longest, performance.now() - begun);
+    }
+    await attacked;
+    const figure = Math.round((await attack.measure(server)) - before);
+    RESULTS.push(`${name} | ${bound} | ${figure} kB | ${longest.toFixed(0)} ms of ${calls} calls`);
+    expect(figure).toBeLessThan(limit);
+    // A hundred milliseconds are aimed at; other tests run beside this one.
+    expect(longest).toBeLessThan(1500);
   });
 });
 

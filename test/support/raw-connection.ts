@@ -82,6 +82,11 @@ export class RawConnection {
     this.socket.write(bytes);
   }
 
+  /** Writes, and waits until there is room for more. */
+  async send(bytes: Uint8Array): Promise<void> {
+    if (!this.socket.write(bytes)) await once(this.socket, 'drain');
+  }
+
   /** @throws ConnectionEnded */
   async read(size: number): Promise<Buffer> {
     while (this.received.length < size) {
