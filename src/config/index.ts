@@ -6,6 +6,7 @@ export type { Config, ConfigItem, ConfigItemName } from './items.js';
 export { createLog, createUserLog, defaultLog, silentLog } from './log.js';
 export type { Log } from './log.js';
 export { isOwnedByUsOrRoot } from './ownership.js';
+export { PeerLog } from './peer-log.js';
 export { printable, printableJSON } from './printable.js';
 export { readSecretFile } from './text-file.js';
 export { VERSION } from './version.js';

@@ -1,7 +1,7 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { printable, type Config, type Log } from '../config/index.js';
+import { PeerLog, printable, type Config, type Log } from '../config/index.js';
 import { NamingError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import type { PyroURI } from '../names/index.js';
@@ -43,11 +43,13 @@ export interface BroadcastServerOptions {
 /** Answers those who look for the name server by UDP broadcast, as Pyro's class of this name does. */
 export class BroadcastServer {
   private readonly rate: RateLimit;
+  private readonly peerLog: PeerLog;
 
   private constructor(
     readonly socket: Socket,
     private readonly options: BroadcastServerOptions,
   ) {
+    this.peerLog = new PeerLog(options.log);
     this.rate = new RateLimit(options.config.PYRO_NS_BC_RATE);
     socket.on('message', (datagram, sender) => {
       this.handle(datagram.toString('latin1'), sender);
@@ -86,29 +88,31 @@ export class BroadcastServer {
     const closed = once(this.socket, 'close');
     this.socket.close();
     await closed;
+    this.peerLog.flush();
   }
 
   private handle(command: string, sender: RemoteInfo): void {
-    const { log, uri } = this.options;
+    const { peerLog } = this;
+    const { address } = sender;
     // What nobody is answered fills no log either.
     if (!this.rate.allows(sender.address)) return;
     if (command !== 'location' && command !== 'shutdown') {
       const shown = printable(command, MAX_SHOWN_LENGTH);
-      log.warn('BroadcastServer', 'Invalid command ignored:', shown, 'from', sender.address);
+      peerLog.warn(address, 'BroadcastServer', 'Invalid command ignored:', shown, 'from', address);
       return;
     }
-    log.msg('BroadcastServer', 'incoming request from', sender.address);
+    peerLog.msg(address, 'BroadcastServer', 'incoming request from', address);
     if (!this.accepts(command, sender)) {
-      log.warn('BroadcastServer', 'request refused by the security plugin:', command, 'from', sender.address);
+      peerLog.warn(address, 'BroadcastServer', 'request refused by the security plugin:', command, 'from', address);
     } else if (command === 'location') {
-      this.reply(uri.toString(), sender);
+      this.reply(this.options.uri.toString(), sender);
     } else {
       this.answerShutdown(sender);
     }
   }
 
   private accepts(command: SystemCommand, sender: RemoteInfo): boolean {
-    const { requestValidator, log } = this.options;
+    const { requestValidator } = this.options;
     if (requestValidator === undefined) return true;
     requestValidator.addr = [sender.address, sender.port];
     requestValidator.reply = (message) => {
@@ -119,25 +123,30 @@ export class BroadcastServer {
         command === 'location' ? requestValidator.acceptLocationCmd() : requestValidator.acceptShutdownCmd();
       return isAcceptance(verdict);
     } catch (error) {
-      log.error('BroadcastServer', 'the security plugin failed, so the request is refused:', error);
+      this.peerLog.error(
+        sender.address,
+        'BroadcastServer',
+        'the security plugin failed, so the request is refused:',
+        error,
+      );
       return false;
     }
   }
 
   private answerShutdown(sender: RemoteInfo): void {
-    const { log, ignoreShutdown, onShutdown } = this.options;
+    const { ignoreShutdown, onShutdown } = this.options;
     if (ignoreShutdown) {
-      log.msg('BroadcastServer', 'Shutdown ignored.');
+      this.peerLog.msg(sender.address, 'BroadcastServer', 'Shutdown ignored.');
       this.reply(SHUTDOWN_DENIED, sender);
       return;
     }
-    log.msg('BroadcastServer', 'Shutdown received.');
+    this.peerLog.msg(sender.address, 'BroadcastServer', 'Shutdown received.');
     this.reply(WILL_SHUT_DOWN, sender, onShutdown);
   }
 
   private reply(text: string, { address, port }: RemoteInfo, sent: () => void = () => undefined): void {
     this.socket.send(text, port, address, (error) => {
-      if (error) this.options.log.warn('BroadcastServer', 'reply to', address, 'failed:', error);
+      if (error) this.peerLog.warn(address, 'BroadcastServer', 'reply to', address, 'failed:', error);
       sent();
     });
   }

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import type { Config, Log } from '../config/index.js';
+import { PeerLog, type Config, type Log } from '../config/index.js';
 import { NamingError, PyroError, URIError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import { isPYRONAME, Name, NAMESERVER_NAME, newGUID, PyroURI, requireNewName, requireNewURI } from '../names/index.js';
@@ -67,6 +67,7 @@ export class NameServer implements Servant, NameServerObject {
   private readonly replies: ReplyEncoder;
   private readonly quota: Quota;
   private readonly closing = new AbortController();
+  private readonly peerLog: PeerLog;
 
   /** @throws NamingError where PYRO_NS_DEFAULTGROUP is no absolute name */
   constructor(
@@ -78,6 +79,7 @@ export class NameServer implements Servant, NameServerObject {
     this.changes = options.changes ?? new ChangeFeed();
     const { PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT } = options.config;
     this.replies = new ReplyEncoder(PYRO_PICKLE_FORMAT, PYRO_NS_MAX_LISTS_SIZE, PYRO_STALL_TIMEOUT * 1000);
+    this.peerLog = new PeerLog(options.log);
     this.quota = new Quota(namespace, options.config);
     this.methods = this.remoteMethods();
   }
@@ -95,6 +97,7 @@ export class NameServer implements Servant, NameServerObject {
   close(): void {
     this.closing.abort(new NamingError(refusalText('SHUTTING_DOWN')));
     this.changes.close();
+    this.peerLog.flush();
   }
 
   GUID(): string {
@@ -114,7 +117,7 @@ export class NameServer implements Servant, NameServerObject {
     const permission = operationGuard && this.requirePermission(operationGuard, call, caller);
     return Promise.all([permission, unsettled]).then(
       () => this.perform(call, caller),
-      (error: unknown) => this.keepToOurselves(error),
+      (error: unknown) => this.keepToOurselves(error, caller),
     );
   }
 
@@ -129,15 +132,15 @@ export class NameServer implements Servant, NameServerObject {
       await this.twinPermissions;
       await permission;
     }
-    return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error));
+    return twin.invoke(call, caller).catch((error: unknown) => this.keepToOurselves(error, caller));
   }
 
   private perform(call: CallRequest, caller: ServerConnection): Answer | Promise<Answer> {
     try {
       const answer = this.answer(call, caller);
-      return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error)) : answer;
+      return answer instanceof Promise ? answer.catch((error: unknown) => this.keepToOurselves(error, caller)) : answer;
     } catch (error) {
-      return this.keepToOurselves(error);
+      return this.keepToOurselves(error, caller);
     }
   }
 
@@ -157,8 +160,7 @@ export class NameServer implements Servant, NameServerObject {
 
   async register(name: string, uri: PyroURI): Promise<void> {
     const parsed = this.parseName(name);
-    requireNewName(parsed);
-    await this.change({ kind: 'register', name: parsed, uri });
+    await this.makeRegistration(parsed, uri);
     this.options.log.msg('NameServer', 'registered', parsed, 'with URI', uri);
   }
 
@@ -166,6 +168,11 @@ export class NameServer implements Servant, NameServerObject {
     const parsed = this.parseName(name);
     await this.change({ kind: 'unregister', name: parsed });
     this.options.log.msg('NameServer', 'unregistered', parsed);
+  }
+
+  private async makeRegistration(name: Name, uri: PyroURI): Promise<void> {
+    requireNewName(name);
+    await this.change({ kind: 'register', name, uri });
   }
 
   async resolve(name: string): Promise<PyroURI> {
@@ -192,20 +199,25 @@ export class NameServer implements Servant, NameServerObject {
     try {
       if (isAcceptance(await guard.acceptOperation(method, name?.toString(), caller))) return;
     } catch (error) {
-      this.options.log.error('NameServer', 'the security plugin failed, so the operation is refused:', error);
+      this.peerLog.error(
+        caller.remoteAddress,
+        'NameServer',
+        'the security plugin failed, so the operation is refused:',
+        error,
+      );
     }
     throw new NamingError(refusalText('PERMISSION_DENIED', method), ...(name ? [name.toString()] : []));
   }
 
   private remoteMethods(): ReadonlyMap<string, Method> {
     const { namespace } = this;
-    const named = (call: (name: Name, client: Client) => Promise<Answer>): Method => ({
+    const named = (call: (name: Name, client: Client, caller: ServerConnection) => Promise<Answer>): Method => ({
       parameters: ['name'],
-      call: ([name], client) => call(this.nameOf(name), client),
+      call: ([name], client, caller) => call(this.nameOf(name), client, caller),
     });
-    const grouped = (call: (group: Name) => Promise<Answer>): Method => ({
+    const grouped = (call: (group: Name, caller: ServerConnection) => Promise<Answer>): Method => ({
       parameters: ['groupname'],
-      call: ([name]) => call(this.nameOf(name)),
+      call: ([name], _client, caller) => call(this.nameOf(name), caller),
     });
     const methods: Record<string, Method> = {
       ping: { parameters: [], call: () => null },
@@ -213,15 +225,15 @@ export class NameServer implements Servant, NameServerObject {
         parameters: ['name', 'URI'],
         call: ([name, uri], _client, caller) => this.answerRegister(this.nameOf(name), uri, caller),
       },
-      unregister: named((name) => this.answerUnregister(name)),
+      unregister: named((name, _client, caller) => this.answerUnregister(name, caller)),
       resolve: { parameters: ['name'], call: ([name]) => this.answerResolve(this.nameOf(name)) },
       list: {
         parameters: ['groupname'],
         call: ([name], client) => this.answerList(this.groupOf(name), client),
       },
       flatlist: { parameters: [], call: (_args, client) => this.answerFlatlist(client) },
-      createGroup: grouped((group) => this.answerCreateGroup(group)),
-      deleteGroup: grouped((group) => this.answerDeleteGroup(group)),
+      createGroup: grouped((group, caller) => this.answerCreateGroup(group, caller)),
+      deleteGroup: grouped((group, caller) => this.answerDeleteGroup(group, caller)),
       getMeta: named((name, client) => this.answerValue(() => namespace.getMeta(name), client)),
       setMeta: {
         parameters: ['name', 'meta'],
@@ -245,7 +257,7 @@ export class NameServer implements Servant, NameServerObject {
       _changes: { parameters: ['since'], call: ([since], client) => this.answerChanges(since, client) },
       // Not in Pyro 3: see docs/monitor.md.
       _status: { parameters: [], call: () => this.options.status?.() ?? null },
-      _shutdown: { parameters: [], call: () => this.answerShutdown() },
+      _shutdown: { parameters: [], call: (_args, _client, caller) => this.answerShutdown(caller) },
     };
     return new Map(Object.entries(methods));
   }
@@ -283,13 +295,15 @@ export class NameServer implements Servant, NameServerObject {
     const uri = await this.uriOf(value, caller);
     // Pyro's words, also where somebody has removed the entry from the database.
     if (name.equals(OWN_ENTRY)) throw new NamingError(refusalText('NAME_EXISTS'), name.toString());
-    await this.register(name.toString(), uri);
+    await this.makeRegistration(name, uri);
+    this.peerLog.msg(caller.remoteAddress, 'NameServer', 'registered', name, 'with URI', uri);
     return null;
   }
 
-  private async answerUnregister(name: Name): Promise<null> {
+  private async answerUnregister(name: Name, caller: ServerConnection): Promise<null> {
     this.refuseOwnEntry(name);
-    await this.unregister(name.toString());
+    await this.change({ kind: 'unregister', name });
+    this.peerLog.msg(caller.remoteAddress, 'NameServer', 'unregistered', name);
     return null;
   }
 
@@ -304,18 +318,18 @@ export class NameServer implements Servant, NameServerObject {
     return client && this.replies.encodeList(() => this.namespace.flatlist(), toPython, client);
   }
 
-  private async answerCreateGroup(group: Name): Promise<null> {
+  private async answerCreateGroup(group: Name, caller: ServerConnection): Promise<null> {
     requireNewName(group);
     if (group.equals(OWN_ENTRY)) throw new NamingError(refusalText('GROUP_EXISTS'), group.toString());
     await this.change({ kind: 'createGroup', name: group });
-    this.options.log.msg('NameServer', 'created group', group);
+    this.peerLog.msg(caller.remoteAddress, 'NameServer', 'created group', group);
     return null;
   }
 
-  private async answerDeleteGroup(group: Name): Promise<null> {
+  private async answerDeleteGroup(group: Name, caller: ServerConnection): Promise<null> {
     this.refuseNeededGroup(group);
     await this.change({ kind: 'deleteGroup', name: group });
-    this.options.log.msg('NameServer', 'deleted group', group);
+    this.peerLog.msg(caller.remoteAddress, 'NameServer', 'deleted group', group);
     return null;
   }
 
@@ -371,13 +385,13 @@ export class NameServer implements Servant, NameServerObject {
     throw new NamingError(refusalText('NOT_A_PAIR', subject));
   }
 
-  private answerShutdown(): string {
-    const { log, ignoreShutdown, onShutdown } = this.options;
+  private answerShutdown({ remoteAddress }: ServerConnection): string {
+    const { ignoreShutdown, onShutdown } = this.options;
     if (ignoreShutdown) {
-      log.msg('NameServer', 'received shutdown request, but shutdown is denied');
+      this.peerLog.msg(remoteAddress, 'NameServer', 'received shutdown request, but shutdown is denied');
       return SHUTDOWN_DENIED;
     }
-    log.msg('NameServer', 'received shutdown request, will shutdown shortly');
+    this.peerLog.msg(remoteAddress, 'NameServer', 'received shutdown request, will shutdown shortly');
     onShutdown();
     return WILL_SHUT_DOWN;
   }
@@ -414,15 +428,16 @@ export class NameServer implements Servant, NameServerObject {
       if (!(error instanceof URIError)) throw error;
       const shown = shortened(characters(value) ?? inspect(value, { depth: 0 }));
       // As in Pyro 3 the client is not told more.
-      this.options.log.msg('NameServer', 'refused the URI', shown, '-', error.args.join(': '));
+      const reason = error.args.join(': ');
+      this.peerLog.msg(client.remoteAddress, 'NameServer', 'refused the URI', shown, '-', reason);
       throw new NamingError(refusalText('URI_INVALID'), shown);
     }
   }
 
   /** Passes on what is meant for clients; anything else is our fault, and its text may hold paths. */
-  private keepToOurselves(error: unknown): never {
+  private keepToOurselves(error: unknown, { remoteAddress }: ServerConnection): never {
     if (error instanceof PyroError || error instanceof RemoteError) throw error;
-    this.options.log.error('NameServer', 'unexpected error:', error);
+    this.peerLog.error(remoteAddress, 'NameServer', 'unexpected error:', error);
     throw new NamingError(refusalText('INTERNAL'));
   }
 }

@@ -1,6 +1,6 @@
 import type { AddressInfo, Server } from 'node:net';
 import { hostname as machineName } from 'node:os';
-import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
+import { defaultConfig, defaultLog, PeerLog, type Config, type Log } from '../config/index.js';
 import { DaemonError, NamingError, ProtocolError, PyroError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import { INTERNAL_DAEMON_GUID, isUsableObjectID, PyroURI, type ObjectProtocol } from '../names/index.js';
@@ -101,6 +101,7 @@ export class Daemon implements AsyncDisposable {
   readonly address: string;
   private readonly config: Config;
   private readonly log: Log;
+  private readonly peerLog: PeerLog;
   private readonly exactValues: boolean;
   private readonly tcpServer: TCPServer;
   private readonly implementations = new Map<string, Implementation>();
@@ -120,6 +121,7 @@ export class Daemon implements AsyncDisposable {
     this.address = settings.address;
     this.config = config;
     this.log = log;
+    this.peerLog = new PeerLog(log);
     this.exactValues = exactValues;
     this.readOptions = readOptionsOf(pickleLimits(config, maxPickleObjects), exactValues);
     this.tcpServer = new TCPServer({
@@ -311,6 +313,7 @@ export class Daemon implements AsyncDisposable {
     clearInterval(this.cleanupTimer);
     if (disconnect) await this.disconnectObjects();
     await this.tcpServer.close(getCaller());
+    this.peerLog.flush();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -341,10 +344,10 @@ export class Daemon implements AsyncDisposable {
       if (!(answer instanceof Promise)) return isOneway(call) ? undefined : this.encode(answer);
       const reply = answer
         .then((value) => (isOneway(call) ? undefined : this.encode(value)))
-        .catch((error: unknown) => this.encodeError(error, call));
+        .catch((error: unknown) => this.encodeError(error, call, connection));
       return isOneway(call) && this.config.PYRO_ONEWAY_THREADED ? this.runInBackground(reply, connection) : reply;
     } catch (error) {
-      return this.encodeError(error, call);
+      return this.encodeError(error, call, connection);
     }
   }
 
@@ -365,8 +368,9 @@ export class Daemon implements AsyncDisposable {
     return answer instanceof Pickled ? answer : encodeReply(answer, this.config.PYRO_PICKLE_FORMAT);
   }
 
-  private encodeError(error: unknown, call: CallRequest): Reply {
-    this.log.warn('Daemon', 'exception during processing of', call.method, 'of object', call.objectID, error);
+  private encodeError(error: unknown, call: CallRequest, { remoteAddress }: ServerConnection): Reply {
+    const { method, objectID } = call;
+    this.peerLog.warn(remoteAddress, 'Daemon', 'exception during processing of', method, 'of object', objectID, error);
     if (isOneway(call)) return undefined;
     try {
       return encodeException(describeException(error), this.config.PYRO_PICKLE_FORMAT);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { Config, Log } from '../config/index.js';
+import { PeerLog, type Config, type Log } from '../config/index.js';
 import { DaemonError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import { FailureDelay, MemoryBudget } from '../sync/index.js';
@@ -62,6 +62,7 @@ export class TCPServer {
   private readonly config: Config;
   private readonly log: Log;
   private readonly openFiles: OpenFilesMonitor;
+  private readonly peerLog: PeerLog;
   private bound: AddressInfo | undefined;
   private accepted = 0;
   private refused = 0;
@@ -70,6 +71,7 @@ export class TCPServer {
     this.config = options.config;
     this.log = options.log;
     this.openFiles = new OpenFilesMonitor(this.log);
+    this.peerLog = new PeerLog(options.log);
     this.admission = new Admission(this.config);
     this.memoryBudget = new MemoryBudget(options.maxIncomingSize, this.config.PYRO_STALL_TIMEOUT * 1000);
     this.validator = options.certificates ? new BasicSSLValidator() : new DefaultConnValidator();
@@ -147,15 +149,18 @@ export class TCPServer {
     if (isWithinCall) return;
     await ended;
     await closed;
+    this.peerLog.flush();
   }
 
   private countTLSFailures(): void {
     this.server.on('tlsClientError', (error: Error, socket: Socket) => {
       this.refused += 1;
-      this.log.warn(
+      const { remoteAddress } = socket;
+      this.peerLog.warn(
+        remoteAddress,
         'TCPServer',
         'TLS connection refused:',
-        socket.remoteAddress ?? 'who has gone',
+        remoteAddress ?? 'who has gone',
         failureReason(error),
       );
       // After a handshake timeout Node emits the event, and leaves the socket open.
@@ -173,21 +178,26 @@ export class TCPServer {
   }
 
   private async accept(socket: Socket): Promise<void> {
-    const { log, options, connections, memoryBudget } = this;
+    const { peerLog, options, connections, memoryBudget } = this;
     const { limits } = options;
-    const connection = new ServerConnection(socket, { ...connectionOptions(this.config, log), limits, memoryBudget });
+    const connection = new ServerConnection(socket, {
+      ...connectionOptions(this.config, peerLog),
+      limits,
+      memoryBudget,
+    });
+    const { remoteAddress } = connection;
     connections.add(connection);
     void connection.closed.then(() => {
       connections.delete(connection);
-      log.msg('TCPServer', 'removed connection', connection, '#conns=', connections.size);
+      peerLog.msg(remoteAddress, 'TCPServer', 'removed connection', connection, '#conns=', connections.size);
     });
     if (await this.admit(connection)) {
       this.accepted += 1;
-      log.msg('TCPServer', 'new connection', connection, '#conns=', connections.size);
+      peerLog.msg(remoteAddress, 'TCPServer', 'new connection', connection, '#conns=', connections.size);
       connection.serve(options.handler);
     } else {
       this.refused += 1;
-      log.warn('TCPServer', 'connection not accepted:', connection);
+      peerLog.warn(remoteAddress, 'TCPServer', 'connection not accepted:', connection);
     }
   }
 
@@ -205,7 +215,7 @@ export class TCPServer {
           hadRoom = !isFull(counts);
           return validator.acceptHost(counts, connection);
         }
-        this.log.warn('TCPServer', 'certificate refused:', connection, problem);
+        this.peerLog.warn(connection.remoteAddress, 'TCPServer', 'certificate refused:', connection, problem);
         return DeniedReason.Security;
       },
       createAuthChallenge: () => validator.createAuthChallenge(admission.countsWith(connection), connection),
@@ -247,7 +257,7 @@ function wait(milliseconds: number, connection: ServerConnection): Promise<void>
 }
 
 /** The options of a server connection, from the configuration. */
-function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOptions> {
+function connectionOptions(config: Config, log: PeerLog): Partial<ServerConnectionOptions> {
   return {
     compression: config.PYRO_COMPRESSION,
     checksum: config.PYRO_CHECKSUM,
@@ -257,7 +267,7 @@ function connectionOptions(config: Config, log: Log): Partial<ServerConnectionOp
     idleTimeoutMs: config.PYRO_IDLE_TIMEOUT * 1000,
     maxUnsentReplies: config.PYRO_MAX_UNSENT_SIZE,
     onError: (error, connection) => {
-      log.error('TCPServer', 'error while answering', connection, error);
+      log.error(connection.remoteAddress, 'TCPServer', 'error while answering', connection, error);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { printable, type Config, type Log } from '../../config/index.js';
+import { PeerLog, printable, type Config, type Log } from '../../config/index.js';
 import { ConnectionDeniedError, NamingError, ProtocolError } from '../../errors.js';
 import { refusalText } from '../../refusals.js';
 import type { Name, ObjectProtocol, PyroURI } from '../../names/index.js';
@@ -70,6 +70,7 @@ export class Twin {
   private readonly replica: Replica;
   private readonly pair: TwinSession;
   private readonly pyro3: Pyro3Twin;
+  private readonly peerLog: PeerLog;
   private readonly methods: ReadonlyMap<string, RemoteMethod>;
   private initialSync: Promise<void> | undefined;
   private resolveInitialSync: (joined: Promise<void>) => void = () => undefined;
@@ -79,6 +80,7 @@ export class Twin {
     const { log, namespace, finder, changes } = options;
     const { lock, role } = this;
     this.replica = new Replica({ log, role, namespace, lock, changes, versions: new Versions(role) });
+    this.peerLog = new PeerLog(log);
     this.pair = new TwinSession({ ...options, role, replica: this.replica, finder });
     this.pyro3 = new Pyro3Twin({ ...options, lock, replica: this.replica });
     this.methods = this.remoteMethods();
@@ -149,7 +151,7 @@ export class Twin {
   async invoke(call: CallRequest, caller: ServerConnection): Promise<PythonWritable> {
     // Any client may call `resync`; the other methods are for the twin alone.
     if (call.method !== 'resync' && !(await this.isTwin(call, caller))) {
-      this.options.log.warn('NameServer', `twin: refused ${call.method} of`, caller);
+      this.peerLog.warn(caller.remoteAddress, 'NameServer', `twin: refused ${call.method} of`, caller);
       throw new NamingError(refusalText('TWIN_NOT_KNOWN', call.method));
     }
     return (await this.methods.get(call.method)?.(call.args, caller)) ?? null;
