@@ -5,10 +5,10 @@ import { Name, PyroURI } from '../../names/index.js';
 import { GROUP, OBJECT, type NamespaceEntry } from '../../namespace/index.js';
 import { dumps, loads, PickleError, type PythonValue } from '../../pickle/index.js';
 
-/** A value as it stands in a line: text as text (a str, or a unicode that is not ASCII), all else as a pickle in base64. */
+/** A value in JSON: text as a string (a str, or a unicode that is not ASCII), everything else as a pickle in base64. */
 type ValueInLine = string | { readonly pickle: string };
 
-/** Writes an entry as a line of JSON, without its end. @throws PickleError where a value is nested too deep */
+/** Writes an entry as a line of JSON, without line end. @throws PickleError where a value is nested too deep */
 export function writeEntryLine({ name, uri, systemMeta, userMeta }: NamespaceEntry): string {
   return printableJSON({
     name: name.toString(),
@@ -19,7 +19,7 @@ export function writeEntryLine({ name, uri, systemMeta, userMeta }: NamespaceEnt
   });
 }
 
-/** Reads such a line. @throws NamingError that says what is wrong in it */
+/** Parses such a line. @throws NamingError that says what is wrong in it */
 export function readEntryLine(line: string): NamespaceEntry {
   const fields = objectOf(line);
   const { name, uri, since, owner, meta } = fields;

@@ -7,34 +7,34 @@ import { readEntryLine } from './entry-line.js';
 import { MAX_LINE_LENGTH, TOO_LONG, type Line } from './lines.js';
 import type { ImportTarget } from './remote-namespace.js';
 
-/** What to do with a name that is there already, and is not the same: leave it and fail, leave it, or replace it. */
+/** What to do with a name that exists with other content: keep it and report a failure, keep it, or replace it. */
 export type ExistingNames = 'fail' | 'skip' | 'replace';
 
 export interface ImportOptions {
   readonly existing: ExistingNames;
-  /** A name that is never touched, such as the name server's own. */
+  /** A name that is not imported, such as the name server's own. */
   readonly except?: string | undefined;
-  /** Told of each line that was not imported, with its number from 1, and why. */
+  /** Called for each line that was not imported, with its number, from 1, and the reason. */
   readonly onFailure: (line: number, reason: string) => void;
 }
 
-/** How many entries came to what. */
+/** The number of entries by outcome. */
 export interface ImportReport {
   imported: number;
-  /** There already, and the same. */
+  /** Existed already, with the same content. */
   unchanged: number;
-  /** There already and not the same, or never touched. */
+  /** Existed already with other content, or was the excepted name. */
   skipped: number;
   failed: number;
 }
 
-/** How many entries are on their way at the same time. */
-const MAX_UNDERWAY = 64;
+/** Concurrency limit: how many entries are imported at the same time. */
+const IMPORT_CONCURRENCY = 64;
 
 /**
- * Imports entries, a line each as an export writes them. Groups must come before their members. What is wrong with one entry
- * does not stop the others.
- * @throws ProtocolError where the name server is lost on the way, and whatever the lines throw
+ * Imports entries, one per line as an export writes them. Groups must come before their members. An entry that can't be
+ * imported does not stop the others.
+ * @throws ProtocolError where the connection to the name server is lost; as iterating over `lines`
  */
 export async function importEntries(
   target: ImportTarget,
@@ -46,10 +46,10 @@ export async function importEntries(
 
 class Import {
   private readonly report: ImportReport = { imported: 0, unchanged: 0, skipped: 0, failed: 0 };
-  /** What ends the whole import. */
+  /** The error that ends the whole import. */
   private fatal: { readonly error: unknown } | undefined;
   private readonly inflight = new Set<Promise<void>>();
-  /** Groups that are on their way: members wait for them. */
+  /** The groups being imported: their members wait for them. */
   private readonly groups = new Map<string, Promise<void>>();
 
   constructor(
@@ -63,7 +63,7 @@ class Import {
       number += 1;
       if (line === TOO_LONG) this.fail(number, lineTooLong());
       else if (line.trim() !== '') this.begin(line, number);
-      if (this.inflight.size >= MAX_UNDERWAY) await Promise.race(this.inflight);
+      if (this.inflight.size >= IMPORT_CONCURRENCY) await Promise.race(this.inflight);
       if (this.fatal !== undefined) break;
     }
     await Promise.all(this.inflight);
@@ -99,14 +99,14 @@ class Import {
   private async importAfter(parent: Promise<void> | undefined, entry: NamespaceEntry): Promise<keyof ImportReport> {
     await parent;
     if (entry.name.toString() === this.options.except) return 'skipped';
-    if (entry.name.isRoot) return this.meet(entry);
+    if (entry.name.isRoot) return this.importExisting(entry);
     try {
       await this.create(entry);
     } catch (error) {
       if (!(error instanceof NamingError && TAKEN.has(error.code))) throw error;
-      return this.meet(entry);
+      return this.importExisting(entry);
     }
-    await this.describe(entry);
+    await this.setMetadata(entry);
     return 'imported';
   }
 
@@ -114,17 +114,17 @@ class Import {
     return uri === undefined ? this.target.createGroup(name) : this.target.register(name, uri);
   }
 
-  private async describe({ name, systemMeta, userMeta }: NamespaceEntry): Promise<void> {
+  private async setMetadata({ name, systemMeta, userMeta }: NamespaceEntry): Promise<void> {
     if (systemMeta !== undefined) await this.target.setSystemMeta(name, systemMeta);
     if (userMeta !== null) await this.target.setMeta(name, userMeta);
   }
 
-  /** Does what is wanted where a name is there already. */
-  private async meet(entry: NamespaceEntry): Promise<keyof ImportReport> {
+  /** Handles an entry whose name exists already, as the options say. */
+  private async importExisting(entry: NamespaceEntry): Promise<keyof ImportReport> {
     const { target } = this;
     const { name, uri, userMeta } = entry;
     const { existing } = this.options;
-    const [there, meta] = await Promise.all([this.uriThere(entry), target.getMeta(name)]);
+    const [there, meta] = await Promise.all([this.existingURI(entry), target.getMeta(name)]);
     if ((there === undefined) !== (uri === undefined)) {
       throw new NamingError(refusalText('IMPORT_EXISTS', `and is ${there === undefined ? 'a group' : 'an object'}`));
     }
@@ -135,7 +135,7 @@ class Import {
       return isSame ? 'unchanged' : 'imported';
     }
     if (isSame) return 'unchanged';
-    // The groups that each server has from the start are no obstacle.
+    // A group without metadata on one side is no conflict: every server has some groups from the start.
     if (uri === undefined && (meta === null || userMeta === null)) {
       if (userMeta !== null) await target.setMeta(name, userMeta);
       return 'imported';
@@ -150,11 +150,11 @@ class Import {
       await this.target.unregister(name);
       await this.target.register(name, uri);
     } else if (userMeta === null && meta !== null) await this.target.setMeta(name, null);
-    await this.describe(entry);
+    await this.setMetadata(entry);
   }
 
-  /** The URI that there is under a name; undefined of a group. */
-  private async uriThere({ name }: NamespaceEntry): Promise<PyroURI | undefined> {
+  /** The URI that a name has now; undefined for a group. */
+  private async existingURI({ name }: NamespaceEntry): Promise<PyroURI | undefined> {
     if (name.isRoot) return undefined;
     try {
       return await this.target.resolve(name);

@@ -1,4 +1,4 @@
-/** Namespaces as lines of JSON: out of a store or a name server, and into one. */
+/** Export and import of namespaces as JSON Lines, from and to a store or a name server. */
 export { readEntryLine, writeEntryLine } from './entry-line.js';
 export { importEntries } from './import.js';
 export type { ExistingNames, ImportOptions, ImportReport } from './import.js';

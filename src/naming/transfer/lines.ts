@@ -1,21 +1,21 @@
-/** How many characters a line of an import may have: metadata of 16 MB, which is the largest that a request can bring. */
+/** The most characters in a line of an import: enough for metadata of 16 MB, the most that a request can bring. */
 export const MAX_LINE_LENGTH = 32 * 1024 * 1024;
 
-/** Stands for a line that is longer than it may be. */
+/** Returned in place of a line that is too long. */
 export const TOO_LONG = Symbol('a line that is too long');
 
-/** A line without its end, or what stands for one. */
+/** A line without its line end, or TOO_LONG. */
 export type Line = string | typeof TOO_LONG;
 
-/** Puts the pieces of a text together to lines, in a time that grows with the text only. */
+/** Splits a stream of text into lines, in linear time. */
 export class LineReader {
-  /** The pieces of the line that has begun; none are kept where it is too long. */
+  /** The pieces of the incomplete line; none if it is too long already. */
   private pieces: string[] = [];
   private length = 0;
 
   constructor(private readonly maxLength = MAX_LINE_LENGTH) {}
 
-  /** Takes the next piece of the text. @returns the lines that it ends */
+  /** Adds a piece of the text. @returns the lines that it completes */
   *push(piece: string): Generator<Line> {
     let start = 0;
     for (let end = piece.indexOf('\n'); end >= 0; end = piece.indexOf('\n', start)) {
@@ -26,7 +26,7 @@ export class LineReader {
     this.add(piece.slice(start));
   }
 
-  /** The last line, where the text ends without a line break. */
+  /** Ends the text. @returns the last line, if it has no line end */
   *end(): Generator<Line> {
     if (this.length > 0) yield this.take();
   }

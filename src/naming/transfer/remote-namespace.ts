@@ -4,19 +4,19 @@ import { GROUP, OBJECT, type Namespace, type NamespaceEntry, type SystemMeta } f
 import type { PythonValue } from '../../pickle/index.js';
 import type { NameServerProxy } from '../name-server-proxy.js';
 
-/** What an import needs of a namespace, here or elsewhere. */
+/** The part of a namespace, local or remote, that an import needs. */
 export type ImportTarget = Pick<
   Namespace,
   'resolve' | 'register' | 'unregister' | 'createGroup' | 'getMeta' | 'setMeta' | 'setSystemMeta'
 >;
 
-/** What an export needs. */
+/** The part of a namespace that an export needs. */
 export type ExportSource = Pick<Namespace, 'export'>;
 
 /** How many names are asked for at the same time. */
 const BATCH_SIZE = 64;
 
-/** The namespace of a name server elsewhere, Pyro 3's own too, as far as it is needed for export and import. */
+/** The namespace of a remote name server, also of Pyro 3: the part that export and import need. */
 export class RemoteNamespace implements ImportTarget, ExportSource {
   /** @param nameServer with `exactValues`, lest metadata come as something else */
   constructor(private readonly nameServer: NameServerProxy) {}
