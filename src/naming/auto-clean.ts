@@ -8,47 +8,48 @@ export interface AutoCleanOptions {
   /** The PYRO_NS_AUTOCLEAN* items. */
   readonly config: Config;
   readonly log: Log;
-  /** Where clients find this name server: see LivenessProbeOptions. */
+  /** The host at which clients find this name server: see LivenessProbeOptions. */
   readonly nameServerHost: string;
   readonly namespace: Namespace;
-  /** Removes an object's entry, as if a client had asked for it. */
+  /** Removes an object's entry, as if a client had called `unregister`. */
   readonly unregister: (name: string) => Promise<void>;
 }
 
-/** An entry whose object was found dead, again and again. */
+/** An entry whose object was found dead in the last check, and perhaps in the checks before. */
 interface Suspect {
   readonly name: Name;
   readonly uri: PyroURI;
   readonly status: ObjectStatus;
-  /** How many times in a row. */
+  /** How many checks in a row have found it dead. */
   readonly failures: number;
-  /** Since when by the monotonic clock, which decides: the wall clock may be set. */
+  /** The time of the first of these, by the monotonic clock. It decides, as the wall clock may be set. */
   readonly sinceMs: number;
-  /** The same by the wall clock, in seconds since 1970, as entries have their timestamps. */
+  /** The same by the wall clock, in seconds since the epoch, to compare with entries' timestamps. */
   readonly sinceTimestamp: number;
 }
 
 const isUnreachable = ({ status }: ObjectStatus): boolean => status === 'unreachable';
 
 /**
- * Removes entries whose objects are dead (PYRO_NS_AUTOCLEAN): every so often each object's daemon is asked whether it still
- * has the object. Only what was dead several times in a row, and for long enough, is removed, and never the server's own entry.
+ * Garbage collection of entries whose objects are dead (PYRO_NS_AUTOCLEAN): periodically each object's daemon is asked
+ * whether it still has the object. An entry is only removed if the object was dead in several checks in a row and for
+ * long enough; the name server's own entry never is.
  */
 export class AutoClean {
   private suspects = new Map<string, Suspect>();
   private timer: NodeJS.Timeout | undefined;
   private readonly stopping = new AbortController();
-  /** How many entries were removed. */
+  /** How many entries were removed since the start. */
   removed = 0;
 
   constructor(private readonly options: AutoCleanOptions) {}
 
-  /** Begins, if that is wanted. */
+  /** Starts the periodic checks, if PYRO_NS_AUTOCLEAN is not 0. */
   start(): void {
     const { config, log } = this.options;
     if (config.PYRO_NS_AUTOCLEAN === 0) return;
     log.msg('AutoClean', `looks for dead objects every ${config.PYRO_NS_AUTOCLEAN} s`);
-    this.plan();
+    this.scheduleNext();
   }
 
   stop(): void {
@@ -56,23 +57,23 @@ export class AutoClean {
     clearTimeout(this.timer);
   }
 
-  private plan(): void {
+  private scheduleNext(): void {
     if (this.stopping.signal.aborted) return;
     this.timer = setTimeout(() => void this.clean(), this.options.config.PYRO_NS_AUTOCLEAN * 1000).unref();
   }
 
   private async clean(): Promise<void> {
     try {
-      await this.look();
+      await this.checkAll();
       for (const suspect of [...this.suspects.values()]) if (this.isDue(suspect)) await this.remove(suspect);
     } catch (error) {
       if (!this.stopping.signal.aborted) this.options.log.warn('AutoClean', 'looking for dead objects failed:', error);
     }
-    this.plan();
+    this.scheduleNext();
   }
 
-  /** Asks for all objects, and keeps in mind which ones are dead. */
-  private async look(): Promise<void> {
+  /** Checks all objects, and updates the suspects. */
+  private async checkAll(): Promise<void> {
     const livenessProbe = new LivenessProbe({ ...this.options, signal: this.stopping.signal });
     const suspects = new Map<string, Suspect>();
     for await (const objects of this.options.namespace.flatlist()) {
@@ -81,16 +82,16 @@ export class AutoClean {
       await Promise.all(
         others.map(async ([name, uri]) => {
           const status = await livenessProbe.ask(uri);
-          if (isDead(status)) suspects.set(name.toString(), this.suspect(name, uri, status));
+          if (isDead(status)) suspects.set(name.toString(), this.suspectOf(name, uri, status));
         }),
       );
     }
     this.suspects = suspects;
   }
 
-  private suspect(name: Name, uri: PyroURI, status: ObjectStatus): Suspect {
+  private suspectOf(name: Name, uri: PyroURI, status: ObjectStatus): Suspect {
     const before = this.suspects.get(name.toString());
-    // A machine that starts is there before its daemons are: then the count begins anew.
+    // A booting machine is reachable before its daemons run: when the kind of failure changes, the count starts again.
     if (before?.uri.equals(uri) === true && isUnreachable(before.status) === isUnreachable(status)) {
       return { ...before, status, failures: before.failures + 1 };
     }
@@ -122,13 +123,13 @@ export class AutoClean {
         status.explanation,
       );
     } catch (error) {
-      // Somebody else was quicker, or the store says why not.
+      // It was removed by somebody else, or the store refuses.
       if (!(error instanceof NamingError)) throw error;
       log.msg('AutoClean', `could not remove ${name.toString()}:`, error.message);
     }
   }
 
-  /** Looking at all objects takes its time: meanwhile this one may have been registered anew, or be there again. */
+  /** Checks again right before the removal: since the check it may have been registered again, or come back. */
   private async isStillDead({ name, uri, sinceTimestamp }: Suspect): Promise<boolean> {
     const { namespace } = this.options;
     try {

@@ -7,40 +7,42 @@ import { refusalText } from '../refusals.js';
 import type { PyroURI } from '../names/index.js';
 import { isAcceptance, type BCReqValidator } from './security-plugins.js';
 
-/** What can be asked by broadcast; Pyro's NS_SYSCMD_LOCATION and NS_SYSCMD_SHUTDOWN. */
+/** The requests by broadcast: Pyro's NS_SYSCMD_LOCATION and NS_SYSCMD_SHUTDOWN. */
 export type SystemCommand = 'location' | 'shutdown';
 
-/** What a name server answers to a request to shut down, by broadcast or by call. */
+/** The replies to a shutdown request, by broadcast or by call. The texts are Pyro's. */
 export const WILL_SHUT_DOWN = 'Will shut down shortly';
 export const SHUTDOWN_DENIED = 'Shutdown request denied';
 
-/** Bound one after the other until one works: the limited broadcast address as Pyro binds it, else all addresses. */
+/**
+ * The addresses to bind; the first that works is used. Pyro binds the limited broadcast address; else all addresses.
+ */
 const DEFAULT_ADDRESSES = ['255.255.255.255', '0.0.0.0'];
 
-/** How much of an invalid command is logged. */
+/** The most characters of an invalid command that are logged. */
 const MAX_SHOWN_LENGTH = 80;
 
 const RATE_WINDOW_MS = 1000;
 
-/** How many addresses are answered within a second: the sender's address is easily forged. */
+/** The most addresses that get replies within a second. It bounds memory, as the sender's address is easily forged. */
 const MAX_ADDRESSES = 10_000;
 
 export interface BroadcastServerOptions {
   readonly config: Config;
   readonly log: Log;
-  /** The address to listen on, such as the broadcast address of one network; 255.255.255.255 without it. */
+  /** The address to listen on, such as the broadcast address of one network; see DEFAULT_ADDRESSES. */
   readonly address?: string | undefined;
   readonly port: number;
-  /** What `location` is answered with. */
+  /** The name server's URI: the reply to `location`. */
   readonly uri: PyroURI;
-  /** With -k: requests to shut down are denied. */
+  /** True denies shutdown requests (`-k`). */
   readonly ignoreShutdown: boolean;
   readonly requestValidator?: BCReqValidator | undefined;
-  /** Called when somebody asked for a shutdown, may have it, and has been answered. */
+  /** Called when a shutdown request was accepted, after the reply was sent. */
   readonly onShutdown: () => void;
 }
 
-/** Answers those who look for the name server by UDP broadcast, as Pyro's class of this name does. */
+/** Answers UDP broadcasts of clients that search for the name server, like Pyro's class of this name. */
 export class BroadcastServer {
   private readonly rate: RateLimit;
   private readonly peerLog: PeerLog;
@@ -61,7 +63,7 @@ export class BroadcastServer {
 
   /**
    * Starts listening.
-   * @throws NamingError `cannot start broadcast server`, with what the system said of each address tried
+   * @throws NamingError `cannot start broadcast server`, with the system's error for each address that was tried
    */
   static async start(options: BroadcastServerOptions): Promise<BroadcastServer> {
     const reasons: string[] = [];
@@ -79,7 +81,7 @@ export class BroadcastServer {
     throw new NamingError(refusalText('BROADCAST_NOT_STARTED'), ...reasons);
   }
 
-  /** Where it listens: address and port. */
+  /** The address and port that it listens on. */
   get listening(): AddressInfo {
     return this.socket.address();
   }
@@ -94,7 +96,7 @@ export class BroadcastServer {
   private handle(command: string, sender: RemoteInfo): void {
     const { peerLog } = this;
     const { address } = sender;
-    // What nobody is answered fills no log either.
+    // Requests above the rate limit are not logged either, so that they can't fill the log.
     if (!this.rate.allows(sender.address)) return;
     if (command !== 'location' && command !== 'shutdown') {
       const shown = printable(command, MAX_SHOWN_LENGTH);
@@ -152,7 +154,7 @@ export class BroadcastServer {
   }
 }
 
-/** So many a second for each address, so that nobody gets flooded by answers to questions sent in his name. */
+/** Rate limit per address, so that forged requests can't make us flood somebody with replies (a reflection attack). */
 class RateLimit {
   private readonly counts = new Map<string, number>();
   private windowStart = 0;

@@ -11,7 +11,7 @@ export type Change =
   | { readonly kind: 'setMeta'; readonly name: Name; readonly meta: PythonValue }
   | { readonly kind: 'setSystemMeta'; readonly name: Name; readonly meta: SystemMeta };
 
-/** Makes a change in a namespace. @throws NamingError where the namespace refuses it */
+/** Applies a change to a namespace. @throws NamingError where the namespace refuses it */
 export function applyChange(namespace: Namespace, change: Change): Promise<void> {
   switch (change.kind) {
     case 'register':

@@ -1,4 +1,4 @@
-/** The name server: its object, what starts it, who may use it, and how it is found. */
+/** The name server: its object, its starter, authorization, its locator and client, pairs, export and import. */
 export { WILL_SHUT_DOWN } from './broadcast.js';
 export type { SystemCommand } from './broadcast.js';
 export type { ChangesSince, NameChange } from './change-feed.js';

@@ -2,13 +2,13 @@ import { NamingError } from '../errors.js';
 import type { Namespace, NamespaceSize } from '../namespace/index.js';
 import { TTLValue } from '../sync/index.js';
 
-/** A count is cached for so many times as long as it took: at most a twentieth of the time is spent on counting. */
+/** The TTL of a count, as a multiple of its duration: so at most a twentieth of the time is spent on counting. */
 const COST_FACTOR = 20;
 
-/** How long somebody waits for a new count, unless they say. */
+/** The default time to wait for a new count. */
 const MAX_WAIT_MS = 2000;
 
-/** Counts the names of a namespace when somebody wants to know, but not all the time: there may be millions of them. */
+/** The number of names in a namespace, counted on demand and cached, because there may be millions. */
 export class NameCount {
   private readonly size: TTLValue<NamespaceSize>;
 
@@ -16,7 +16,7 @@ export class NameCount {
     this.size = new TTLValue(() => namespace.count(), { costFactor: COST_FACTOR });
   }
 
-  /** How many names there are: the last count, where a new one takes long; undefined where they can't be counted. */
+  /** The number of names. The last count if a new one takes longer than `maxWaitMs`; undefined if counting fails. */
   async get(maxWaitMs = MAX_WAIT_MS): Promise<NamespaceSize | undefined> {
     try {
       return await this.size.getWithin(maxWaitMs);

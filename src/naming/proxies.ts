@@ -5,9 +5,9 @@ import type { AdapterOptions, AttrProxy, Locate, Proxy, Untyped } from '../rpc/i
 import { NameServerLocator } from './locator.js';
 
 /**
- * Makes a proxy of the object that a URI leads to: PYRO, PYROLOC, PYRONAME, or one of their TLS forms. It connects when it is first
- * used. One by PYRONAME asks the name server at each new connection, so it finds an object that has moved.
- * @throws URIError where the URI is none; ProtocolError `unsupported protocol`
+ * Makes a proxy of the object of a URI: PYRO, PYROLOC, PYRONAME, or one of their TLS forms. It connects at the first
+ * call. A proxy of a PYRONAME URI asks the name server at each new connection, so it finds an object that has moved.
+ * @throws URIError where the URI is not valid; ProtocolError `unsupported protocol`
  */
 export function getProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
@@ -17,7 +17,7 @@ export function getProxyForURI<Remote extends object = Untyped>(
   return rpc.getProxyForURI<Remote>(target, options, locate);
 }
 
-/** As `getProxyForURI`; through this proxy the object's attributes can be read and set too. */
+/** As `getProxyForURI`, with access to the object's attributes too. */
 export function getAttrProxyForURI<Remote extends object = Untyped>(
   uri: PyroURI | string,
   options?: AdapterOptions,
@@ -26,7 +26,7 @@ export function getAttrProxyForURI<Remote extends object = Untyped>(
   return rpc.getAttrProxyForURI<Remote>(target, options, locate);
 }
 
-/** What a proxy is made of: a URI, and what finds the object where the URI only names it. */
+/** The arguments for a proxy: the URI, and for a PYRONAME URI the function that resolves it. */
 function targetOf(uri: PyroURI | string, options: AdapterOptions = {}): [uri: PyroURI | string, locate?: Locate] {
   const text = String(uri);
   if (!isPYRONAME(text)) return [uri];

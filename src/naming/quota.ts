@@ -5,30 +5,30 @@ import type { Namespace } from '../namespace/index.js';
 import { dumps } from '../pickle/index.js';
 import type { Change } from './change.js';
 
-/** The limits that hold for what clients add. */
+/** The limits of what clients may add. */
 type QuotaLimits = Pick<Config, 'PYRO_NS_MAX_NAMES' | 'PYRO_NS_MAX_META_SIZE' | 'PYRO_NS_MAX_TOTAL_SIZE'>;
 
-/** A namespace, as far as it is measured. */
+/** The part of a namespace that is measured. */
 type Measured = Pick<Namespace, 'count' | 'bytesInMemory'>;
 
-/** Counting takes long where names are on a disk: it is done when so many of the allowed names were made here. */
+/** Counting names on a disk is slow: it is first done after this share of the allowed names was created here. */
 const UNCOUNTED_SHARE = 0.01;
 
-/** After a count, there is none for so many times as long as it took. */
+/** The pause after a count is this many times as long as the count took. */
 const COUNT_COST_FACTOR = 20;
 
 /**
- * Bounds what clients can make a name server store. What exceeds the limits already, such as an older database, stays
- * and can be read and removed; only changes that add something are refused.
+ * Quota of names and bytes that clients can make a name server store. Only changes that add something are refused:
+ * names that exceed the quota already, such as those of an older database, can be read and removed.
  */
 export class Quota {
-  /** Names that were there at the last count; undefined before the first one. */
+  /** The number of names at the last count; undefined before the first one. */
   private counted: number | undefined;
-  /** Names that were made, less those that were removed, since then. */
+  /** Names created since then, minus names removed. */
   private added = 0;
   private counting: Promise<void> | undefined;
   private nextCountAt = 0;
-  /** What changes that are under way add: the store does not have it yet. */
+  /** Reservations of the changes in progress, which the store does not contain yet. */
   private pendingNames = 0;
   private pendingBytes = 0;
 
@@ -38,8 +38,9 @@ export class Quota {
   ) {}
 
   /**
-   * Makes a change, if it stays within the limits.
-   * @throws NamingError that names the limit; what `apply` throws
+   * Makes a change, if it stays within the quota.
+   * @param apply makes the change
+   * @throws NamingError with the limit that would be exceeded; as `apply`
    */
   async run(change: Change, apply: () => Promise<void>): Promise<void> {
     const bytes = this.bytesOf(change);
@@ -53,16 +54,16 @@ export class Quota {
     try {
       await apply();
       this.added += names;
-      this.noteRemoval(change);
+      this.recordRemoval(change);
     } finally {
       this.pendingNames -= names;
       this.pendingBytes -= bytes;
     }
   }
 
-  private noteRemoval({ kind }: Change): void {
+  private recordRemoval({ kind }: Change): void {
     if (kind === 'unregister') this.added -= 1;
-    // How many were in it, only a count can tell.
+    // Only a count can tell how many names were in it: allow one at once.
     if (kind === 'deleteGroup') this.nextCountAt = 0;
   }
 
@@ -90,7 +91,9 @@ export class Quota {
     throw new NamingError(refusalText('TOO_MANY_NAMES', this.limits.PYRO_NS_MAX_NAMES), name.toString());
   }
 
-  /** Counts again, but not all the time: others may have removed names. */
+  /**
+   * Counts again (single flight), as others may have removed names; not before the pause after the last count is over.
+   */
   private async recount(): Promise<void> {
     if (this.counting === undefined && performance.now() >= this.nextCountAt) {
       this.counting = this.count().finally(() => {
@@ -105,7 +108,7 @@ export class Quota {
     const addedBefore = this.added;
     const { groups, objects } = await this.namespace.count();
     this.counted = groups + objects;
-    // What was made while it counted may be counted twice, until the next count.
+    // Names created during the count may be counted twice, until the next count.
     this.added -= addedBefore;
     const now = performance.now();
     this.nextCountAt = now + (now - begun) * COUNT_COST_FACTOR;

@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextIteration } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { ConnectionClosedError } from '../errors.js';
 import { refusalText } from '../refusals.js';
@@ -6,24 +6,27 @@ import { dumps, PickleWriter, type PythonWritable } from '../pickle/index.js';
 import { HostRoundRobin, StallTimeout } from '../sync/index.js';
 import { Pickled, LARGE_FRAME_BYTES, type PickleProtocol, type ServerConnection } from '../wire/index.js';
 
-/** How many items are pickled before others run: some milliseconds' work. It is also as many as Python puts in one batch. */
-const ITEMS_PER_TURN = 1000;
+/**
+ * Time slice, in items: after pickling this many, which takes some milliseconds, the event loop runs. It is also the
+ * batch size of Python's own pickler.
+ */
+const ITEMS_PER_SLICE = 1000;
 
-/** How many values are read at the same time: a few more than the file system reads. */
+/** Concurrency limit for reading values: a little above what the file system handles at the same time. */
 const READ_CONCURRENCY = 8;
 
-/** Who is to get a reply. */
+/** The connection that gets a reply. */
 type Client = Pick<ServerConnection, 'replied' | 'destroy' | 'remoteAddress'>;
 
 type Batches<Item> = AsyncIterable<readonly Item[]> | Iterable<readonly Item[]>;
 
-/** A large reply that is being made, that waits for room, or that its client has to take. */
+/** A reply in progress: being encoded, waiting for memory, or being sent. */
 class LargeReply {
-  /** In bytes, as far as it is made. */
+  /** The bytes encoded so far. */
   size = 0;
-  /** True once the client has it, or is gone. */
-  isOver = false;
-  /** Ends its waiting for room. */
+  /** True once the client has received it, or has disconnected. */
+  isDone = false;
+  /** Resolves its wait for memory. */
   onGranted: () => void = () => undefined;
 
   constructor(private readonly client: Client) {}
@@ -36,37 +39,44 @@ class LargeReply {
     this.client.destroy();
   }
 
-  /** Resolves when the client has it, or is gone. */
+  /** Resolves when the client has received it, or has disconnected. */
   replied(): Promise<void> {
     return this.client.replied();
   }
 }
 
 /**
- * Pickles replies of any size, within a memory budget. Replies of more than 64 kB or a thousand items share it until their
- * clients have taken them. Where it is used up, a reply that does not fit is dropped and made again when it is its turn:
- * who waits takes no memory. Those that waited are made one after the other, as there is room, and one of any size where
- * no client has a large reply to take. Clients that make others wait have the time that `StallTimeout` gives.
+ * Pickles replies of any size within a memory budget (admission control). Replies of more than 64 kB or a thousand
+ * items are charged to the budget until their clients have received them.
  *
- * A long list is made a little in each turn of the event loop, so that it keeps nobody waiting.
+ * - If the budget is used up, a reply that does not fit is dropped, and encoded again when memory is granted: a waiting
+ *   reply takes no memory.
+ * - Waiting replies get memory one after another, fair per host. If no large reply is being sent, one of any size is
+ *   granted.
+ * - While others wait, slow clients are evicted by `StallTimeout`.
+ *
+ * A long list is encoded in time slices, so that it does not block the event loop.
  */
 export class ReplyEncoder {
-  private turn: Promise<unknown> = Promise.resolve();
-  private readonly held = new Set<LargeReply>();
-  private heldSize = 0;
-  /** Those of them that are made, and are to be taken. */
-  private readonly made = new Set<LargeReply>();
-  /** Those that wait for room, and the one among them whose turn it is: that is made without more waiting. */
+  private lastYield: Promise<unknown> = Promise.resolve();
+  /** The large replies. */
+  private readonly charged = new Set<LargeReply>();
+  /** The bytes of these that are charged to the budget. */
+  private chargedSize = 0;
+  /** Those that are encoded, and are being sent. */
+  private readonly sending = new Set<LargeReply>();
+  /** Those that wait for memory. */
   private readonly waiting = new Set<LargeReply>();
-  private next: LargeReply | undefined;
+  /** The one that was granted memory after it has waited: it is encoded without waiting again. */
+  private granted: LargeReply | undefined;
   private readonly roundRobin = new HostRoundRobin();
   private readonly stallTimeout: StallTimeout;
   private readonly readLimit = pLimit(READ_CONCURRENCY);
 
   /**
-   * @param protocol the pickle protocol to write; where it is 0, a list is put together with an opcode of 1, as all readers know it
-   * @param limit how many bytes large replies may take together
-   * @param stallTimeoutMs how long a client may make others wait
+   * @param protocol the pickle protocol to write; with 0, lists use an opcode of protocol 1, which all readers accept
+   * @param limit the memory budget of large replies, in bytes
+   * @param stallTimeoutMs how long a client may make others wait: see StallTimeout
    */
   constructor(
     private readonly protocol: PickleProtocol,
@@ -78,23 +88,23 @@ export class ReplyEncoder {
 
   /**
    * Pickles a value.
-   * @param read gives it; called again where the reply had to wait
-   * @param client who is to get it, as the reply to the call that is being answered
-   * @throws PickleError; what `read` throws; ConnectionClosedError where the client is gone before it is made
+   * @param read returns it; called again if the reply had to wait
+   * @param client gets it, as the reply to the call in progress
+   * @throws PickleError; as `read`; ConnectionClosedError where the client has disconnected before it is encoded
    */
   encodeValue(read: () => Promise<PythonWritable>, client: Client): Promise<Pickled> {
     const pickled = (): Promise<Uint8Array> =>
       this.readLimit(async () => dumps(await read(), { protocol: this.protocol }));
     return this.encode(client, async (reply) => {
       const body = await pickled();
-      if (body.length > LARGE_FRAME_BYTES && !this.mayGoOn(reply)) return undefined;
+      if (body.length > LARGE_FRAME_BYTES && !this.mayContinue(reply)) return undefined;
       return [this.count(reply, body)];
     });
   }
 
   /**
-   * Pickles what comes in batches of at most a thousand items as one list.
-   * @param batchesOf gives them; called again where the reply had to wait
+   * Pickles batches of at most a thousand items as one list.
+   * @param batchesOf returns the batches; called again if the reply had to wait
    * @throws as `encodeValue`
    */
   encodeList<Item>(
@@ -107,12 +117,12 @@ export class ReplyEncoder {
       const pieces: Uint8Array[] = [];
       let written = 0;
       for await (const batch of await batchesOf()) {
-        if (written + batch.length > ITEMS_PER_TURN) {
-          this.hold(reply);
+        if (written + batch.length > ITEMS_PER_SLICE) {
+          this.charge(reply);
           pieces.push(this.count(reply, writer.take()));
           written = 0;
-          await this.othersRan();
-          if (!this.mayGoOn(reply)) return undefined;
+          await this.yieldToEventLoop();
+          if (!this.mayContinue(reply)) return undefined;
         }
         writer.opcode('MARK');
         for (const item of batch) writer.write(toPython(item));
@@ -120,13 +130,13 @@ export class ReplyEncoder {
         written += batch.length;
       }
       const rest = writer.finish();
-      if (rest.length > LARGE_FRAME_BYTES && !this.mayGoOn(reply)) return undefined;
+      if (rest.length > LARGE_FRAME_BYTES && !this.mayContinue(reply)) return undefined;
       pieces.push(this.count(reply, rest));
       return pieces;
     });
   }
 
-  /** @param make gives the pieces of the reply; undefined where it has to wait for room */
+  /** @param make returns the pieces of the reply; undefined if it has to wait for memory */
   private async encode(
     client: Client,
     make: (reply: LargeReply) => Promise<Uint8Array[] | undefined>,
@@ -135,7 +145,7 @@ export class ReplyEncoder {
     try {
       let pieces = await make(reply);
       while (pieces === undefined) {
-        await this.waitForTurn(reply);
+        await this.waitForMemory(reply);
         pieces = await make(reply);
       }
       this.finish(reply);
@@ -146,80 +156,84 @@ export class ReplyEncoder {
     }
   }
 
-  private othersRan(): Promise<unknown> {
-    this.turn = this.turn.then(() => nextTurn());
-    return this.turn;
+  /** Ends a time slice. One list continues in each iteration of the event loop, however many are being encoded. */
+  private yieldToEventLoop(): Promise<unknown> {
+    this.lastYield = this.lastYield.then(() => nextIteration());
+    return this.lastYield;
   }
 
-  /** Notes that a reply is a large one: from now on it takes room. */
-  private hold(reply: LargeReply): void {
-    if (reply.isOver || this.held.has(reply)) return;
-    this.held.add(reply);
+  /** Treats a reply as a large one: from now on it is charged to the budget. */
+  private charge(reply: LargeReply): void {
+    if (reply.isDone || this.charged.has(reply)) return;
+    this.charged.add(reply);
     void reply.replied().then(() => {
       this.release(reply);
     });
   }
 
   private count(reply: LargeReply, piece: Uint8Array): Uint8Array {
-    // What goes on without a client is on nobody's account, and ends soon.
-    if (!this.held.has(reply)) return piece;
+    // Not charged if the client has disconnected: its encoding ends soon.
+    if (!this.charged.has(reply)) return piece;
     reply.size += piece.length;
-    this.heldSize += piece.length;
+    this.chargedSize += piece.length;
     return piece;
   }
 
-  /** True where a large reply need not wait. @throws ConnectionClosedError where nobody is there to get it */
-  private mayGoOn(reply: LargeReply): boolean {
-    this.hold(reply);
-    if (reply.isOver) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
-    return reply === this.next || (this.waiting.size === 0 && this.heldSize <= this.limit);
+  /** True if a large reply need not wait. @throws ConnectionClosedError where its client has disconnected */
+  private mayContinue(reply: LargeReply): boolean {
+    this.charge(reply);
+    if (reply.isDone) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
+    return reply === this.granted || (this.waiting.size === 0 && this.chargedSize <= this.limit);
   }
 
-  /** Waits until a reply may be made, of which nothing is held meanwhile. @throws as `mayGoOn` */
-  private async waitForTurn(reply: LargeReply): Promise<void> {
-    this.heldSize -= reply.size;
+  /** Waits for memory. What was encoded of the reply was dropped. @throws as `mayContinue` */
+  private async waitForMemory(reply: LargeReply): Promise<void> {
+    this.chargedSize -= reply.size;
     reply.size = 0;
     await new Promise<void>((resolve) => {
       reply.onGranted = resolve;
       this.waiting.add(reply);
       this.grantNext();
     });
-    if (reply.isOver) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
+    if (reply.isDone) throw new ConnectionClosedError(refusalText('CONNECTION_LOST'));
   }
 
-  /** Has one that waits made, where there is room, or where nothing that is held will make some. */
+  /**
+   * Grants memory to a waiting reply, if the budget is not used up, or no reply is being sent whose end could free
+   * some.
+   */
   private grantNext(): void {
-    const hasRoom = this.heldSize <= this.limit || this.made.size === 0;
-    if (this.next === undefined && hasRoom) this.next = this.roundRobin.next(this.waiting);
-    if (this.next && this.waiting.delete(this.next)) this.next.onGranted();
+    const hasRoom = this.chargedSize <= this.limit || this.sending.size === 0;
+    if (this.granted === undefined && hasRoom) this.granted = this.roundRobin.next(this.waiting);
+    if (this.granted && this.waiting.delete(this.granted)) this.granted.onGranted();
     this.stallTimeout.setContended(this.waiting.size > 0);
   }
 
   private finish(reply: LargeReply): void {
-    if (!this.held.has(reply)) return;
-    this.made.add(reply);
+    if (!this.charged.has(reply)) return;
+    this.sending.add(reply);
     this.roundRobin.recordTurn(reply);
     this.stallTimeout.add(reply, reply.size);
-    this.leaveTurn(reply);
+    this.releaseGrant(reply);
   }
 
   private release(reply: LargeReply): void {
-    reply.isOver = true;
-    if (!this.held.delete(reply)) return;
-    this.heldSize -= reply.size;
-    this.made.delete(reply);
+    reply.isDone = true;
+    if (!this.charged.delete(reply)) return;
+    this.chargedSize -= reply.size;
+    this.sending.delete(reply);
     this.stallTimeout.remove(reply);
     if (this.waiting.delete(reply)) reply.onGranted();
-    this.leaveTurn(reply);
+    this.releaseGrant(reply);
   }
 
-  private leaveTurn(reply: LargeReply): void {
-    if (this.next === reply) this.next = undefined;
+  private releaseGrant(reply: LargeReply): void {
+    if (this.granted === reply) this.granted = undefined;
     this.grantNext();
   }
 }
 
-/** An array in batches, to be pickled. */
+/** Splits an array into batches for `encodeList`. */
 export function* inBatches<Item>(items: readonly Item[]): Generator<readonly Item[]> {
-  for (let start = 0; start < items.length; start += ITEMS_PER_TURN) yield items.slice(start, start + ITEMS_PER_TURN);
+  for (let start = 0; start < items.length; start += ITEMS_PER_SLICE) yield items.slice(start, start + ITEMS_PER_SLICE);
 }

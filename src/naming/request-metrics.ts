@@ -1,73 +1,80 @@
 import type { Answer, Servant } from '../rpc/index.js';
 import type { CallRequest, ServerConnection } from '../wire/index.js';
 
-/** The upper bounds of the classes that durations are counted in, in seconds; above the last one there is one more. */
+/** The upper bounds of the histogram's buckets, in seconds; there is one more bucket for longer durations. */
 export const DURATION_BOUNDS = [
   0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5,
 ] as const;
 
-/** Of the answers that are there at once, one in so many has its time taken: a look at the clock costs as much as a look-up. */
-const TIMED_EVERY = 32;
+/**
+ * Sampling: of the synchronous calls, one in this many is timed, because reading the clock costs as much as a look-up.
+ */
+const SAMPLING_INTERVAL = 32;
 
-/** How calls of one method went, since the start. */
+/** The metrics of one method, since the start. */
 export class MethodMetrics {
-  /** Calls that were answered with a result, and with an error. */
+  /** Calls that returned a result, and calls that raised an error. */
   answered = 0;
   failed = 0;
-  /** How many calls took how long: see DURATION_BOUNDS. */
+  /** The number of calls in each bucket: see DURATION_BOUNDS. */
   readonly durations: number[] = new Array<number>(DURATION_BOUNDS.length + 1).fill(0);
-  /** All durations together. */
+  /** The sum of all durations. */
   seconds = 0;
-  private untilTimed = 0;
+  private untilSample = 0;
   private lastSeconds = 0;
-  private lastClass = 0;
+  private lastBucket = 0;
 
-  /** Counts down to the next call that has its time taken, if it is answered at once. */
+  /** True if the next call is to be timed. Counts down to the next sample. */
   get isTimed(): boolean {
-    this.untilTimed -= 1;
-    if (this.untilTimed > 0) return false;
-    this.untilTimed = TIMED_EVERY;
+    this.untilSample -= 1;
+    if (this.untilSample > 0) return false;
+    this.untilSample = SAMPLING_INTERVAL;
     return true;
   }
 
-  /** Counts a call's duration, from when it began; without that, as long as the last one. */
+  /**
+   * Records a synchronous call.
+   * @param begun when it began; undefined: not timed, so counted with the last sample's duration
+   */
   took(begun: number | undefined): void {
     if (begun !== undefined) {
       this.lastSeconds = (performance.now() - begun) / 1000;
-      this.lastClass = classOf(this.lastSeconds);
+      this.lastBucket = bucketOf(this.lastSeconds);
     }
     this.seconds += this.lastSeconds;
-    this.durations[this.lastClass] = (this.durations[this.lastClass] ?? 0) + 1;
+    this.durations[this.lastBucket] = (this.durations[this.lastBucket] ?? 0) + 1;
   }
 
-  /** Counts the duration of a call that had to wait. */
+  /** Records an asynchronous call. @param begun when it began */
   waited(begun: number): void {
     const seconds = (performance.now() - begun) / 1000;
     this.seconds += seconds;
-    const durationClass = classOf(seconds);
-    this.durations[durationClass] = (this.durations[durationClass] ?? 0) + 1;
+    const bucket = bucketOf(seconds);
+    this.durations[bucket] = (this.durations[bucket] ?? 0) + 1;
   }
 }
 
-function classOf(seconds: number): number {
+function bucketOf(seconds: number): number {
   const index = DURATION_BOUNDS.findIndex((bound) => seconds <= bound);
   return index < 0 ? DURATION_BOUNDS.length : index;
 }
 
-/** An object whose calls are counted. */
+/** An object whose calls are measured. */
 export interface MeasuredServant extends Servant {
-  /** True if it has such a method: what else peers call is counted as one. */
+  /**
+   * True if it has such a method. Calls of all other names are counted together, which bounds the number of metrics.
+   */
   hasMethod(name: string): boolean;
 }
 
 /**
- * Stands before an object, and counts what is asked of it and how it is answered: as plain numbers, which are read only
- * when somebody wants to know them.
+ * A decorator of a servant that measures its calls: number, result and duration by method. These are plain numbers,
+ * which become Prometheus metrics only when they are scraped.
  */
 export class RequestMetrics implements Servant {
-  /** By method, in the order of their first calls. */
+  /** By method name, in the order of their first calls. */
   readonly methods = new Map<string, MethodMetrics>();
-  /** Calls of methods that there are not. */
+  /** Calls of methods that do not exist. */
   readonly other = new MethodMetrics();
 
   constructor(private readonly servant: MeasuredServant) {}
@@ -105,7 +112,7 @@ export class RequestMetrics implements Servant {
   }
 }
 
-/** Counts an answer when it is there, before it is sent. */
+/** Records an asynchronous call when its result is available, before that is sent. */
 async function settled(answer: Promise<Answer>, counts: MethodMetrics, begun: number): Promise<Answer> {
   try {
     const value = await answer;

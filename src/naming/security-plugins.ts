@@ -7,21 +7,21 @@ import { refusalText } from '../refusals.js';
 import { DefaultConnValidator } from '../rpc/index.js';
 import type { ServerConnection } from '../wire/index.js';
 
-/** What a guard says: true, or 1 as in Pyro, accepts. */
+/** A guard's decision: true, or 1 as in Pyro, accepts; anything else refuses. */
 export type Acceptance = boolean | number;
 
-/** Anything else than a plain yes refuses: what a plugin in JavaScript returns need not be what it should. */
+/** True only for true and 1: a plugin in JavaScript may return a value of any type. */
 export const isAcceptance = (verdict: unknown): boolean => verdict === true || verdict === 1;
 
 /**
- * Judges requests that come by broadcast, as the manual's security chapter has it: to be subclassed. This one accepts
- * all. The answer is wanted at once, so a promise refuses.
+ * Decides about requests by broadcast (see the manual's security chapter). To be subclassed; this class accepts all.
+ * Its methods are synchronous: a promise refuses.
  */
 export class BCReqValidator {
-  /** Where the request came from: host and port. */
+  /** The address of the client: host and port. */
   addr: readonly [host: string, port: number] = ['', 0];
 
-  /** Sends the one who asked a text, such as why a request is refused. */
+  /** Sends a text to the client, such as why its request is refused. */
   reply: (message: string) => void = () => undefined;
 
   acceptLocationCmd(): Acceptance {
@@ -34,14 +34,14 @@ export class BCReqValidator {
 }
 
 /**
- * What a name server's connection validator may decide besides: each operation on each name. A validator without this
- * method lets its clients do everything.
+ * Authorization: an optional method of a name server's connection validator that decides about each operation on each
+ * name. Without it, connected clients may do everything.
  */
 export interface OperationGuard {
   /**
-   * @param operation the method called, as in Pyro: `register`, `unregister`, `resolve`, `list`, `createGroup`, ...
-   * @param name the absolute name it is about; undefined for an operation on none (`ping`, `flatlist`, `_shutdown`)
-   * @param caller the connection it came over, the one that `acceptHost` and `acceptIdentification` have seen
+   * @param operation the method's name, as in Pyro: `register`, `unregister`, `resolve`, `list`, `createGroup`, ...
+   * @param name the absolute name; undefined for an operation without a name (`ping`, `flatlist`, `_shutdown`)
+   * @param caller the connection, which `acceptHost` and `acceptIdentification` were called with before
    * @returns true (or Pyro's 1) to allow; anything else refuses
    */
   acceptOperation(
@@ -51,29 +51,29 @@ export interface OperationGuard {
   ): Acceptance | Promise<Acceptance>;
 }
 
-/** A security plugin's two guards; either may be missing. */
+/** The two guards of a security plugin. */
 export interface Guards {
-  /** Judges new connections, and operations if it is an OperationGuard. */
+  /** Decides about new connections, and if it is an OperationGuard, about operations; undefined for the default. */
   readonly connection: (DefaultConnValidator & Partial<OperationGuard>) | undefined;
-  /** Judges requests by broadcast. */
+  /** Decides about requests by broadcast; undefined accepts all. */
   readonly broadcast: BCReqValidator | undefined;
-  /** The module that they were loaded from, for messages. */
+  /** The module that they were loaded from, for log lines. */
   readonly source: string | undefined;
 }
 
-/** Files that Node does not run by itself. */
+/** Files that need jiti: Node does not load them itself. */
 const TYPESCRIPT_EXTENSIONS: ReadonlySet<string> = new Set(['.ts', '.mts', '.cts']);
 
 /**
  * Loads a security plugin: an ES module, a CommonJS module or a TypeScript file that exports `NSGuard()` and
  * `BCGuard()`, as in the manual's security chapter. Each returns a validator or nothing, or a promise of it.
  * @param module a file, or the name of a package
- * @param directory absolute: what a file is relative to, and where a package is looked for
- * @throws ConfigError that says what is wrong: there must be no server without its guards
+ * @param directory absolute; a file's path is relative to it, and a package is resolved from it
+ * @throws ConfigError where anything is wrong with it, because the server must not run without its guards
  */
 export async function loadGuards(module: string, directory: string): Promise<Guards> {
   try {
-    return await orIdle(readGuards(module, directory));
+    return await rejectWhenIdle(readGuards(module, directory));
   } catch (error) {
     throw new ConfigError(refusalText('SECURITY_MODULE', module, describe(error)));
   }
@@ -90,8 +90,11 @@ async function readGuards(module: string, directory: string): Promise<Guards> {
   };
 }
 
-/** Fails where the process would end because a plugin waits for what never comes: silently, without this. */
-async function orIdle<T>(promise: Promise<T>): Promise<T> {
+/**
+ * Rejects if the event loop runs empty before the promise settles, because a plugin awaits something that never
+ * happens. Without this, the process would end silently.
+ */
+async function rejectWhenIdle<T>(promise: Promise<T>): Promise<T> {
   const settled = new AbortController();
   const idle = once(process, 'beforeExit', { signal: settled.signal }).then(() => {
     throw new Error('it waits for something that never comes');
@@ -108,13 +111,13 @@ async function importModule(module: string, directory: string): Promise<object> 
   const path = resolve(directory, module);
   const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() === true;
   const { createJiti } = await import('jiti');
-  // A plugin's own import of this package must give it these very classes, not another copy of them.
+  // A plugin that imports this package must get the same classes, not another copy of them.
   const loader = createJiti(pathToFileURL(join(directory, 'pyro-ns')).href, { nativeModules: ['pyro-ns'] });
   const url = isFile ? pathToFileURL(path).href : loader.esmResolve(module, { try: true });
   if (url === undefined) throw new TypeError('there is no such file, and no such package');
   const exported: unknown = TYPESCRIPT_EXTENSIONS.has(extname(url)) ? await loader.import(url) : await import(url);
   if (typeof exported !== 'object' || exported === null) throw new TypeError('it exports nothing');
-  // What a CommonJS module exports is the default export, where Node can't tell the names.
+  // If Node can't detect the named exports of a CommonJS module, its exports are in the default export.
   const inner = 'default' in exported ? exported.default : undefined;
   const isWhole = 'NSGuard' in exported && 'BCGuard' in exported;
   return typeof inner === 'object' && inner !== null && !isWhole ? inner : exported;
@@ -140,7 +143,7 @@ function requireBroadcastGuard(guard: unknown): BCReqValidator | undefined {
 
 const isFunction = (value: unknown): value is () => unknown => typeof value === 'function';
 
-/** Looked at by its methods, as a plugin's classes may come from another copy of this package. */
+/** Duck typing instead of `instanceof`, as a plugin's classes may come from another copy of this package. */
 function hasMethodsOf(value: unknown, model: { readonly prototype: object }): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return Object.getOwnPropertyNames(model.prototype).every((name) => typeof Reflect.get(value, name) === 'function');
@@ -158,7 +161,9 @@ function hasOptionalMethod(value: unknown, name: string): boolean {
   return method === undefined || typeof method === 'function';
 }
 
-/** An Error's message, of whatever realm; the stack of a plugin is of no use to who starts the server. */
+/**
+ * An error's message, also of an Error of another realm. Without the plugin's stack, which does not help the operator.
+ */
 function describe(error: unknown): string {
   return typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
 }

@@ -29,51 +29,51 @@ import type { NameServerStatus } from './status.js';
 import { writeURIFile } from './uri-file.js';
 import { Twin, TwinFinder, type TwinAddress, type TwinRole } from './twin/index.js';
 
-/** How a name server is started: the options of `pyro-ns`, by their names in Pyro's `NameServerStarter.start`. */
+/** Options of a start: those of `pyro-ns`, by their names in Pyro's `NameServerStarter.start`. */
 export interface StartOptions {
   readonly hostname?: string | undefined;
   /** PYRO_NS_PORT by default; 0 lets the system choose. */
   readonly nsport?: number | undefined;
-  /** Speak TLS, with the certificates of the PYROSSL_* items. */
+  /** Use TLS, with the certificates of the PYROSSL_* items. */
   readonly ssl?: boolean | undefined;
   /** Port of the broadcast listener: PYRO_NS_BC_PORT by default. */
   readonly bcport?: number | undefined;
-  /** Its address, and where other name servers are looked for: PYRO_NS_BC_ADDR by default. */
+  /** Its address, which is also used to search for other name servers: PYRO_NS_BC_ADDR by default. */
   readonly bcaddr?: string | undefined;
   /** Start no broadcast listener. */
   readonly nobroadcast?: boolean | undefined;
   /** Start even if there is another name server on the network segment. */
   readonly allowmultiple?: boolean | undefined;
-  /** Don't look for another name server. */
+  /** Don't search for another name server. */
   readonly dontlookupother?: boolean | undefined;
-  /** Deny requests to shut down. */
+  /** Deny shutdown requests. */
   readonly keep?: boolean | undefined;
   /** Keep the namespace in a directory, or in etcd. */
   readonly persistent?: boolean | undefined;
-  /** That directory: absolute, or relative to PYRO_STORAGE; or `etcd://host:port[,host:port...]/prefix`. */
+  /** The database: a directory, absolute or relative to PYRO_STORAGE, or `etcd://host:port[,host:port...]/prefix`. */
   readonly dbdir?: string | undefined;
-  /** Who may connect, and do what: see `loadGuards`. */
+  /** Authorization of connections, operations and broadcasts: see `loadGuards`. */
   readonly guards?: Partial<Guards> | undefined;
   readonly verbose?: boolean | undefined;
-  /** Count calls and how long they take: see `calls`. */
+  /** Measure calls: see `calls`. */
   readonly countCalls?: boolean | undefined;
-  /** Run as one of a pair. The ports and addresses of a secondary are the PYRO_NS2_* items. */
+  /** The role in a pair; undefined for a single server. A secondary's ports and addresses are the PYRO_NS2_* items. */
   readonly role?: TwinRole | undefined;
-  /** Where the other one of the pair is; without it, it is looked for. */
+  /** The address of the other server of the pair; undefined: it is searched for. */
   readonly twin?: TwinAddress | undefined;
 }
 
-/** What a starter works with; without the configuration and the log, this process's own. */
+/** Options of a starter. Configuration and log are the process's by default. */
 export interface StarterOptions {
   readonly config?: Config | undefined;
   readonly log?: Log | undefined;
-  /** Takes each line that Pyro's starter prints; without it, nobody does. */
+  /** Prints a line that Pyro's starter prints, too; by default nothing is printed. */
   readonly print?: ((line: string) => void) | undefined;
-  /** The passphrase that clients must have; without it, everybody is let in. */
+  /** The passphrase that clients must have; undefined accepts everybody. */
   readonly identification?: string | undefined;
 }
 
-/** The options, with all that was left out. */
+/** The options with their defaults filled in. */
 interface Settings extends StarterOptions {
   readonly config: Config;
   readonly log: Log;
@@ -81,7 +81,8 @@ interface Settings extends StarterOptions {
 }
 
 /**
- * Starts a name server inside a program, as Pyro's class of this name does; `pyro-ns` is made of it.
+ * Starts and stops a name server within a program, like Pyro's class of this name. `pyro-ns` uses it. It wires the
+ * parts: store, daemon, name server object, broadcast listener, twin.
  */
 export class NameServerStarter implements AsyncDisposable {
   private daemon: Daemon | undefined;
@@ -95,21 +96,21 @@ export class NameServerStarter implements AsyncDisposable {
   private starting: Promise<PyroURI> | undefined;
   private nameCount: NameCount | undefined;
   private changes: ChangeFeed | undefined;
-  /** What was asked of the name server, where that is counted. */
+  /** The metrics of calls; undefined without `countCalls`. */
   calls: RequestMetrics | undefined;
   private stopping: Promise<void> | undefined;
   private readonly stopRequest = new AbortController();
   private readonly since = Date.now() / 1000;
   private isStarted = false;
-  private announceStart: () => void = () => undefined;
-  private announceStop: () => void = () => undefined;
+  private resolveStarted: () => void = () => undefined;
+  private resolveStopped: () => void = () => undefined;
   private readonly started = new Promise<void>((resolve) => {
-    this.announceStart = resolve;
+    this.resolveStarted = resolve;
   });
 
-  /** Resolves when the name server has stopped: by `shutdown`, or because a client asked for it. */
+  /** Resolves when the name server has stopped, by `shutdown` or at the request of a client. */
   readonly stopped = new Promise<void>((resolve) => {
-    this.announceStop = resolve;
+    this.resolveStopped = resolve;
   });
 
   constructor(options: StarterOptions = {}) {
@@ -118,7 +119,7 @@ export class NameServerStarter implements AsyncDisposable {
   }
 
   /**
-   * Starts the name server: once this resolves, clients are answered. A starter starts one, once.
+   * Starts the name server: when this resolves, it serves clients. A starter can be used only once.
    * @returns its URI
    * @throws DaemonError where it can't listen, or was started or shut down before; NamingError where its database can't
    *   be used, where there is another name server on the network segment, or where it can't listen to broadcasts
@@ -131,7 +132,7 @@ export class NameServerStarter implements AsyncDisposable {
       await this.twin?.start(uri);
       this.autoClean?.start();
       this.isStarted = true;
-      this.announceStart();
+      this.resolveStarted();
       return uri;
     } catch (error) {
       await this.shutdown();
@@ -139,12 +140,12 @@ export class NameServerStarter implements AsyncDisposable {
     }
   }
 
-  /** Pyro's `start` without its request loop. There is no such loop in Node, so that the two are one. */
+  /** Pyro's `start` without the request loop. Node needs no such loop, so this is the same as `start`. */
   initialize(options: StartOptions = {}): Promise<PyroURI> {
     return this.start(options);
   }
 
-  /** The sockets that the name server listens on: that of the daemon, then that of the broadcast listener if it runs. */
+  /** The sockets that the name server listens on: the daemon's, then the broadcast listener's if it runs. */
   getServerSockets(): (Server | Socket)[] {
     const sockets: (Server | Socket)[] = [...(this.daemon?.getServerSockets() ?? [])];
     if (this.broadcastServer) sockets.push(this.broadcastServer.socket);
@@ -153,9 +154,8 @@ export class NameServerStarter implements AsyncDisposable {
 
   /**
    * Waits for the name server to be ready.
-   * @param timeout in seconds; without it, until it is ready or has failed. What Node's timers can't wait, more than 24 days,
-   *   is as good as without it.
-   * @returns false where it is not ready in time, or never will be
+   * @param timeout in seconds; no limit by default, and for more than 24 days, which Node's timers can't wait
+   * @returns false if it is not ready in time, or has failed or stopped
    */
   async waitUntilStarted(timeout?: number | null): Promise<boolean> {
     const outcomes = [this.started.then(() => true), this.stopped.then(() => false)];
@@ -168,7 +168,7 @@ export class NameServerStarter implements AsyncDisposable {
     return result;
   }
 
-  /** How the name server does. @throws DaemonError where it does not run */
+  /** The state of the name server. @throws DaemonError where it does not run */
   async status(): Promise<NameServerStatus> {
     const { daemon, namespace, twin, autoClean, nameCount } = this;
     if (daemon === undefined || namespace === undefined) throw new DaemonError(refusalText('STARTER_NOT_RUNNING'));
@@ -186,19 +186,19 @@ export class NameServerStarter implements AsyncDisposable {
     };
   }
 
-  /** How the store does; undefined while the name server does not run. */
+  /** The state of the store; undefined while the name server does not run. */
   get storeStatus(): StoreStatus | undefined {
     return this.namespace?.status();
   }
 
-  /** Why clients are not served as they should be; undefined where all is well. */
+  /** Why clients are not served as they should be (readiness); undefined if they are. */
   get problem(): string | undefined {
     if (this.stopping) return 'the name server shuts down';
     if (!this.isStarted) return 'the name server is starting';
     return this.storeStatus?.problem;
   }
 
-  /** Stops: requests under way are answered, the port is free, the database is closed. */
+  /** Graceful shutdown: finishes the requests in progress, frees the port, closes the database. */
   shutdown(): Promise<void> {
     this.stopping ??= this.stop();
     return this.stopping;
@@ -221,7 +221,7 @@ export class NameServerStarter implements AsyncDisposable {
     await this.makeStorage();
     const another = options.dontlookupother ? undefined : await this.lookForAnother(options);
     await this.locateTwin(options, another);
-    // Before it listens: whoever would connect while another's database is waited for, would wait in vain.
+    // Before it listens: clients should not connect while we wait for the lock of the database.
     const namespace = await this.openNamespace(options);
     this.namespace = namespace;
     const daemon = await this.startDaemon(options);
@@ -246,7 +246,7 @@ export class NameServerStarter implements AsyncDisposable {
 
   private async stop(): Promise<void> {
     this.stopRequest.abort(new NamingError(refusalText('SHUTTING_DOWN')));
-    // What is being started is not to be left behind.
+    // Waits for a start in progress, so that everything it has opened is closed.
     await this.starting?.catch(() => undefined);
     await this.broadcastServer?.close();
     this.autoClean?.stop();
@@ -256,10 +256,10 @@ export class NameServerStarter implements AsyncDisposable {
     await this.daemon?.shutdown();
     await this.namespace?.close();
     this.options.log.msg('NS daemon', 'Shut down gracefully.');
-    this.announceStop();
+    this.resolveStopped();
   }
 
-  /** As Pyro 3: the file with the URI, the log and the database are in there, unless the configuration says otherwise. */
+  /** Creates PYRO_STORAGE, as Pyro 3 does: by default it contains the URI file, the log and the database. */
   private async makeStorage(): Promise<void> {
     const { PYRO_STORAGE, PYRO_NS_SYNC } = this.options.config;
     await makeDirectory(PYRO_STORAGE, PYRO_NS_SYNC).catch((error: unknown) => {
@@ -268,8 +268,8 @@ export class NameServerStarter implements AsyncDisposable {
   }
 
   /**
-   * Looks for another name server on the network segment, in Pyro's time.
-   * @throws NamingError where there is one, and several aren't allowed
+   * Searches for another name server on the network segment, with Pyro's timeout.
+   * @throws NamingError where there is one, and `allowmultiple` is not set
    */
   private async lookForAnother(options: StartOptions): Promise<PyroURI | undefined> {
     const { print } = this.options;
@@ -286,12 +286,12 @@ export class NameServerStarter implements AsyncDisposable {
     return other;
   }
 
-  /** Looks for a name server in Pyro's time; by broadcast only, where a port is given. */
+  /** Searches for a name server, with Pyro's timeout. @param port for a search by broadcast only: the port to ask */
   private async locate(options: StartOptions, port?: number): Promise<PyroURI | undefined> {
     const { config, log, identification } = this.options;
-    // A copy: what the locator learns on the way is not for the server's own settings.
-    const patience = { ...config, PYRO_BC_RETRIES: 1, PYRO_BC_TIMEOUT: 0.7 };
-    const locator = new NameServerLocator({ config: patience, log, identification });
+    // A copy, as the locator changes PYRO_NS_* items when it finds the second server of a pair.
+    const locatorConfig = { ...config, PYRO_BC_RETRIES: 1, PYRO_BC_TIMEOUT: 0.7 };
+    const locator = new NameServerLocator({ config: locatorConfig, log, identification });
     const bcaddr = options.bcaddr ?? broadcastSettings(config, options.role).address;
     return locator.detectNS({ bcaddr, port }).catch((error: unknown) => {
       if (error instanceof PyroError) return undefined;
@@ -299,12 +299,13 @@ export class NameServerStarter implements AsyncDisposable {
     });
   }
 
-  /** Looks for the other name server of a pair before our own daemon is started, as Pyro does it. */
+  /** Searches for the other name server of the pair before our own daemon is started, as Pyro does. */
   private async locateTwin(options: StartOptions, another: PyroURI | undefined): Promise<void> {
     const { role, twin } = options;
     if (role === undefined) return;
     const database = this.databaseOf(options);
-    // Each would be told of changes that it has made already, and a resync would replace the names that both have.
+    // Both would share the names: each would receive changes that are made already, and a resync would replace both's
+    // names.
     if (isEtcdURL(database)) throw new NamingError(refusalText('TWIN_OVER_ETCD'), database);
     const other = broadcastSettings(this.options.config, role === 'primary' ? 'secondary' : 'primary');
     const broadcast = (): Promise<PyroURI | undefined> => this.locate(options, other.port);
@@ -418,7 +419,7 @@ export class NameServerStarter implements AsyncDisposable {
       address: daemon.address,
       className: persistent ? 'PersistentNameServer' : 'NameServer',
       ignoreShutdown: options.keep === true,
-      // The reply to the request goes out first.
+      // Deferred, so that the reply to the request is sent first.
       onShutdown: () => setImmediate(() => void this.shutdown()),
       status: () => this.status(),
       operationGuard: isOperationGuard(connectionGuard) ? connectionGuard : undefined,
@@ -436,14 +437,17 @@ export class NameServerStarter implements AsyncDisposable {
     await nameServer.createInitialGroups();
     daemon.useNameServer(nameServer);
     if (options.countCalls === true) this.calls = new RequestMetrics(nameServer);
-    // The entry of an earlier run gives the object its id again: the URI stays the same over a restart.
+    // The object gets the id of the entry of an earlier run, so that the URI survives a restart.
     return daemon.connectPersistent(this.calls ?? nameServer, NAMESERVER_NAME);
   }
 
-  /** Another server may have served the database meanwhile: it has left its own entry, and changed what watchers know. */
+  /**
+   * Called when the lock of the database was lost and taken again: another server may have served it meanwhile.
+   * Registers our own entry again, and tells watchers that they may have missed changes.
+   */
   private async restoreEntry(): Promise<void> {
     const { daemon, nameServer, changes } = this;
-    // A start writes it at its end.
+    // During a start there is nothing to restore: the entry is written at its end.
     if (daemon === undefined || nameServer === undefined || !this.isStarted) return;
     try {
       changes?.skip();
@@ -454,7 +458,7 @@ export class NameServerStarter implements AsyncDisposable {
     }
   }
 
-  /** Says which database is served and how much is in it, so that a wrong directory is noticed. */
+  /** Prints which database is served and how many names are in it, so that a wrong directory is noticed. */
   private async announceDatabase(namespace: Namespace, database: string): Promise<void> {
     const size = await new NameCount(namespace).get(MAX_COUNT_MS);
     this.options.print(`Database: ${printable(database)} (${size === undefined ? 'not counted yet' : sizeText(size)})`);
@@ -478,32 +482,32 @@ export class NameServerStarter implements AsyncDisposable {
   }
 }
 
-/** What Pyro prints before the name server's own words. */
+/** The role, as Pyro prints it before `Name Server started.` */
 const titleOf = (role: TwinRole | undefined): string =>
   role === undefined ? '' : role === 'primary' ? 'Primary ' : 'Secondary ';
 
 const protocolOf = ({ ssl }: StartOptions): ObjectProtocol => (ssl ? 'PYROSSL' : 'PYRO');
 
-/** Where a name server of a role is asked by broadcast. */
+/** The broadcast address and port of a name server with that role. */
 const broadcastSettings = (config: Config, role: TwinRole | undefined) =>
   role === 'secondary'
     ? { address: config.PYRO_NS2_BC_ADDR, port: config.PYRO_NS2_BC_PORT }
     : { address: config.PYRO_NS_BC_ADDR, port: config.PYRO_NS_BC_PORT };
 
-/** How long a start waits to tell how many names there are. */
+/** How long a start waits for the number of names that it prints. */
 const MAX_COUNT_MS = 1000;
 
 const LOOPBACK_WARNING = 'daemon bound on hostname that resolves to loopback address 127.0.x.x';
 
 const MULTIPLE_REFUSAL = refusalText('NAME_SERVER_RUNS');
 
-/** True where what the daemon publishes leads nobody here but those on this very machine. */
+/** True if the published host name resolves to loopback, so that only this machine can reach the daemon. */
 async function isOnLoopback({ hostname }: Daemon, config: Config): Promise<boolean> {
   if (hostname === 'localhost') return true;
   try {
     return (await resolveAddress(hostname, { config })).startsWith('127.0.');
   } catch (error) {
-    // A name that others know, but not this machine: with PYRO_DNS_URI it is published as it is.
+    // With PYRO_DNS_URI a host name may be published that clients can resolve and this machine can't.
     if (error instanceof URIError) return false;
     throw error;
   }
@@ -514,7 +518,7 @@ function sizeText({ objects, groups }: NamespaceSize): string {
   return `${objects} ${objects === 1 ? 'name' : 'names'} in ${groups} ${groups === 1 ? 'group' : 'groups'}`;
 }
 
-/** As Python prints a socket's name. */
+/** An address as Python prints a socket's name. */
 const addressText = ({ address, port }: AddressInfo): string => `('${address}', ${port})`;
 
 function guardLines({ connection, broadcast, source }: Partial<Guards>): string[] {

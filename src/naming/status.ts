@@ -1,33 +1,33 @@
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 
-/** How a name server does: what `_status` answers, as a dict, but for what it is told of a twin and what is counted. */
+/** The state of a name server: what `_status` returns, as a dict. */
 export type NameServerStatus = Static<typeof NameServerStatus>;
 
 const Count = Type.Number({ minimum: 0 });
 const OptionalText = Type.Union([Type.String(), Type.Null()]);
 
 const NameServerStatus = Type.Object({
-  /** Of this package. */
+  /** This package's version. */
   version: Type.String(),
   role: Type.Union([Type.Literal('single'), Type.Literal('primary'), Type.Literal('secondary')]),
   /** When the server was started, in seconds since 1970. */
   since: Count,
   store: Type.Object({
     kind: Type.Union([Type.Literal('memory'), Type.Literal('directory'), Type.Literal('etcd')]),
-    /** Why names can't be read or changed as they should. */
+    /** Why names can't be read or changed as they should; None if they can. */
     problem: OptionalText,
-    /** Of a store in etcd: the member that is talked to, and for how many seconds etcd has been away. */
+    /** Only for etcd: the endpoint in use, and for how many seconds etcd has been unreachable (None: it is not). */
     endpoint: OptionalText,
     awaySeconds: Type.Union([Count, Type.Null()]),
   }),
-  /** None where they could not be counted yet. */
+  /** The number of names; None if they could not be counted yet. */
   names: Type.Union([Type.Object({ groups: Count, objects: Count }), Type.Null()]),
-  /** Those open now, and those accepted and refused since the start. */
+  /** The connections open now, and those accepted and refused since the start. */
   connections: Type.Object({ open: Count, accepted: Count, refused: Count }),
   /** How many entries of dead objects were removed (PYRO_NS_AUTOCLEAN). */
   autoCleaned: Count,
-  /** The other one of a pair; None for a single server. */
+  /** The other name server of the pair: see TwinStatus; None for a single server. */
   twin: Type.Union([
     Type.Object({
       uri: OptionalText,
@@ -41,7 +41,7 @@ const NameServerStatus = Type.Object({
   ]),
 });
 
-/** True for what `_status` of a name server of this package answers. */
+/** True if a value is what `_status` of a name server of this package returns. */
 export function isNameServerStatus(value: unknown): value is NameServerStatus {
   return Value.Check(NameServerStatus, value);
 }

@@ -6,9 +6,10 @@ import { NamingError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 
 /**
- * Writes the file that holds the name server's URI, whole at every moment. It is made in a directory that only we can enter:
- * else others, who may write beside it, could put a link where it is made, and have another file overwritten.
- * @throws NamingError where something else than a file stands there, or a link of another user; the system's error
+ * Writes the file with the name server's URI, atomically: it is written in a temporary directory and then renamed. Only
+ * we can enter that directory: other users who may write beside the file could put a symbolic link at the temporary
+ * file's path otherwise, and so have another file overwritten.
+ * @throws NamingError where the path is neither free nor a file, or a link of another user; the system's error
  */
 export async function writeURIFile(path: string, uri: string): Promise<void> {
   const target = await targetOf(path);
@@ -25,7 +26,7 @@ export async function writeURIFile(path: string, uri: string): Promise<void> {
   }
 }
 
-/** Where the file is: behind a link, if we or root have put that there. */
+/** The file's path; symbolic links are followed if they are ours or root's. */
 async function targetOf(path: string): Promise<string> {
   const stats = await lstat(path).catch(() => undefined);
   if (stats?.isSymbolicLink() !== true) return path;

@@ -3,23 +3,23 @@ import { RemoteError } from '../rpc/index.js';
 import type { NameChange } from './change-feed.js';
 import type { NameServerProxy } from './name-server-proxy.js';
 
-/** A change, or `missed` where there may have been some that nobody can tell any more. */
+/** A change; or `missed`, if changes may have been lost: then read all names again. */
 export type WatchEvent = NameChange | { readonly operation: 'missed'; readonly name?: undefined };
 
-/** How a name server is watched. */
+/** Options of `watch`. */
 export interface WatchOptions {
-  /** Seconds between two looks at a name server that can't tell of changes by itself (Pyro 3's own). */
+  /** The polling interval in seconds, for name servers without a change feed (Pyro 3's own); 2 by default. */
   readonly interval?: number | undefined;
-  /** Ends the watching at once: the iteration throws the signal's reason (an AbortError, unless another was given). */
+  /** Ends the iteration at once: it throws the signal's reason (an AbortError, unless another was given). */
   readonly signal?: AbortSignal | undefined;
 }
 
 const DEFAULT_INTERVAL_SECONDS = 2;
 
 /**
- * Tells of changes as they happen. Our own name servers are asked to answer when there are any; others are asked for all
- * names again and again, which shows objects only. The proxy waits for answers, so it should be used for nothing else, not
- * even after the signal: the answer to the last question may be due for half a minute.
+ * Yields changes of a name server's names as they happen: by long polling of a pyro-ns server's change feed, or by
+ * polling all names of another one, which shows objects only. Use a proxy for this alone, also after the signal: a long
+ * poll keeps its connection busy for up to half a minute.
  * @throws as the proxy's calls, when the name server is gone; the signal's reason
  */
 export async function* watch(
@@ -47,12 +47,12 @@ async function* poll(
   interval: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<NameChange> {
-  const look = async (): Promise<Map<string, string>> =>
+  const readAll = async (): Promise<Map<string, string>> =>
     new Map((await nameServer.flatlist({ signal })).map(([name, uri]) => [name, uri.toString()]));
-  let before = await look();
+  let before = await readAll();
   for (;;) {
     await setTimeout(interval * 1000, undefined, { signal }).catch(() => signal?.throwIfAborted());
-    const now = await look();
+    const now = await readAll();
     for (const [name, uri] of before) if (now.get(name) !== uri) yield { operation: 'unregister', name };
     for (const [name, uri] of now) if (before.get(name) !== uri) yield { operation: 'register', name, uri };
     before = now;
