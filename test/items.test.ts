@@ -32,7 +32,7 @@ import { NameServer } from '../src/naming/name-server.js';
 import { NameServerStarter } from '../src/naming/starter.js';
 import { SubtreeLock } from '../src/sync/index.js';
 import { Outbox } from '../src/naming/twin/outbox.js';
-import { PeerConnection } from '../src/naming/twin/peer-link.js';
+import { openPeer } from '../src/naming/twin/peer-link.js';
 import { Replica } from '../src/naming/twin/merge.js';
 import { Pyro3Twin } from '../src/naming/twin/pyro3-twin.js';
 import { Versions } from '../src/naming/twin/versions.js';
@@ -629,9 +629,9 @@ async function observeQueue(config: Config): Promise<readonly boolean[]> {
   cleanUp.push(() => daemon.shutdown());
   const twin = { GUID: () => 'twin', setGUID: () => undefined, invoke: () => null };
   await daemon.connect(twin, NAMESERVER_NAME);
-  const peer = await PeerConnection.open({ host: '127.0.0.1', port: daemon.port }, { config, protocol: 'PYRO' });
+  const peer = await openPeer({ host: '127.0.0.1', port: daemon.port }, { config, protocol: 'PYRO' });
   cleanUp.push(() => {
-    peer.close();
+    peer.destroy();
   });
   const replica = new Replica({
     namespace: new MemoryNamespace(),

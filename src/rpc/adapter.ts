@@ -2,12 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { defaultConfig, defaultLog, type Config, type Log } from '../config/index.js';
 import { ConnectionClosedError, ProtocolError, TimeoutError } from '../errors.js';
 import { refusalText } from '../refusals.js';
-import { INTERNAL_DAEMON_GUID, PyroURI, type ObjectProtocol } from '../names/index.js';
+import type { PyroURI } from '../names/index.js';
 import type { PickleReadOptions, PythonValue, PythonWritable } from '../pickle/index.js';
 import { MAX_TIMEOUT_MS, onAbort } from '../sync/index.js';
-import { ClientConnection, decodeReply, encodeRequest, RequestFlag } from '../wire/index.js';
-import { readClientTLS } from './certificates.js';
-import { errorOf } from './exceptions.js';
+import { RequestFlag } from '../wire/index.js';
+import { ObjectConnection, PROTOCOLS, protocolOf } from './object-connection.js';
 import { pickleLimits, readOptionsOf } from './pickle-limits.js';
 import { PendingConnection } from './pending-connection.js';
 import { DefaultConnValidator } from './validators.js';
@@ -31,22 +30,12 @@ export interface InvocationOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const NO_KEYWORDS: ReadonlyMap<string, PythonWritable> = new Map();
-
 /** Resolves the URI of an object, such as by a name server; called before each new connection. The signal aborts it. */
 export type Locate = (signal: AbortSignal) => Promise<PyroURI>;
 
-/** The protocols of URIs whose objects can be called, and the protocol of the URI after PYROLOC is resolved. */
-export const PROTOCOLS: ReadonlyMap<string, ObjectProtocol> = new Map([
-  ['PYRO', 'PYRO'],
-  ['PYROSSL', 'PYROSSL'],
-  ['PYROLOC', 'PYRO'],
-  ['PYROLOCSSL', 'PYROSSL'],
-]);
-
 // Closes the connection of an adapter that was garbage-collected, as when Python drops a proxy. `close` flushes first,
 // because one-way calls may still be queued.
-const collectedAdapters = new FinalizationRegistry<ClientConnection>((connection) => {
+const collectedAdapters = new FinalizationRegistry<ObjectConnection>((connection) => {
   void connection.close();
 });
 
@@ -64,7 +53,7 @@ export class PYROAdapter {
   private validator = new DefaultConnValidator();
   #identification: Buffer = Buffer.alloc(0);
   private pending: PendingConnection | undefined;
-  private connection: ClientConnection | undefined;
+  private connection: ObjectConnection | undefined;
 
   /**
    * @param locate resolves the URI, if it is one (such as PYRONAME) that does not locate the object itself
@@ -193,24 +182,18 @@ export class PYROAdapter {
     method: string,
     flags: number,
     args: readonly PythonWritable[],
-    keywords: ReadonlyMap<string, PythonWritable> = NO_KEYWORDS,
+    keywords?: ReadonlyMap<string, PythonWritable>,
     { signal, timeout = this.timeout }: InvocationOptions = {},
   ): Promise<PythonValue> {
     signal?.throwIfAborted();
     const oneway = this.onewayMethods.has(method) ? RequestFlag.Oneway : 0;
-    const call = (connection: ClientConnection): Promise<Buffer> | undefined => {
-      const request = { objectID: this.uri.objectID, method, flags: flags | oneway, args, keywords };
-      const body = encodeRequest(request, this.config.PYRO_PICKLE_FORMAT);
-      if (!oneway) return connection.call(body, { timeout: milliseconds(timeout), signal });
-      connection.send(body);
-      return undefined;
+    const call = (connection: ObjectConnection): Promise<PythonValue> | null => {
+      if (!oneway) return connection.call(method, args, { flags, keywords, timeoutMs: milliseconds(timeout), signal });
+      connection.send(method, args, { flags: flags | oneway, keywords });
+      return null;
     };
     const open = this.openConnection;
-    const replied = await (open === undefined ? this.whenOpen(call, timeout, signal) : call(open));
-    if (replied === undefined) return null;
-    const reply = decodeReply(replied, this.readOptions);
-    if ('exception' in reply) throw errorOf(reply.exception);
-    return reply.value;
+    return open === undefined ? this.whenOpen(call, timeout, signal) : call(open);
   }
 
   /** An adapter of the same URI, with the same settings and a connection of its own. */
@@ -224,7 +207,7 @@ export class PYROAdapter {
   }
 
   /** The connection, if it is open: then a call is sent at once. */
-  private get openConnection(): ClientConnection | undefined {
+  private get openConnection(): ObjectConnection | undefined {
     return this.connection?.isOpen === true ? this.connection : undefined;
   }
 
@@ -237,7 +220,7 @@ export class PYROAdapter {
    * Makes a call on a new connection (single flight): calls made while it is being opened wait for the same connection.
    */
   private whenOpen<T>(
-    call: (connection: ClientConnection) => T | Promise<T>,
+    call: (connection: ObjectConnection) => T | Promise<T>,
     timeout: number | null,
     signal: AbortSignal | undefined,
   ): Promise<T> {
@@ -269,54 +252,28 @@ export class PYROAdapter {
     return pending;
   }
 
-  private async connect(handshakeTimeoutMs: number, signal: AbortSignal): Promise<ClientConnection> {
-    const { config, validator } = this;
+  private async connect(handshakeTimeoutMs: number, signal: AbortSignal): Promise<ObjectConnection> {
+    const { config, readOptions, validator } = this;
     const uri = (await this.locate?.(signal)) ?? this.uri;
-    const protocol = protocolOf(uri);
     const identification = this.#identification;
-    const connection = await ClientConnection.open(uri.address, uri.port, {
-      compression: config.PYRO_COMPRESSION,
-      checksum: config.PYRO_CHECKSUM,
-      keepAlive: config.PYRO_SOCK_KEEPALIVE,
-      limits: { maxBodySize: config.PYRO_MAX_MESSAGE_SIZE, maxInflatedSize: config.PYRO_MAX_INFLATED_SIZE },
+    const connection = await ObjectConnection.open(uri, {
+      config,
+      readOptions,
+      identification,
+      // It must not refer to the adapter, which could never be collected then.
+      createAuthToken: (_same, challenge) => validator.createAuthToken(identification, challenge),
       handshakeTimeoutMs,
-      lookupTimeoutMs: config.PYRO_DNS_TIMEOUT * 1000,
       signal,
-      tls: protocol === 'PYROSSL' ? await readClientTLS(config) : undefined,
-      createAuthToken: (_none, challenge) => validator.createAuthToken(identification, challenge),
     });
     collectedAdapters.register(this, connection, connection);
     void connection.closed.then(() => collectedAdapters.unregister(connection));
     this.log.msg('PYROAdapter', 'connected to', uri);
-    this.uri = uri.protocol === protocol ? uri : await this.resolvePYROLOC(connection, uri, protocol, signal);
-    return connection;
-  }
-
-  /** Asks the daemon for the id of the object that has the name in the URI. */
-  private async resolvePYROLOC(
-    connection: ClientConnection,
-    uri: PyroURI,
-    protocol: ObjectProtocol,
-    signal: AbortSignal,
-  ): Promise<PyroURI> {
-    this.log.msg('PYROAdapter', 'resolving PYROLOC name:', uri.objectID);
-    try {
-      const body = encodeRequest({
-        objectID: INTERNAL_DAEMON_GUID,
-        method: 'ResolvePYROLOC',
-        flags: 0,
-        args: [uri.objectID],
-        keywords: NO_KEYWORDS,
-      });
-      const replied = await connection.call(body, { timeout: milliseconds(this.timeout), signal });
-      const reply = decodeReply(replied, { ...this.readOptions, unicode: 'text' });
-      if ('exception' in reply) throw errorOf(reply.exception);
-      if (typeof reply.value !== 'string') throw new ProtocolError(refusalText('ANSWER_INVALID'));
-      return new PyroURI(protocol, uri.address, uri.port, reply.value);
-    } catch (error) {
-      connection.destroy();
-      throw error;
+    if (connection.isNamed) {
+      this.log.msg('PYROAdapter', 'resolving PYROLOC name:', uri.objectID);
+      await connection.findObject({ timeoutMs: milliseconds(this.timeout), signal });
     }
+    this.uri = connection.uri;
+    return connection;
   }
 
   private get log(): Log {
@@ -337,11 +294,4 @@ function milliseconds(timeout: number | null): number {
 export function requireTimeout(timeout: number | null): void {
   if (timeout === null || timeout >= 0) return;
   throw new RangeError(`a timeout is a number of seconds, or null for ever, and not ${timeout}`);
-}
-
-/** The protocol by which the object of a URI is called. @throws ProtocolError `unsupported protocol` */
-function protocolOf({ protocol }: PyroURI): ObjectProtocol {
-  const found = PROTOCOLS.get(protocol);
-  if (found === undefined) throw new ProtocolError(refusalText('PROTOCOL_UNSUPPORTED'), protocol);
-  return found;
 }

@@ -8,6 +8,8 @@ export { bindArguments } from './bind-arguments.js';
 export { readClientTLS } from './certificates.js';
 export { Daemon } from './daemon.js';
 export type { DaemonOptions, NameServerObject } from './daemon.js';
+export { ObjectConnection } from './object-connection.js';
+export type { CallOptions, RequestOptions } from './object-connection.js';
 export { getCaller, ObjBase, SynchronizedObjBase } from './objects.js';
 export type { RemoteAccess } from './objects.js';
 export { isDead, LivenessProbe } from './liveness-probe.js';

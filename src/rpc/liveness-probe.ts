@@ -3,7 +3,8 @@ import { silentLog, type Config } from '../config/index.js';
 import { ConnectionClosedError, ConnectionDeniedError, NamingError, PyroError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, PyroURI } from '../names/index.js';
 import type { PythonValue } from '../pickle/index.js';
-import { PROTOCOLS, PYROAdapter } from './adapter.js';
+import { PYROAdapter } from './adapter.js';
+import { PROTOCOLS } from './object-connection.js';
 import { isSameEverywhere, resolveAddress } from './address.js';
 
 /** The timeout of the handshake with a daemon, and of its reply, in seconds. */

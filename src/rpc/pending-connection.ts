@@ -1,7 +1,7 @@
 import { TimeoutError } from '../errors.js';
 import { refusalText } from '../refusals.js';
 import { onAbort } from '../sync/index.js';
-import type { ClientConnection } from '../wire/index.js';
+import type { ObjectConnection } from './object-connection.js';
 
 /**
  * A connection that is being opened (single flight), and the calls that wait for it, each with its own timeout and
@@ -9,12 +9,12 @@ import type { ClientConnection } from '../wire/index.js';
  */
 export class PendingConnection {
   /** Resolves with the open connection; rejects if it can't be opened, or that was aborted. */
-  readonly opened: Promise<ClientConnection>;
+  readonly opened: Promise<ObjectConnection>;
   private readonly controller = new AbortController();
   private waiting = 0;
 
   /** @param open opens the connection; aborted by the signal */
-  constructor(open: (signal: AbortSignal) => Promise<ClientConnection>) {
+  constructor(open: (signal: AbortSignal) => Promise<ObjectConnection>) {
     const { signal } = this.controller;
     this.opened = new Promise((resolve, reject) => {
       // Rejects at once, because not every step of `open` can be interrupted.
@@ -46,7 +46,7 @@ export class PendingConnection {
    * @throws TimeoutError, the signal's reason, or the error of opening the connection
    */
   whenOpen<T>(
-    call: (connection: ClientConnection) => T | Promise<T>,
+    call: (connection: ObjectConnection) => T | Promise<T>,
     timeout: number,
     signal: AbortSignal | undefined,
   ): Promise<T> {

@@ -264,18 +264,18 @@ describe('the connection to the twin', () => {
     const finder = newFinder(settings(more()));
     const peer = await finder.connect();
     expect([peer.uri.toString(), peer.isOpen]).toEqual([server.uri.toString(), true]);
-    peer.close();
+    peer.destroy();
   });
 
   test('leads to where the twin says that it is, or was found before, without asking again', async () => {
     const broadcast = jest.fn(() => Promise.resolve(server.uri));
     const noted = newFinder(settings({ broadcast }));
     noted.note(server.uri);
-    (await noted.connect()).close();
+    (await noted.connect()).destroy();
     expect(broadcast).not.toHaveBeenCalled();
     const found = newFinder(settings({ broadcast }));
-    (await found.connect()).close();
-    (await found.connect()).close();
+    (await found.connect()).destroy();
+    (await found.connect()).destroy();
     expect(broadcast).toHaveBeenCalledTimes(1);
   });
 
@@ -287,7 +287,7 @@ describe('the connection to the twin', () => {
     expect([peer?.uri.toString(), finder.takeLocated()]).toEqual([server.uri.toString(), undefined]);
     finder.stop();
     expect(peer?.isOpen).toBe(true);
-    peer?.close();
+    peer?.destroy();
     await finder.locate('Again.');
     finder.stop();
     for (const connection of server.connections) await connection.closed;

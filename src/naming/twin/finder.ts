@@ -5,7 +5,7 @@ import { refusalText } from '../../refusals.js';
 import type { ObjectProtocol, PyroURI } from '../../names/index.js';
 import { RemoteError } from '../../rpc/index.js';
 import { hostResolver, type ServerConnection } from '../../wire/index.js';
-import { PeerConnection, type PeerAddress } from './peer-link.js';
+import { openPeer, type PeerAddress, type PeerLink } from './peer-link.js';
 import type { TwinRole } from './records.js';
 
 /** Rate limit: unknown callers can make us look up the twin's address only once in this time. */
@@ -43,7 +43,7 @@ export class TwinFinder {
   /** The twin's address, as it was last found, or as the twin itself has said. */
   private found: PeerAddress | undefined;
   private own: PeerAddress | undefined;
-  private located: PeerConnection | undefined;
+  private located: PeerLink | undefined;
   private trusted: ReadonlySet<string> = new Set();
   private lastLookup = -Infinity;
   private lookingUp: Promise<void> | undefined;
@@ -76,9 +76,9 @@ export class TwinFinder {
    * Connects to the twin.
    * @throws ConnectionDeniedError where it refuses the connection; PyroError, RemoteError where it can't be found
    */
-  async connect(): Promise<PeerConnection> {
+  async connect(): Promise<PeerLink> {
     const where = this.addressOfTwin() ?? (await this.locateByBroadcast());
-    return PeerConnection.open(where, this.options);
+    return openPeer(where, this.options);
   }
 
   /**
@@ -101,7 +101,7 @@ export class TwinFinder {
   }
 
   /** Passes on the connection that `locate` has opened, if it is still open. */
-  takeLocated(): PeerConnection | undefined {
+  takeLocated(): PeerLink | undefined {
     const peer = this.located;
     this.located = undefined;
     return peer?.isOpen ? peer : undefined;
@@ -109,7 +109,7 @@ export class TwinFinder {
 
   stop(): void {
     this.stopping.abort();
-    this.located?.close();
+    this.located?.destroy();
   }
 
   /**

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { loadConfig, silentLog, type Log } from '../../config/index.js';
 import { ConnectionClosedError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
+import type { RequestOptions } from '../../rpc/index.js';
 import { PythonTuple, type PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import { Outbox } from './outbox.js';
@@ -45,12 +46,12 @@ class FakePeer implements PeerLink {
     return this.failure ? Promise.reject(this.failure) : Promise.resolve(null);
   }
 
-  send(method: string, flags: number, [instance, first, records]: readonly PythonWritable[]): void {
+  send(method: string, [instance, first, records]: readonly PythonWritable[], { flags = 0 }: RequestOptions): void {
     if (this.failure) throw this.failure;
     this.sent.push(`${method} ${flags} ${text(instance)} ${text(first)} [${namesOf(records)}]`);
   }
 
-  close(): void {
+  destroy(): void {
     this.isOpen = false;
   }
 }

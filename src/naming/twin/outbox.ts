@@ -153,11 +153,11 @@ export class Outbox {
     const first = this.confirmed + this.sent + 1;
     this.sent += records.length;
     try {
-      peer.send('_twinChanges', RequestFlag.Oneway, [instance, first, records.map(recordToPython)]);
+      peer.send('_twinChanges', [instance, first, records.map(recordToPython)], { flags: RequestFlag.Oneway });
     } catch (error) {
       // Unconfirmed changes are sent again over the next connection.
       log.warn('NameServer', 'twin: it did not take our changes:', error);
-      peer.close();
+      peer.destroy();
     }
   }
 

@@ -73,12 +73,12 @@ class SimulatedLink implements PeerLink {
     });
   }
 
-  send(method: string, _flags: number, args: readonly PythonWritable[]): void {
+  send(method: string, args: readonly PythonWritable[]): void {
     if (!this.isOpen) throw new ConnectionClosedError('connection lost');
     this.calls.push({ method, args: dumps([...args]), answer: undefined });
   }
 
-  close(): void {
+  destroy(): void {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.answers.length = 0;
@@ -90,7 +90,7 @@ class SimulatedLink implements PeerLink {
   /** Closes it, and loses what is under way. */
   break(): void {
     this.calls.length = 0;
-    this.close();
+    this.destroy();
   }
 
   /** The next call arrives. */

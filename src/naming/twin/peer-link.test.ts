@@ -4,10 +4,10 @@ import { ConnectionClosedError, ConnectionDeniedError, ProtocolError, TimeoutErr
 import { RemoteError } from '../../rpc/index.js';
 import { ClientConnection, RequestFlag } from '../../wire/index.js';
 import { FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
-import { PeerConnection, type PeerOptions } from './peer-link.js';
+import { openPeer, type PeerLink, type PeerOptions } from './peer-link.js';
 
 let server: FakeNameServer;
-let peers: PeerConnection[];
+let peers: PeerLink[];
 
 const begin = async (answers: Record<string, FakeAnswer> = {}, passphrase?: string): Promise<void> => {
   server = await FakeNameServer.start(answers, passphrase);
@@ -19,16 +19,13 @@ beforeEach(() => {
 
 afterEach(async () => {
   jest.restoreAllMocks();
-  for (const peer of peers) peer.close();
+  for (const peer of peers) peer.destroy();
   await server.stop();
 });
 
-async function open({ environment = {}, ...options }: Options = {}): Promise<PeerConnection> {
+async function open({ environment = {}, ...options }: Options = {}): Promise<PeerLink> {
   const config = loadConfig({ environment, currentDirectory: '/' });
-  const peer = await PeerConnection.open(
-    { host: '127.0.0.1', port: server.port },
-    { config, protocol: 'PYRO', ...options },
-  );
+  const peer = await openPeer({ host: '127.0.0.1', port: server.port }, { config, protocol: 'PYRO', ...options });
   peers.push(peer);
   return peer;
 }
@@ -143,7 +140,7 @@ describe('a call', () => {
     await begin({ silent: () => undefined });
     const peer = await open();
     const called = jest.spyOn(ClientConnection.prototype, 'call');
-    await expect(peer.call('silent', [], 1)).rejects.toThrow(TimeoutError);
+    await expect(peer.call('silent', [], { timeoutMs: 1 })).rejects.toThrow(TimeoutError);
     await peer.closed;
     expect([peer.isOpen, called.mock.calls[0]?.[1]]).toEqual([false, { timeout: 1 }]);
     await expect((await open()).call('missing', [])).rejects.toThrow(RemoteError);
@@ -170,7 +167,7 @@ describe('a call', () => {
 test('what is sent without an answer arrives with its flags, before what is called after it', async () => {
   await begin({ tell: () => null, echo: ([value = null]) => value });
   const peer = await open();
-  peer.send('tell', RequestFlag.Oneway | RequestFlag.Varargs, ['a', 'b']);
+  peer.send('tell', ['a', 'b'], { flags: RequestFlag.Oneway | RequestFlag.Varargs });
   expect(await peer.call('echo', ['c'])).toBe('c');
   expect(server.calls).toEqual([
     { objectID: 'the-name-server', method: 'tell', flags: 5, args: ['a', 'b'] },
@@ -182,13 +179,13 @@ describe('a connection that is lost stays lost', () => {
   test.each(['by the other', 'by us'])('%s', async (by) => {
     await begin({ echo: () => 1 });
     const peer = await open();
-    if (by === 'by us') peer.close();
+    if (by === 'by us') peer.destroy();
     else server.dropConnections();
     await peer.closed;
     expect(peer.isOpen).toBe(false);
     await expect(peer.call('echo', [])).rejects.toThrow(ConnectionClosedError);
     expect(() => {
-      peer.send('echo', RequestFlag.Oneway, []);
+      peer.send('echo', [], { flags: RequestFlag.Oneway });
     }).toThrow(ConnectionClosedError);
     expect(server.methods).toEqual([]);
   });
@@ -198,7 +195,8 @@ test('what the other has not taken yet is counted', async () => {
   await begin({ tell: () => null });
   const peer = await open();
   server.connections[0]?.socket.pause();
-  for (let number = 0; number < 20; number += 1) peer.send('tell', RequestFlag.Oneway, ['x'.repeat(1_000_000)]);
+  for (let number = 0; number < 20; number += 1)
+    peer.send('tell', ['x'.repeat(1_000_000)], { flags: RequestFlag.Oneway });
   await new Promise((resolve) => setImmediate(resolve));
   expect(peer.unsent).toBeGreaterThan(5_000_000);
 });

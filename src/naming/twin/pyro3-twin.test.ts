@@ -4,13 +4,13 @@ import { NamingError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { GROUP, MemoryNamespace, OBJECT, systemMetaToPython } from '../../namespace/index.js';
 import { textOf, tuple, type PythonValue } from '../../pickle/index.js';
-import { proxyFromPython, proxyToPython, RemoteError, uriToPython } from '../../rpc/index.js';
+import { ObjectConnection, proxyFromPython, proxyToPython, RemoteError, uriToPython } from '../../rpc/index.js';
 import { mungeIdentification } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import type { Change } from '../change.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
-import { PeerConnection } from './peer-link.js';
+import { openPeer, type PeerLink } from './peer-link.js';
 import { readDump, writeDump } from './pyro3-dump.js';
 import { Replica } from './merge.js';
 import { Pyro3Twin, type Pyro3TwinOptions } from './pyro3-twin.js';
@@ -28,7 +28,7 @@ let logged: string[];
 let options: Pyro3TwinOptions;
 let twin: Pyro3Twin;
 let server: FakeNameServer;
-let peers: PeerConnection[];
+let peers: PeerLink[];
 
 beforeEach(async () => {
   namespace = new MemoryNamespace();
@@ -59,7 +59,7 @@ beforeEach(async () => {
 afterEach(async () => {
   jest.restoreAllMocks();
   twin.stop();
-  for (const peer of peers) peer.close();
+  for (const peer of peers) peer.destroy();
   await server.stop();
 });
 
@@ -67,8 +67,8 @@ const begin = async (answers: Record<string, FakeAnswer> = {}, passphrase?: stri
   server = await FakeNameServer.start(answers, passphrase);
 };
 
-async function open(): Promise<PeerConnection> {
-  const peer = await PeerConnection.open({ host: '127.0.0.1', port: server.port }, options);
+async function open(): Promise<PeerLink> {
+  const peer = await openPeer({ host: '127.0.0.1', port: server.port }, options);
   peers.push(peer);
   return peer;
 }
@@ -367,7 +367,7 @@ describe('what is told to the twin', () => {
   test('ends where it does not take our changes', async () => {
     await join();
     const [peer] = peers;
-    const unsent = jest.spyOn(PeerConnection.prototype, 'unsent', 'get');
+    const unsent = jest.spyOn(ObjectConnection.prototype, 'unsent', 'get');
     unsent.mockReturnValue(64 * 1024 * 1024);
     twin.tell(register(':a'));
     expect(twin.twinURI).toBeDefined();
@@ -381,7 +381,7 @@ describe('what is told to the twin', () => {
 
   test('a defect of ours is not taken for a lost twin', async () => {
     await join();
-    jest.spyOn(PeerConnection.prototype, 'send').mockImplementation(() => {
+    jest.spyOn(ObjectConnection.prototype, 'send').mockImplementation(() => {
       throw new TypeError('defect');
     });
     expect(() => {

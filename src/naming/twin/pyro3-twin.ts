@@ -24,7 +24,7 @@ import type { ChangeFeed } from '../change-feed.js';
 import type { SubtreeLock } from '../../sync/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { ageOf, isSameContent, type Replica } from './merge.js';
-import { PeerConnection } from './peer-link.js';
+import { openPeer, type PeerLink } from './peer-link.js';
 import { isBlank, readByListing, readDump, writeDump, type Dump, type DumpShape } from './pyro3-dump.js';
 import type { NameRecord, TwinRole } from './records.js';
 
@@ -68,7 +68,7 @@ export function pyro3Refusal({
 export class Pyro3Twin {
   private readonly defaultGroup: Name;
   private uri: PyroURI | undefined;
-  private peer: PeerConnection | undefined;
+  private peer: PeerLink | undefined;
   private twin: PyroURI | undefined;
   /** Changes that wait while the connection is being opened; undefined otherwise. */
   private waiting: Change[] | undefined;
@@ -100,7 +100,7 @@ export class Pyro3Twin {
    * copies the result.
    * @throws PyroError where the twin refuses, returns no valid dump or is lost, or the store refuses its names
    */
-  async copyFrom(peer: PeerConnection): Promise<void> {
+  async copyFrom(peer: PeerLink): Promise<void> {
     const { log, print, lock, finder } = this.options;
     this.requireAllowed();
     const where = `other NS at ${peer.uri.address} port ${peer.uri.port}`;
@@ -172,7 +172,7 @@ export class Pyro3Twin {
   stop(): void {
     this.waiting = undefined;
     this.twin = undefined;
-    this.peer?.close();
+    this.peer?.destroy();
     this.peer = undefined;
   }
 
@@ -185,7 +185,7 @@ export class Pyro3Twin {
    * Replaces our namespace by the twin's.
    * @returns false, and does nothing, if the twin has no names and we have some
    */
-  private async copy(peer: PeerConnection): Promise<boolean> {
+  private async copy(peer: PeerLink): Promise<boolean> {
     const { namespace, changes } = this.options;
     const dump = await this.takeDump(peer);
     if (isBlank(dump, this.defaultGroup) && (await holdsObjects(namespace))) return false;
@@ -195,7 +195,7 @@ export class Pyro3Twin {
   }
 
   /** Merges the twin's names into ours, last writer wins. @returns false if the twin then lacks names that we have */
-  private async mergeFrom(peer: PeerConnection): Promise<boolean> {
+  private async mergeFrom(peer: PeerLink): Promise<boolean> {
     const { replica, finder, namespace } = this.options;
     const { entries } = await this.takeDump(peer);
     const role = finder.role === 'primary' ? 'secondary' : 'primary';
@@ -203,7 +203,7 @@ export class Pyro3Twin {
     return isWithin(namespace, entries);
   }
 
-  private async takeDump(peer: PeerConnection): Promise<Dump> {
+  private async takeDump(peer: PeerLink): Promise<Dump> {
     const dump = await this.dumpOf(peer);
     this.shape = dump.shape;
     for (const name of dump.unusable) {
@@ -216,15 +216,15 @@ export class Pyro3Twin {
   /** Makes the twin copy our names. Within that call it calls our `_resync`, which opens a new connection to it. */
   private async offerOurs(uri: PyroURI): Promise<void> {
     this.options.log.warn('NameServer', 'twin: it lacks names that are here, and copies ours');
-    const peer = await PeerConnection.open({ host: uri.address, port: uri.port }, this.options);
+    const peer = await openPeer({ host: uri.address, port: uri.port }, this.options);
     try {
       await peer.call('resync', []);
     } finally {
-      peer.close();
+      peer.destroy();
     }
   }
 
-  private async dumpOf(peer: PeerConnection): Promise<Dump> {
+  private async dumpOf(peer: PeerLink): Promise<Dump> {
     try {
       return readDump(await peer.call('_resync', [this.proxyOfUs()]));
     } catch (error) {
@@ -249,8 +249,8 @@ export class Pyro3Twin {
     });
   }
 
-  private use(peer: PeerConnection): void {
-    if (this.peer !== peer) this.peer?.close();
+  private use(peer: PeerLink): void {
+    if (this.peer !== peer) this.peer?.destroy();
     this.peer = peer;
     this.twin = peer.uri;
     this.waiting = undefined;
@@ -265,10 +265,10 @@ export class Pyro3Twin {
     this.stop();
     this.waiting = waiting;
     this.twin = uri;
-    PeerConnection.open({ host: uri.address, port: uri.port }, this.options).then(
+    openPeer({ host: uri.address, port: uri.port }, this.options).then(
       (peer) => {
         if (this.waiting !== waiting) {
-          peer.close();
+          peer.destroy();
           return;
         }
         this.use(peer);
@@ -281,10 +281,10 @@ export class Pyro3Twin {
     );
   }
 
-  private send(peer: PeerConnection, change: Change): void {
+  private send(peer: PeerLink, change: Change): void {
     try {
       if (peer.unsent > MAX_UNSENT_SIZE) throw new PyroError(refusalText('TWIN_CHANGES_NOT_TAKEN'));
-      peer.send('_synccall', RequestFlag.Varargs | RequestFlag.Oneway, syncCallOf(change));
+      peer.send('_synccall', syncCallOf(change), { flags: RequestFlag.Varargs | RequestFlag.Oneway });
     } catch (error) {
       if (!(error instanceof PyroError)) throw error;
       this.drop(error.message);

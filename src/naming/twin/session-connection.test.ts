@@ -3,6 +3,7 @@ import { loadConfig, silentLog, type Log } from '../../config/index.js';
 import { ProtocolError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { MemoryNamespace } from '../../namespace/index.js';
+import type { CallOptions, RequestOptions } from '../../rpc/index.js';
 import { dumps, loads, textOf, type PythonValue, type PythonWritable } from '../../pickle/index.js';
 import { RequestFlag } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
@@ -25,7 +26,7 @@ class FakeLink implements PeerLink {
   readonly unsent = 0;
   readonly closed: Promise<void>;
   isOpen = true;
-  readonly calls: { method: string; timeout: number | undefined }[] = [];
+  readonly calls: { method: string; timeoutMs: number | undefined }[] = [];
   readonly sent: { method: string; flags: number; args: readonly PythonWritable[] }[] = [];
   readonly answers: Record<string, Answer>;
   private tellClosed: () => void = () => undefined;
@@ -37,16 +38,16 @@ class FakeLink implements PeerLink {
     this.answers = { _r_ha: () => 1, _twinHello: () => hello(), _twinMerge: () => null, ...answers };
   }
 
-  async call(method: string, args: readonly PythonWritable[], timeout?: number): Promise<PythonValue> {
-    this.calls.push({ method, timeout });
+  async call(method: string, args: readonly PythonWritable[], { timeoutMs }: CallOptions = {}): Promise<PythonValue> {
+    this.calls.push({ method, timeoutMs });
     return (await this.answers[method]?.(args)) ?? null;
   }
 
-  send(method: string, flags: number, args: readonly PythonWritable[]): void {
+  send(method: string, args: readonly PythonWritable[], { flags = 0 }: RequestOptions): void {
     this.sent.push({ method, flags, args });
   }
 
-  close(): void {
+  destroy(): void {
     this.isOpen = false;
     this.tellClosed();
   }
@@ -247,7 +248,7 @@ describe('a connection', () => {
     await elapse();
     await elapse();
     expect(waited()).toEqual([5000, 5000, 5000]);
-    const asked = { method: '_r_ha', timeout: 10_000 };
+    const asked = { method: '_r_ha', timeoutMs: 10_000 };
     expect([link.calls, link.isOpen]).toEqual([[asked, asked], true]);
     link.answers['_r_ha'] = () => Promise.reject(new ProtocolError('connection timeout'));
     await elapse();
@@ -266,7 +267,7 @@ describe('a connection', () => {
     const link = new FakeLink();
     connect.mockResolvedValueOnce(link);
     await elapse();
-    link.close();
+    link.destroy();
     await settle();
     expect([pair.state, pair.problem, waited()]).toEqual(['looking', 'connection lost', [500, 1000, 5000, 500]]);
   });
@@ -296,7 +297,7 @@ describe('a connection', () => {
     pair.greet(introduction({ instance: 'another run' }), CALLER);
     await settle();
     expect([link.isOpen, next.isOpen, pair.state, waited()]).toEqual([false, true, 'connected', [5000, 5000]]);
-    next.close();
+    next.destroy();
     await settle();
     // The hurry was for that one time.
     expect(waited()).toEqual([5000, 5000, 500]);

@@ -332,18 +332,18 @@ test('a server is one of ours where it says so', async () => {
     closed: Promise.resolve(),
     isOpen: true,
     unsent: 0,
-    call: (method, args, timeout) => {
-      asked.push([method, args, timeout]);
+    call: (method, args, options) => {
+      asked.push([method, args, options]);
       return value === 'no answer' ? Promise.reject(new RemoteError('x', 'Y', [])) : Promise.resolve(value);
     },
     send: () => undefined,
-    close: () => undefined,
+    destroy: () => undefined,
   });
   expect(await isPyroNS(answering(1), 5)).toBe(true);
   // Pyro 3 says 2 of a method that it does not have.
   expect(await isPyroNS(answering(2))).toBe(false);
   expect(await isPyroNS(answering(null))).toBe(false);
   await expect(isPyroNS(answering('no answer'))).rejects.toThrow(RemoteError);
-  expect(asked[0]).toEqual(['_r_ha', ['_twinHello'], 5]);
+  expect(asked[0]).toEqual(['_r_ha', ['_twinHello'], { timeoutMs: 5 }]);
   expect(recordToPython(record)).toEqual(travelling());
 });

@@ -163,7 +163,7 @@ export class TwinSession {
   async stop(): Promise<void> {
     this.stopping.abort();
     this.wake();
-    this.peer?.close();
+    this.peer?.destroy();
     await this.running;
   }
 
@@ -219,7 +219,7 @@ export class TwinSession {
     // The twin has restarted or reconnected, so our connection to it is stale or missing: reconnect without back-off.
     if (!this.peer?.isOpen || this.peerInstance !== other.instance) {
       this.skipBackoff = true;
-      this.peer?.close();
+      this.peer?.destroy();
       this.wake();
     }
     return { instance, role, time, received };
@@ -250,7 +250,7 @@ export class TwinSession {
     if (!this.authenticator.isTwin(caller)) throw new NamingError(refusalText('TWIN_NOT_INTRODUCED'));
     if (instance !== this.instance) return null;
     if (isChangeNumber(number)) this.outbox.confirm(number);
-    if (isBroken === true) this.peer?.close();
+    if (isBroken === true) this.peer?.destroy();
     return null;
   }
 
@@ -312,7 +312,7 @@ export class TwinSession {
     if (error !== undefined) this.options.log.warn('NameServer', "twin: its changes can't be made here:", error);
     const { peer } = this;
     if (peer?.isOpen)
-      peer.send('_twinConfirmed', RequestFlag.Oneway, [instance, received ?? null, error !== undefined]);
+      peer.send('_twinConfirmed', [instance, received ?? null, error !== undefined], { flags: RequestFlag.Oneway });
   }
 
   private inboxOf(caller: object, instance: PythonValue): Inbox {
@@ -347,7 +347,7 @@ export class TwinSession {
     const { log } = this.options;
     const { signal } = this.stopping;
     const close = (): void => {
-      peer.close();
+      peer.destroy();
     };
     // From the very beginning, so that `stop` does not wait for the handshake.
     const removeListener = onAbort(signal, close);
@@ -379,7 +379,7 @@ export class TwinSession {
       this.outbox.detach();
       this.peer = undefined;
       this.state = 'looking';
-      peer.close();
+      peer.destroy();
     }
   }
 
@@ -473,8 +473,8 @@ export class TwinSession {
 }
 
 /** True if a name server is pyro-ns; false for Pyro 3. Also the heartbeat. */
-export async function isPyroNS(peer: PeerLink, timeout?: number): Promise<boolean> {
-  return (await peer.call('_r_ha', [HELLO], timeout)) === 1;
+export async function isPyroNS(peer: PeerLink, timeoutMs?: number): Promise<boolean> {
+  return (await peer.call('_r_ha', [HELLO], { timeoutMs })) === 1;
 }
 
 function readIntroduction(value: PythonValue | undefined): Introduction {

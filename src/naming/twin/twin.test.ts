@@ -4,12 +4,11 @@ import { ConnectionDeniedError, NamingError } from '../../errors.js';
 import { Name, PyroURI } from '../../names/index.js';
 import { MemoryNamespace } from '../../namespace/index.js';
 import { tuple, type PythonValue, type PythonWritable } from '../../pickle/index.js';
-import { proxyToPython, RemoteError } from '../../rpc/index.js';
+import { ObjectConnection, proxyToPython, RemoteError } from '../../rpc/index.js';
 import { ClientConnection, mungeIdentification, type ServerConnection } from '../../wire/index.js';
 import { ChangeFeed } from '../change-feed.js';
 import { eventually, FakeNameServer, type FakeAnswer } from './fake-name-server.model.js';
 import { TwinFinder } from './finder.js';
-import { PeerConnection } from './peer-link.js';
 import { writeDump } from './pyro3-dump.js';
 import { Twin, type TwinOptions } from './twin.js';
 
@@ -223,7 +222,7 @@ describe('with a Pyro 3 server as the twin', () => {
     };
     await expect(invoke('resync')).rejects.toEqual(new NamingError('cannot resync: twin NS is unknown or unreachable'));
     expect(logged.at(-1)).toBe('warn NameServer cannot resync: NamingError: the twin refused: no');
-    jest.spyOn(PeerConnection.prototype, 'call').mockRejectedValue(new TypeError('defect'));
+    jest.spyOn(ObjectConnection.prototype, 'call').mockRejectedValue(new TypeError('defect'));
     await expect(invoke('resync')).rejects.toThrow('defect');
   });
 
@@ -249,9 +248,9 @@ describe('with a Pyro 3 server as the twin', () => {
     ['any other failure', new NamingError('no dump')],
   ])('start fails by %s, and nobody is served', async (_what, error) => {
     await begin(ofPyro3());
-    const call = jest.spyOn(PeerConnection.prototype, 'call');
+    const call = jest.spyOn(ObjectConnection.prototype, 'call');
     const { unsettled } = twin;
-    call.mockResolvedValueOnce('the-name-server').mockResolvedValueOnce(2).mockRejectedValueOnce(error);
+    call.mockResolvedValueOnce(2).mockRejectedValueOnce(error);
     await expect(twin.start(OWN)).rejects.toBe(error);
     await expect(unsettled).rejects.toBe(error);
     await expect(twin.unsettled).rejects.toBe(error);
@@ -421,7 +420,7 @@ test('a change is written to the connection to the twin before its client is ans
   await begin(ofPyro3());
   await twin.start(OWN);
   const events: string[] = [];
-  jest.spyOn(PeerConnection.prototype, 'send').mockImplementation(() => {
+  jest.spyOn(ObjectConnection.prototype, 'send').mockImplementation(() => {
     process.nextTick(() => events.push('written'));
   });
   await twin.perform({ kind: 'createGroup', name: name(':g') });

@@ -11,7 +11,7 @@ import type { ChangeFeed } from '../change-feed.js';
 import { SubtreeLock } from '../../sync/index.js';
 import { isExpected, type TwinFinder } from './finder.js';
 import { HELLO, isPyroNS, TwinSession } from './session.js';
-import type { PeerConnection } from './peer-link.js';
+import type { PeerLink } from './peer-link.js';
 import { Pyro3Twin, pyro3Refusal } from './pyro3-twin.js';
 import type { TwinRole } from './records.js';
 import { Replica } from './merge.js';
@@ -194,13 +194,13 @@ export class Twin {
   }
 
   /** Copies the names of a Pyro 3 twin. If the twin dies meanwhile, we serve ours: it calls us when it is back. */
-  private async copyFrom(peer: PeerConnection): Promise<void> {
+  private async copyFrom(peer: PeerLink): Promise<void> {
     const { print } = this.options;
     const refusal = pyro3Refusal(this.options);
     if (refusal !== undefined) {
       // Not thrown, so that a server that pretends to be Pyro 3 can't keep us from starting. The session logs it too.
       print(`WARNING: Cannot resync with twin NS:  ${refusal}`);
-      peer.close();
+      peer.destroy();
       return;
     }
     try {
