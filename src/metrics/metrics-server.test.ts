@@ -53,3 +53,20 @@ test('silent connections are bounded', async () => {
   expect(sockets.filter(({ closed }) => !closed)).toHaveLength(50);
   for (const socket of sockets) socket.destroy();
 });
+
+test('connections that say nothing, half of a request, or nothing more are closed in time', async () => {
+  const starter = new NameServerStarter({ config, log: silentLog, print: () => undefined });
+  await using server = await MetricsServer.start({ starter, host: '127.0.0.1', port: 0, hosts: [] });
+  const words = ['', 'GET /healthz HTTP/1.1\r\nX-Slow: ', 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'];
+  const sockets = words.map((word) => {
+    const socket = connect(server.listening.port, '127.0.0.1').resume();
+    socket.on('error', () => undefined).write(word);
+    return socket;
+  });
+  // A byte now and then doesn't help.
+  const trickle = setInterval(() => sockets[1]?.write('x'), 500);
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+  clearInterval(trickle);
+  const response = await fetch(`http://127.0.0.1:${server.listening.port}/healthz`);
+  expect(response.status).toBe(200);
+});

@@ -6,6 +6,7 @@ import { GROUP, MemoryNamespace, OBJECT, type NamespaceEntry } from '../../names
 import { dumps, PythonClass, PythonFloat, PythonInstance, PythonUnicode, tuple } from '../../pickle/index.js';
 import { readEntryLine, writeEntryLine } from './entry-line.js';
 import { importEntries, type ExistingNames } from './import.js';
+import { LineReader, MAX_LINE_LENGTH, type Line } from './lines.js';
 
 const uri = PyroURI.parse('PYRO://10.0.0.1:7766/id');
 const other = PyroURI.parse('PYRO://10.0.0.1:7766/other');
@@ -139,4 +140,22 @@ describe('an import', () => {
     const lines = Array.from({ length: 200 }, (_, index) => entry(`:n${index}`));
     await expect(run(namespace, lines)).rejects.toThrow('connection lost');
   });
+});
+
+test('a line that is too long is refused, in no more time than it takes to read it, and the others are imported', async () => {
+  const reader = new LineReader();
+  function* lines(): Generator<Line> {
+    yield* reader.push('{"name":":before"}\n');
+    // As a file comes: in pieces of 64 kB.
+    for (let sent = 0; sent <= MAX_LINE_LENGTH; sent += 0x10000) yield* reader.push('x'.repeat(0x10000));
+    yield* reader.push('\n{"name":":behind"}\n');
+  }
+  const namespace = new MemoryNamespace();
+  const failures: string[] = [];
+  const onFailure = (line: number, reason: string): void => {
+    failures.push(`${line}: ${reason}`);
+  };
+  const report = await importEntries(namespace, Readable.from(lines()), { existing: 'fail', onFailure });
+  expect(report).toMatchObject({ imported: 2, failed: 1 });
+  expect(failures).toEqual([expect.stringMatching(/^2: .*33554432 characters/)]);
 });
