@@ -1,17 +1,17 @@
 import { Type, type Static } from 'typebox';
 
 /**
- * What the console's API takes and gives, for its server and its page alike; docs/console-api.md says it in words.
- * Requests are schemas, checked before they are looked at; replies are types.
+ * The console's API, used by its server and its page; documented in docs/console-api.md. Requests are schemas, which
+ * the server validates; replies are types.
  */
 
-/** Longest text that a request may hold as a name, URI, filter or host. */
+/** The most characters in a name, URI, filter or host of a request. */
 const MAX_TEXT = 4096;
 
-/** How many groups and entries of one server a page may watch at a time. */
+/** The most groups, and the most entries, of one server that a page may watch. */
 const MAX_WATCHED = 500;
 
-/** Most names that one page of the flat list holds. */
+/** The most entries in one page of the flat list. */
 export const MAX_PAGE_SIZE = 1000;
 
 const closed = { additionalProperties: false };
@@ -24,7 +24,7 @@ export const NameRequest = Type.Object({ name: text }, closed);
 export const GroupRequest = Type.Object({ group: text }, closed);
 export const RegisterRequest = Type.Object({ name: text, uri: text }, closed);
 
-/** Metadata to set: a str (as Pyro's own tools do), or a JSON text whose values become Python's. */
+/** Metadata to set: a str (as Pyro's own tools set it), JSON that is converted to Python values, or None. */
 export const SetMetaRequest = Type.Object(
   { name: text, as: Type.Enum(['text', 'json', 'none']), text: Type.String({ maxLength: 0x40000 }) },
   closed,
@@ -41,7 +41,7 @@ export const FindRequest = Type.Object(
 );
 
 const filter = {
-  /** Words, all of which must be in a name or its URI, in any case; empty for all names. */
+  /** Words that must all be in an entry's name or URI, case-insensitive; empty for all entries. */
   filter: text,
 };
 
@@ -56,7 +56,7 @@ export const FlatlistRequest = Type.Object(
 
 export const CompareRequest = Type.Object({ first: text, second: text }, closed);
 
-/** What a page knows; the answer comes when something of it is no longer so. */
+/** Long polling: the versions that a page has; the reply comes when one of them has changed. */
 export const WatchRequest = Type.Object(
   {
     servers: Type.Record(
@@ -86,16 +86,16 @@ export type WatchedServer = WatchRequest['servers'][string];
 
 export type ServerState = 'connected' | 'lost';
 
-/** What a name server that is one of a pair says of itself, and of its twin. */
+/** The state of a paired name server and its twin, as the name server reports it. */
 export interface PairDescription {
   readonly role: 'primary' | 'secondary';
-  /** `lost`: it is looked for; `merging`: all names are being exchanged. */
+  /** `lost`: there is no connection to the twin; `merging`: a full merge is running. */
   readonly state: 'connected' | 'merging' | 'lost';
-  /** `host:port` of the twin, where it is known. */
+  /** `host:port` of the twin; absent while it is not known. */
   readonly twin?: string | undefined;
   /** How many changes made here the twin has not confirmed. */
   readonly unconfirmed: number;
-  /** Why the twin is lost. */
+  /** Why there is no connection to the twin. */
   readonly problem?: string | undefined;
 }
 
@@ -107,9 +107,9 @@ export interface ServerDescription {
   readonly address: string;
   readonly uri: string;
   readonly state: ServerState;
-  /** Why the connection is lost. */
+  /** Why the connection is lost; absent if it is not. */
   readonly problem?: string | undefined;
-  /** Absent where the server is none of a pair, or doesn't say: Pyro 3 does not. */
+  /** Absent if the server is not paired, or does not report it, like Pyro 3. */
   readonly pair?: PairDescription | undefined;
 }
 
@@ -121,16 +121,16 @@ export interface GroupListing {
   readonly objects: readonly string[];
 }
 
-/** One line of the flat list; a group has no URI. */
+/** An entry of the flat list; a group has no URI. */
 export interface FlatEntry {
   readonly name: string;
   readonly uri?: string | undefined;
 }
 
-/** A part of the flat list, sorted by name. */
+/** A page of the flat list, sorted by name. */
 export interface FlatPage {
   readonly version: string;
-  /** How many entries match the filter. */
+  /** The number of entries that match the filter, on all pages. */
   readonly total: number;
   readonly offset: number;
   readonly entries: readonly FlatEntry[];
@@ -144,12 +144,12 @@ export interface URIParts {
   readonly objectID: string;
 }
 
-/** Everything the name server knows of one name. */
+/** Everything that the name server knows of one name. */
 export interface EntryDescription {
   readonly name: string;
   readonly type: 'group' | 'object';
   readonly version: string;
-  /** Seconds since 1970; absent where the server doesn't say. */
+  /** The entry's timestamp, in seconds since the epoch; absent if the server has none. */
   readonly since?: number | undefined;
   readonly owner?: PythonNode | undefined;
   readonly uri?: URIParts | undefined;
@@ -157,8 +157,8 @@ export interface EntryDescription {
 }
 
 /**
- * A Python value, made readable. A container is described once; where it is met again, by its `id`: so cycles end, and
- * values that share their parts don't explode.
+ * A Python value as a tree for display. A container is described once, and referred to by its `id` where it occurs
+ * again, so that cyclic and shared values stay finite and small.
  */
 export type PythonNode =
   | { readonly kind: 'scalar'; readonly type: string; readonly text: string; readonly cut?: number | undefined }
@@ -172,13 +172,13 @@ export type PythonNode =
   | { readonly kind: 'again'; readonly type: string; readonly id: number }
   | { readonly kind: 'omitted'; readonly type: string };
 
-/** A member of a container: a key is a label where it is an attribute's name. */
+/** A member of a container. The key is a string if it is a label, such as an attribute's name, and not a dict's key. */
 export interface PythonItem {
   readonly key?: string | PythonNode | undefined;
   readonly value: PythonNode;
 }
 
-/** Whether the object behind a URI is there: what its daemon said, or why it could not be asked. */
+/** Whether the object of a URI exists: what its daemon said, or why the daemon could not be asked. */
 export interface ObjectStatus {
   readonly status: 'answers' | 'gone' | 'closed' | 'unreachable' | 'denied' | 'unknown';
   readonly explanation: string;
@@ -219,11 +219,11 @@ export interface WatchReply {
   readonly servers: Readonly<Record<string, ServerChanges | null>>;
 }
 
-/** The body of every reply that is no success. */
+/** The body of every error reply. */
 export interface ErrorReply {
   /** The class of the error: Pyro's (`NamingError`, ...), or `RequestError` where the request was wrong. */
   readonly error: string;
   readonly message: string;
-  /** What it is about, a name mostly, and the reason where there is more to say. */
+  /** Details: mostly the name in question, and a reason if there is one. */
   readonly about?: string | undefined;
 }

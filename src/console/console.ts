@@ -9,7 +9,7 @@ import { ConsoleGuard } from './guard.js';
 import { addRoutes } from './routes.js';
 import { Sessions } from './sessions.js';
 
-/** The page, as the build makes it. */
+/** The directory of the page's built files. */
 const PAGE_DIRECTORY = fileURLToPath(new URL('page/', import.meta.url));
 
 const CONTENT_TYPES: ReadonlyMap<string, string> = new Map([
@@ -20,18 +20,18 @@ const CONTENT_TYPES: ReadonlyMap<string, string> = new Map([
   ['txt', 'text/plain; charset=utf-8'],
 ]);
 
-/** What a console is started with. */
+/** Options of a console. */
 export interface ConsoleOptions {
   readonly config: Config;
-  /** Port to listen on, on loopback; any free one by default. */
+  /** The port on loopback to listen on; any free one by default. */
   readonly port?: number | undefined;
-  /** Directory of the built page; the package's own by default. */
+  /** The directory of the built page; the package's own by default. */
   readonly pageDirectory?: string | undefined;
 }
 
 /**
- * The console: an HTTP server on loopback with a page to look at name servers and change what they hold, and the API
- * beneath it (docs/console-api.md).
+ * The console: an HTTP server on loopback with a page to inspect and change name servers, and the API that the page
+ * uses (docs/console-api.md).
  */
 export class Console implements AsyncDisposable {
   private constructor(
@@ -42,7 +42,7 @@ export class Console implements AsyncDisposable {
     readonly origin: string,
   ) {}
 
-  /** @throws Node's error (such as EADDRINUSE) where it can't listen, or has no page to show */
+  /** Starts a console. @throws Node's error, such as EADDRINUSE, or ENOENT where the page was not built */
   static async start({ config, port = 0, pageDirectory = PAGE_DIRECTORY }: ConsoleOptions): Promise<Console> {
     const guard = new ConsoleGuard();
     const sessions = new Sessions(config);
@@ -63,19 +63,19 @@ export class Console implements AsyncDisposable {
     return new Console(server, guard, sessions, `${address.origin}/`);
   }
 
-  /** The address to open, with the token that lets its bearer in. */
+  /** The URL to open in a browser; it contains the access token. */
   get address(): string {
     return `${this.origin}#token=${this.guard.token}`;
   }
 
-  /** An address that is good once and for a minute, to start a browser with. */
+  /** A URL to start a browser with; it contains a ticket that is valid once, and for a minute. */
   issueAddress(): string {
     return `${this.origin}#ticket=${this.guard.issueTicket()}`;
   }
 
   /**
-   * Connects to a name server, as its page's Connect does.
-   * @throws NamingError where there is none, ConnectionDeniedError where it wants another identification
+   * Connects to a name server, like the page's Connect button.
+   * @throws NamingError where none is found, ConnectionDeniedError where it requires another identification
    */
   connect(request: FindRequest): Promise<ServerDescription> {
     return this.sessions.find(request);
@@ -91,7 +91,10 @@ export class Console implements AsyncDisposable {
   }
 }
 
-/** The page's few files are read once: no path of a request ever meets the file system. */
+/**
+ * Adds a route for each of the page's files. They are read into memory here, so no path of a request reaches the file
+ * system.
+ */
 async function addPage(server: FastifyInstance, directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
     const type = CONTENT_TYPES.get(name.slice(name.lastIndexOf('.') + 1));
@@ -110,7 +113,7 @@ function describeError(error: FastifyError): readonly [status: number, body: Err
   }
   if (error instanceof RemoteError) return [502, { error: error.className, message: error.message }];
   const status = error.statusCode ?? 500;
-  // What is wrong here is nobody else's affair.
+  // The message of an unexpected error is not disclosed.
   const message = status < 500 ? error.message : 'internal error of the console';
   return [status, { error: status < 500 ? 'RequestError' : 'InternalError', message }];
 }

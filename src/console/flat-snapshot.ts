@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Comparison, Difference, FlatEntry, FlatPage, FlatlistRequest } from './api.js';
 
-/** Most names that a list of differences holds. */
+/** The most names in a list of differences. */
 const MAX_DIFFERENCES = 500;
 
-/** All names of a server at one moment, sorted, the groups that they are in among them. */
+/** All objects of a server at one moment, and the groups that they are in, sorted by name. */
 export class FlatSnapshot {
   readonly version: string;
   private readonly entries: readonly FlatEntry[];
@@ -31,18 +31,18 @@ export class FlatSnapshot {
     this.version = hash.digest('base64url');
   }
 
-  /** A part of the entries that match a filter. */
+  /** A page of the entries that match a filter. */
   page({ filter, offset, limit }: FlatlistRequest): FlatPage {
     const matches = this.matches(filter.toLowerCase().trim());
     const entries = matches.slice(offset, offset + limit);
     return { version: this.version, total: matches.length, offset, entries };
   }
 
-  /** The filter of someone who types is asked for again and again, page by page: the last one is remembered. */
+  /** The entries that match a filter. The last result is cached, because the page requests it page by page. */
   private matches(filter: string): readonly FlatEntry[] {
     if (filter === this.lastFilter) return this.lastMatches;
     const words = filter.split(/\s+/).filter((word) => word !== '');
-    // What is typed on narrows what matched before.
+    // A longer filter can only match a subset of what the shorter one matched.
     const candidates = filter.startsWith(this.lastFilter) ? this.lastMatches : this.entries;
     this.lastMatches = candidates.filter(({ name, uri = '' }) => {
       const text = `${name} ${uri}`.toLowerCase();
@@ -54,8 +54,8 @@ export class FlatSnapshot {
 }
 
 /**
- * Compares what two servers hold.
- * @param ignored a name that each server has for itself
+ * Compares the objects of two servers.
+ * @param ignored a name that is not compared, such as the name server's own
  */
 export function compareSnapshots(first: FlatSnapshot, second: FlatSnapshot, ignored: string): Comparison {
   const onlyFirst: string[] = [];

@@ -3,19 +3,19 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { tokensEqual } from '../wire/index.js';
 import type { ErrorReply } from './api.js';
 
-/** How long the ticket that a browser is started with is good for, in milliseconds. */
+/** The lifetime of the ticket that a browser is started with. */
 const TICKET_LIFETIME_MS = 60_000;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** True for the few routes that need no token: the page's files, and where a ticket is taken in. */
+    /** True for the few routes that need no token: the page's files, and the one where a ticket is redeemed. */
     isOpen?: boolean;
   }
 }
 
 type Refusal = readonly [status: number, message: string];
 
-/** What the page is allowed to load and do: nothing but itself. */
+/** Security headers: the page may load nothing but its own files, and must not be embedded. */
 const SECURITY_HEADERS = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
@@ -30,18 +30,18 @@ const SECURITY_HEADERS = {
 };
 
 /**
- * Lets only the console's own page, in the browser of the one who started it, use the API. A page from elsewhere fails
- * at `Origin`; one whose host name suddenly means this machine (DNS rebinding) at `Host`; another user of this machine
- * at the token.
+ * Authorization of the API: only the console's own page, in the browser of the user who started it, may use it. Pages
+ * of other origins are refused by the `Origin` header, DNS rebinding (a foreign host name that resolves to this
+ * machine) by the `Host` header, and other users of this machine because they don't have the token.
  */
 export class ConsoleGuard {
-  /** What the page sends with every request; made at start, never stored. */
+  /** The access token, which the page sends with every request. Random per start, never stored. */
   readonly token = randomBytes(32).toString('base64url');
   private readonly ticket = randomBytes(32).toString('base64url');
   private ticketExpiry = 0;
   private hosts: readonly string[] = [];
 
-  /** Stands before every route of a server. */
+  /** Checks every request of a server before its route. */
   protect(server: FastifyInstance): void {
     server.addHook('onRequest', async (request, reply) => {
       reply.headers(SECURITY_HEADERS);
@@ -50,21 +50,21 @@ export class ConsoleGuard {
     });
   }
 
-  /** Tells the port, without which the names of this server aren't known. */
+  /** Sets the port, which is part of the accepted `Host` headers. Until then all requests are refused. */
   listensOn(port: number): void {
     this.hosts = ['127.0.0.1', 'localhost'].map((host) => `${host}:${port}`);
   }
 
   /**
-   * Makes the ticket that a browser is started with: good once, and for a minute. It is not the token itself, as it stays in the
-   * browser's history.
+   * Issues the ticket that a browser is started with: valid once, and for a minute. It is used instead of the token
+   * because it remains in the browser's history.
    */
   issueTicket(): string {
     this.ticketExpiry = performance.now() + TICKET_LIFETIME_MS;
     return this.ticket;
   }
 
-  /** Takes a ticket in; undefined where it is not, or no longer, good. */
+  /** Redeems a ticket. @returns the token; undefined if the ticket is not valid, or not any more */
   redeem(ticket: string): string | undefined {
     if (performance.now() > this.ticketExpiry || !isEqual(ticket, this.ticket)) return undefined;
     this.ticketExpiry = 0;
@@ -79,7 +79,7 @@ export class ConsoleGuard {
     if (isFromElsewhere || (method !== 'GET' && site !== 'same-origin' && site !== 'none')) {
       return [403, 'pages from elsewhere may not use the console'];
     }
-    // By the route, which is what is answered: a path can be written in many ways.
+    // Decided by the route and not by the path, which can be written in many ways.
     if (routeOptions.config.isOpen !== true && !isEqual(authorization, `Bearer ${this.token}`)) {
       return [401, 'the token is missing or wrong: open the address that pyro-xnsc printed'];
     }

@@ -1,4 +1,4 @@
-/** The browser console: an HTTP server on loopback with an API and a page, to look at name servers and change what they hold. */
+/** The browser console: an HTTP server on loopback with a page and an API, to inspect and change name servers. */
 export { Console } from './console.js';
 export type { ConsoleOptions } from './console.js';
 export type { FindRequest, ServerDescription } from './api.js';

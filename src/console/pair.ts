@@ -1,7 +1,7 @@
 import type { NameServerStatus } from '../naming/index.js';
 import type { PairDescription } from './api.js';
 
-/** What a name server says of the pair that it is one of; undefined where it is none of a pair. */
+/** The pair's state in a name server's status; undefined if it is not paired. */
 export function pairOf({ role, twin }: NameServerStatus): PairDescription | undefined {
   if (role === 'single' || twin === null) return undefined;
   const { state, uri, unconfirmed, problem } = twin;

@@ -13,7 +13,7 @@ import {
 } from '../pickle/index.js';
 import type { PythonItem, PythonNode } from './api.js';
 
-/** How much of a value is described: the rest is said to be omitted. */
+/** Limits of a description. Beyond them, parts are described as `omitted`. */
 export interface DescriptionLimits {
   readonly nodes: number;
   readonly depth: number;
@@ -23,17 +23,17 @@ export interface DescriptionLimits {
 
 export const defaultDescriptionLimits: DescriptionLimits = { nodes: 5000, depth: 40, text: 4000 };
 
-/** Describes a Python value for a person to read, bounded in every direction. */
+/** Converts a Python value to a tree for display, within the limits. */
 export function describePython(value: PythonValue, limits = defaultDescriptionLimits): PythonNode {
   return new Describer(limits).describe(value, 0);
 }
 
-/** How deep JSON may be nested that becomes metadata. */
+/** The maximal nesting depth of JSON for metadata. */
 const MAX_JSON_DEPTH = 100;
 
 /**
- * Makes a Python value of a JSON text: objects become dicts.
- * @throws PyroError where it is no JSON, or nested too deep
+ * Converts a JSON text to a Python value; objects become dicts.
+ * @throws PyroError where it is no valid JSON, or nested too deep
  */
 export function pythonFromJSON(text: string): PythonValue {
   let value: unknown;
@@ -66,7 +66,7 @@ class Describer {
     if (typeof value === 'object') return this.describeObject(value, depth);
     if (typeof value === 'boolean') return { kind: 'scalar', type: 'bool', text: value ? 'True' : 'False' };
     if (typeof value === 'bigint') return this.text('long', String(value));
-    // Text that is all ASCII is a str, see PythonValue.
+    // ASCII text is a str: see PythonValue.
     if (typeof value === 'string') return this.text(/[^\0-\x7f]/.test(value) ? 'unicode' : 'str', value);
     return { kind: 'scalar', type: Number.isSafeInteger(value) ? 'int' : 'float', text: pythonNumber(value) };
   }
@@ -110,7 +110,7 @@ class Describer {
 type Container =
   PythonTuple | PythonValue[] | Map<PythonValue, PythonValue> | Set<PythonValue> | PythonInstance | PythonPersistentID;
 
-/** What stands where a dict has a key, and is none: the name of an attribute, or of a role. */
+/** A label in place of a dict's key: the name of an attribute, or the meaning of a part, such as `arguments`. */
 class Label {
   constructor(readonly text: string) {}
 }
@@ -135,7 +135,7 @@ function* membersOfInstance(instance: PythonInstance): Generator<[PythonValue | 
   const { args, state, listItems, dictItems } = instance;
   const isReconstructed = instance.class !== instance.callable;
   if (!(instance.callable instanceof PythonClass)) yield [new Label('made by'), instance.callable];
-  // What copy_reg._reconstructor is given is the class, its base and nothing: no arguments of the class.
+  // The arguments of copy_reg._reconstructor (class, base class, None) are not arguments of the class.
   if (args.length > 0 && !isReconstructed) yield [new Label('arguments'), args];
   if (state instanceof Map) {
     for (const [key, member] of state) yield [typeof key === 'string' ? new Label(key) : key, member];
@@ -150,7 +150,7 @@ function pythonNumber(value: number): string {
   return Number.isFinite(value) ? String(value) : value > 0 ? 'inf' : '-inf';
 }
 
-/** Bytes that are no ASCII text, as Python shows them. */
+/** Bytes as Python's `repr` escapes them. */
 function escapeBytes(bytes: Uint8Array, limit: number): string {
   return Array.from(bytes.subarray(0, limit), (byte) =>
     byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`,

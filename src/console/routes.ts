@@ -21,17 +21,17 @@ import type { Sessions } from './sessions.js';
 
 const USED_TICKET = 'the ticket is used up: open the address that pyro-xnsc printed';
 
-/** A request that is not as the API says. */
+/** A request whose body does not match its schema. */
 class RequestError extends PyroError {}
 
-/** Answers a request, once its body is what its schema says. */
+/** Handles a request whose body was validated. */
 type Handler<Schema extends TSchema> = (
   body: Static<Schema>,
   reply: FastifyReply,
   server: string,
 ) => object | Promise<object>;
 
-/** Adds the API. Everything is a POST with a JSON body, so that no name is ever part of an address. */
+/** Adds the API. Every request is a POST with a JSON body, so that no name is part of a URL. */
 export function addRoutes(server: FastifyInstance, sessions: Sessions, guard: ConsoleGuard): void {
   addConsoleRoutes(server, sessions, guard);
   addReadingRoutes(server, sessions);
@@ -67,7 +67,7 @@ function addConsoleRoutes(server: FastifyInstance, sessions: Sessions, guard: Co
   });
 }
 
-/** Adds a route whose handler is called with what its schema says, and with nothing else. */
+/** Adds a route. The body is validated, and only passed to the handler if it matches the schema. */
 function addRoute<Schema extends TSchema>(
   server: FastifyInstance,
   path: string,
@@ -84,8 +84,8 @@ function addRoute<Schema extends TSchema>(
   });
 }
 
-/** Adds a call on one name server. */
-function addCall<Schema extends TSchema>(
+/** Adds a route of a method of one name server: `/api/servers/ID/NAME`. */
+function addServerRoute<Schema extends TSchema>(
   server: FastifyInstance,
   sessions: Sessions,
   name: string,
@@ -96,34 +96,34 @@ function addCall<Schema extends TSchema>(
 }
 
 function addReadingRoutes(server: FastifyInstance, sessions: Sessions): void {
-  addCall(server, sessions, 'ping', NoRequest, async (session) => ({ milliseconds: await session.ping() }));
-  addCall(server, sessions, 'list', GroupRequest, (session, { group }) => session.list(group));
-  addCall(server, sessions, 'flatlist', FlatlistRequest, (session, request) => session.flatlist(request));
-  addCall(server, sessions, 'resolve', NameRequest, (session, { name }) => session.resolve(name));
-  addCall(server, sessions, 'entry', NameRequest, (session, { name }) => session.entry(name));
-  addCall(server, sessions, 'status', NameRequest, (session, { name }) => session.objectStatus(name));
-  addCall(server, sessions, 'size', GroupRequest, (session, { group }) => session.sizeOf(group));
+  addServerRoute(server, sessions, 'ping', NoRequest, async (session) => ({ milliseconds: await session.ping() }));
+  addServerRoute(server, sessions, 'list', GroupRequest, (session, { group }) => session.list(group));
+  addServerRoute(server, sessions, 'flatlist', FlatlistRequest, (session, request) => session.flatlist(request));
+  addServerRoute(server, sessions, 'resolve', NameRequest, (session, { name }) => session.resolve(name));
+  addServerRoute(server, sessions, 'entry', NameRequest, (session, { name }) => session.entry(name));
+  addServerRoute(server, sessions, 'status', NameRequest, (session, { name }) => session.objectStatus(name));
+  addServerRoute(server, sessions, 'size', GroupRequest, (session, { group }) => session.sizeOf(group));
 }
 
 function addChangingRoutes(server: FastifyInstance, sessions: Sessions): void {
-  addCall(server, sessions, 'register', RegisterRequest, async (session, { name, uri }) => ({
+  addServerRoute(server, sessions, 'register', RegisterRequest, async (session, { name, uri }) => ({
     name: await session.register(name, uri),
   }));
-  addCall(server, sessions, 'unregister', NameRequest, async (session, { name }) => ({
+  addServerRoute(server, sessions, 'unregister', NameRequest, async (session, { name }) => ({
     name: await session.unregister(name),
   }));
-  addCall(server, sessions, 'createGroup', GroupRequest, async (session, { group }) => ({
+  addServerRoute(server, sessions, 'createGroup', GroupRequest, async (session, { group }) => ({
     group: await session.createGroup(group),
   }));
-  addCall(server, sessions, 'deleteGroup', GroupRequest, async (session, { group }) => ({
+  addServerRoute(server, sessions, 'deleteGroup', GroupRequest, async (session, { group }) => ({
     group: await session.deleteGroup(group),
   }));
-  addCall(server, sessions, 'setMeta', SetMetaRequest, async (session, request) => ({
+  addServerRoute(server, sessions, 'setMeta', SetMetaRequest, async (session, request) => ({
     name: await session.setMeta(request),
   }));
-  addCall(server, sessions, 'resync', NoRequest, async (session) => {
+  addServerRoute(server, sessions, 'resync', NoRequest, async (session) => {
     await session.resync();
     return {};
   });
-  addCall(server, sessions, 'shutdown', NoRequest, async (session) => ({ answer: await session.shutdown() }));
+  addServerRoute(server, sessions, 'shutdown', NoRequest, async (session) => ({ answer: await session.shutdown() }));
 }

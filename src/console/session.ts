@@ -24,26 +24,28 @@ import { FlatSnapshot } from './flat-snapshot.js';
 import { pairOf } from './pair.js';
 import { describePython, pythonFromJSON } from './python-value.js';
 
-/** How long the answers of a server are cached: for the pace of live changes. */
+/** The TTL of a server's replies: a little below the polling interval. */
 const CACHE: TTLOptions = { ttlMs: 900, costFactor: 10 };
 
-/** How many groups' listings are remembered. */
+/** The most groups whose listings are cached. */
 const MAX_LISTINGS = 500;
 
-/** How many groups are counted before a deletion. */
+/** The most groups that `sizeOf` lists. */
 const MAX_COUNTED_GROUPS = 5000;
 
-/** How long a name server may take for one answer, in seconds. */
+/** The timeout of a call of a name server, in seconds. */
 const CALL_TIMEOUT_SECONDS = 20;
 
-/** Where a name server is, and is found again. */
+/** The address of a name server, and the passphrase for it. */
 export interface ServerLocation {
   readonly host: string;
   readonly port: number;
   readonly identification: string | undefined;
 }
 
-/** A name server that the console is connected to: what it said lately, and the way back to it. */
+/**
+ * A name server that the console is connected to, with a cache of its replies. Reconnects when the connection was lost.
+ */
 export class NameServerSession {
   private nameServer: NameServerProxy;
   private problem: string | undefined;
@@ -51,8 +53,8 @@ export class NameServerSession {
   private readonly snapshot = new TTLValue(() => this.readSnapshot(), CACHE);
   private readonly pair = new TTLValue(() => this.readPair(), CACHE);
   private lastPair: PairDescription | undefined;
-  /** False once the server has shown that it doesn't say. */
-  private saysStatus = true;
+  /** False once a call of `_status` has failed: then it is not asked again. */
+  private hasStatus = true;
 
   constructor(
     readonly id: string,
@@ -74,26 +76,26 @@ export class NameServerSession {
     return { ...description, version: versionOf(JSON.stringify(description)) };
   }
 
-  /** The same name server is reached in another way from now on. */
+  /** Changes the address by which the same name server is reached. */
   moveTo(location: ServerLocation): void {
     this.location = location;
     void this.nameServer._release();
     this.nameServer = this.newProxy();
-    this.forgetAll();
+    this.invalidateAll();
   }
 
   async close(): Promise<void> {
     await this.nameServer._release();
   }
 
-  /** @returns how long the answer took, in milliseconds */
+  /** @returns the round-trip time in milliseconds */
   async ping(): Promise<number> {
     const start = performance.now();
     await this.ask((nameServer) => nameServer.ping());
     return performance.now() - start;
   }
 
-  /** Lists a group, as it is now. */
+  /** Lists a group, bypassing the cache. */
   list(group: string): Promise<GroupListing> {
     return this.listing(this.fullName(group)).reload();
   }
@@ -103,7 +105,7 @@ export class NameServerSession {
     return snapshot.page(request);
   }
 
-  /** All names, as they are now. */
+  /** All names, bypassing the cache. */
   allNames(): Promise<FlatSnapshot> {
     return this.snapshot.reload();
   }
@@ -119,7 +121,7 @@ export class NameServerSession {
     const [meta, metadata] = await this.ask((nameServer) =>
       Promise.all([nameServer._getSystemMeta(full), nameServer.getMeta(full)]),
     );
-    // The root, and what Pyro 3 made without metadata, have none: then asking for the URI tells what it is.
+    // The root, and some entries of Pyro 3, have no system metadata: then `resolve` tells objects from groups.
     const isGroup = meta === undefined ? full === ':' : meta.type === GROUP;
     const uri = isGroup ? undefined : (await this.resolve(full)).uri;
     const description = {
@@ -166,15 +168,15 @@ export class NameServerSession {
 
   async resync(): Promise<void> {
     await this.ask((nameServer) => nameServer.resync());
-    this.forgetAll();
+    this.invalidateAll();
   }
 
-  /** @returns the server's answer: it may deny it */
+  /** @returns the server's reply, which may be a denial */
   shutdown(): Promise<string> {
     return this.ask((nameServer) => nameServer._shutdown());
   }
 
-  /** Whether the daemon of an object still has it. */
+  /** Asks the daemon of an object whether it still has it. */
   async objectStatus(name: string): Promise<ObjectStatus> {
     const { uri } = await this.resolve(name);
     const own = this.nameServer.URI;
@@ -183,7 +185,7 @@ export class NameServerSession {
     const livenessProbe = new LivenessProbe({
       config: this.config,
       nameServerHost: own.address,
-      // Another daemon is not told anything from which the passphrase could be guessed.
+      // Only the name server's own daemon gets a token: from a token the passphrase can be guessed offline.
       identificationFor: () => (isOwn ? identification : undefined),
     });
     const start = performance.now();
@@ -192,7 +194,7 @@ export class NameServerSession {
     return { status, explanation, milliseconds };
   }
 
-  /** Counts what a group holds, all the way down. */
+  /** Counts the members of a group recursively, up to a limit of groups. */
   async sizeOf(group: string): Promise<GroupSize> {
     const pending = [this.fullName(group)];
     let [objects, groups, listed] = [0, 0, 0];
@@ -208,13 +210,13 @@ export class NameServerSession {
     return { objects, groups, complete: pending.length === 0 };
   }
 
-  /** What is no longer as the page has it; undefined where all is. */
+  /** What has changed compared to the versions that the page has; undefined if nothing has. */
   async changes(known: WatchedServer): Promise<ServerChanges | undefined> {
     let groups: Record<string, GroupListing | null> = {};
     let entries: Record<string, EntryDescription | null> = {};
     let flatlist = false;
     try {
-      // A server with nothing to watch is asked whether it is still there.
+      // Without groups to watch nothing else is called: the ping notices a lost connection.
       if (Object.keys(known.groups).length === 0) await this.ping();
       await this.pair.get();
       groups = await changed(known.groups, (group) => this.listing(group).get());
@@ -258,43 +260,43 @@ export class NameServerSession {
   }
 
   private async readPair(): Promise<void> {
-    if (!this.saysStatus) return;
+    if (!this.hasStatus) return;
     try {
       this.lastPair = pairOf(await this.ask((nameServer) => nameServer._status()));
     } catch (error) {
       if (meansLoss(error)) throw error;
-      // Pyro 3 has no such method, and a guard may keep it to itself.
-      this.saysStatus = false;
+      // Pyro 3 has no such method, and a security plugin may refuse it.
+      this.hasStatus = false;
       this.lastPair = undefined;
     }
   }
 
-  /** Asks for a change of a name, after which what is remembered of its surroundings is no longer true. */
-  private async change(name: string, question: Question<void>): Promise<void> {
-    await this.ask(question);
+  /** Makes a change of a name, and invalidates the cache accordingly. */
+  private async change(name: string, call: Call<void>): Promise<void> {
+    await this.ask(call);
     this.listings.delete(Name.parse(name).parent.toString());
     this.snapshot.invalidate();
   }
 
-  private forgetAll(): void {
+  private invalidateAll(): void {
     this.listings.clear();
     this.snapshot.invalidate();
     this.pair.invalidate();
-    this.saysStatus = true;
+    this.hasStatus = true;
   }
 
-  /** Asks the name server; one that was lost is looked for again by the next question. */
-  private async ask<Answer>(question: Question<Answer>): Promise<Answer> {
+  /** Calls the name server. If the connection is lost, the next call connects again. */
+  private async ask<Result>(call: Call<Result>): Promise<Result> {
     const { nameServer } = this;
     try {
-      const answer = await question(nameServer);
+      const result = await call(nameServer);
       if (nameServer === this.nameServer) this.problem = undefined;
-      return answer;
+      return result;
     } catch (error) {
       if (meansLoss(error) && nameServer === this.nameServer) {
         this.problem = error.args.join(': ');
-        this.forgetAll();
-        // What comes back may be another object, which the old one's id does not lead to.
+        this.invalidateAll();
+        // A new proxy, because after a restart the name server may be an object with another id.
         this.nameServer = this.newProxy();
         await nameServer._release();
       }
@@ -310,21 +312,24 @@ export class NameServerSession {
   }
 }
 
-/** What a name server is asked. */
-type Question<Answer> = (nameServer: NameServerProxy) => Promise<Answer>;
+/** A call of a name server. */
+type Call<Result> = (nameServer: NameServerProxy) => Promise<Result>;
 
-/** True where the name server is gone; one that answers nonsense is still there. */
+/** True if the error means that the connection is lost; an invalid reply does not. */
 const meansLoss = (error: unknown): error is ProtocolError =>
   error instanceof ProtocolError && error.code !== 'ANSWER_UNEXPECTED';
 
-/** Looks at each watched thing again, and returns those whose version is another; null for those that are gone. */
+/**
+ * Reads each watched item again, and returns those whose version has changed; null for those that do not exist any
+ * more.
+ */
 async function changed<T extends { readonly version: string }>(
   known: Readonly<Record<string, string>>,
-  look: (name: string) => Promise<T>,
+  read: (name: string) => Promise<T>,
 ): Promise<Record<string, T | null>> {
   const found = await Promise.all(
     Object.entries(known).map(async ([name, version]) => {
-      const now = await look(name).catch((error: unknown) => {
+      const now = await read(name).catch((error: unknown) => {
         if (error instanceof NamingError) return null;
         throw error;
       });

@@ -15,16 +15,16 @@ import type {
 import { compareSnapshots } from './flat-snapshot.js';
 import { NameServerSession, type ServerLocation } from './session.js';
 
-/** How many name servers a console is connected to at a time. */
+/** The most name servers that a console is connected to. */
 const MAX_SESSIONS = 32;
 
-/** How often watched servers are looked at, in milliseconds. */
+/** The polling interval for watched servers. */
 const WATCH_INTERVAL_MS = 1000;
 
-/** How long a watcher waits at most for something to change, in milliseconds. */
+/** The timeout of a long poll. */
 const WATCH_DURATION_MS = 25_000;
 
-/** The name servers that a console is connected to. Identifications stay here, in memory. */
+/** The name servers that a console is connected to. Passphrases are only kept here, in memory. */
 export class Sessions {
   private readonly sessions = new Map<string, NameServerSession>();
   private lastID = 0;
@@ -44,7 +44,7 @@ export class Sessions {
 
   /**
    * Finds a name server, at a host or by broadcast, and connects to it.
-   * @throws NamingError where there is none, ConnectionDeniedError where it wants another identification
+   * @throws NamingError where none is found, ConnectionDeniedError where it requires another identification
    */
   async find(request: FindRequest): Promise<ServerDescription> {
     if (this.sessions.size >= MAX_SESSIONS) throw tooMany();
@@ -52,7 +52,7 @@ export class Sessions {
     this.lastID += 1;
     const session = new NameServerSession(String(this.lastID), location, this.config);
     await session.ping();
-    // One that is connected to already gets the way that has just worked.
+    // If the console is connected to this server already, that session gets the new location, which works.
     const same = Array.from(this.sessions.values()).find(
       ({ description }) => description.uri === session.description.uri,
     );
@@ -62,7 +62,7 @@ export class Sessions {
       await same.ping();
       return same.description;
     }
-    // Others may have been found meanwhile.
+    // Checked again: others may have been added meanwhile.
     if (this.sessions.size >= MAX_SESSIONS) {
       await session.close();
       throw tooMany();
@@ -82,8 +82,9 @@ export class Sessions {
   }
 
   /**
-   * Waits until something is no longer as the watcher has it, or for a while.
-   * @param signal aborted where the watcher has gone
+   * Long polling: waits until one of the versions has changed, or the timeout.
+   * @param signal aborted when the page has closed the request
+   * @returns the changes; empty after the timeout
    */
   async watch({ servers }: WatchRequest, signal: AbortSignal): Promise<WatchReply> {
     const end = performance.now() + WATCH_DURATION_MS;
@@ -99,7 +100,7 @@ export class Sessions {
 
   private async locate({ host, port, broadcastAddress, identification }: FindRequest): Promise<ServerLocation> {
     if (host !== undefined) return { host, port: port ?? this.config.PYRO_NS_PORT, identification };
-    // A locator that finds the second server of a pair swaps the settings of the two: of a copy, here.
+    // A copy of the configuration, as a locator that finds the second server of a pair swaps the settings of the two.
     const locator = new NameServerLocator({ config: { ...this.config }, log: silentLog, identification });
     const uri = await locator.detectNS({ port, bcaddr: broadcastAddress });
     return { host: uri.address, port: uri.port, identification };
@@ -120,7 +121,7 @@ export class Sessions {
 
 const tooMany = (): PyroError => new PyroError(refusalText('CONSOLE_FULL', MAX_SESSIONS));
 
-/** Waits one period, or until the watcher has gone. */
+/** Waits one polling interval, or until the signal. */
 function pause(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

@@ -4,7 +4,7 @@ import { CopyButton } from './copy-button.js';
 import { log, type LogLine } from './app-state.js';
 import { Icon } from './icons.js';
 
-/** What was done and what happened, the newest last. */
+/** The activity log, newest line last. */
 export function ActivityLog(): JSX.Element {
   const list = useRef<HTMLDivElement>(null);
   const lines = log.value;

@@ -1,6 +1,6 @@
 import type { ErrorReply } from '../api.js';
 
-/** What the console, or the name server behind it, answered instead of what was asked for. */
+/** An error reply of the console, or of the name server behind it. */
 export class ApiError extends Error {
   /** @param kind the class of the error, such as `NamingError` */
   constructor(
@@ -10,7 +10,7 @@ export class ApiError extends Error {
     super(message);
   }
 
-  /** True where the name server wants another identification. */
+  /** True if the name server requires another identification. */
   get isDenied(): boolean {
     return this.kind === 'ConnectionDeniedError';
   }
@@ -21,9 +21,9 @@ const STORED_TOKEN = 'token';
 let token = '';
 
 /**
- * Takes the token out of the page's address, or has it for the ticket there, and keeps it for as long as the tab is open:
- * so that it stays in no history and on no screen.
- * @throws ApiError where there is none
+ * Gets the access token from the page's URL, or redeems the ticket there for it, and stores it for the lifetime of the
+ * tab. The URL is replaced, so that the token is neither in the history nor on the screen.
+ * @throws ApiError where there is no token
  */
 export async function signIn(): Promise<void> {
   const fragment = new URLSearchParams(location.hash.slice(1));
@@ -39,7 +39,7 @@ export async function signIn(): Promise<void> {
 /**
  * Calls the console's API.
  * @param request the body, or its JSON
- * @throws ApiError with the console's own words, or where the console is gone
+ * @throws ApiError with the console's message, or where the console can't be reached
  */
 export async function call<Reply>(path: string, request: object | string = {}, signal?: AbortSignal): Promise<Reply> {
   const response = await fetch(`api/${path}`, {
@@ -56,7 +56,7 @@ export async function call<Reply>(path: string, request: object | string = {}, s
   throw new ApiError(error, about === undefined ? message : `${message}: ${about}`);
 }
 
-/** The console is of this package, and answers what api.ts says: here, and nowhere else, that is taken on trust. */
+/** Parses a reply. Its type is not checked: the console is of the same package, and replies as api.ts says. */
 
 async function replyOf<Reply>(response: Response): Promise<Reply> {
   // eslint-disable-next-line @typescript-eslint/no-unsafe-return

@@ -3,16 +3,16 @@ import type { EntryDescription, FindRequest, ObjectStatus, ServerDescription, Wa
 import { call } from './api-client.js';
 import { ServerStore } from './server-store.js';
 
-/** How many lines of the log are kept. */
+/** The most lines of the log that are kept. */
 const MAX_LOG_LINES = 500;
 
-/** How long to wait before asking a console again that doesn't answer, in milliseconds. */
+/** The delay before the console is called again after an error. */
 const RETRY_DELAY_MS = 2000;
 
-/** How often times are said anew, in milliseconds. */
+/** How often relative times, such as `2 minutes ago`, are updated. */
 const CLOCK_INTERVAL_MS = 10_000;
 
-/** One thing that was done, or happened. */
+/** A line of the activity log. */
 export interface LogLine {
   readonly id: number;
   readonly time: Date;
@@ -21,13 +21,13 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** What is looked at: a name of a server, and what is known of it so far. */
+/** The name whose details are shown, and its server. */
 export interface Selection {
   readonly store: ServerStore;
   readonly name: string;
 }
 
-/** A dialog that is open. */
+/** The open dialog, and what it is about. */
 export type DialogRequest =
   | { readonly kind: 'connect'; readonly denied?: FindRequest | undefined }
   | { readonly kind: 'register' | 'createGroup'; readonly store: ServerStore; readonly group: string }
@@ -38,40 +38,41 @@ export type DialogRequest =
 export const stores = signal<readonly ServerStore[]>([]);
 export const selection = signal<Selection | undefined>(undefined);
 export const entry = signal<EntryDescription | undefined>(undefined);
-/** Why there is no entry. */
+/** Why the selected entry can't be shown; undefined if it can. */
 export const entryProblem = signal<string | undefined>(undefined);
 export const objectStatus = signal<ObjectStatus | 'asking' | undefined>(undefined);
 export const dialog = signal<DialogRequest | undefined>(undefined);
 export const log = signal<readonly LogLine[]>([]);
-/** Why nothing works any more: the console has stopped, or doesn't let us in. */
+/** Why the console can't be used any more: it has stopped, or refuses the token. */
 export const failure = signal<string | undefined>(undefined);
 
-/** The time, often enough for saying how long ago something was. */
+/** The current time, for relative times. */
 export const now = signal(Date.now());
 setInterval(() => (now.value = Date.now()), CLOCK_INTERVAL_MS);
 
 let lastLine = 0;
 
-/** Writes a line into the log, which screen readers read out. */
+/** Adds a line to the activity log, which screen readers announce. */
 export function logLine(server: string, text: string, kind: LogLine['kind'] = 'done'): void {
   const line = { id: ++lastLine, time: new Date(), server, kind, text };
   log.value = [...log.value, line].slice(-MAX_LOG_LINES);
 }
 
-/** Writes into the log what went wrong with a name server. */
+/** Logs an error about a name server. */
 export function logProblem(store: ServerStore, what: string, error: unknown): void {
   logLine(store.description.value.address, `${what}: ${textOf(error)}`, 'problem');
 }
 
-/** The text of what went wrong. */
+/** The text of an error. */
 export function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 /**
- * Does something with a name server, and writes into the log how it went.
- * @param done what to write where it went well
- * @throws what went wrong, which is written too
+ * Performs an action on a name server, and logs its outcome.
+ * @param what describes the action, for the log line of an error
+ * @param done makes the log line of a success
+ * @throws the error of the action, which is logged too
  */
 export async function perform<T>(
   store: ServerStore,
@@ -89,7 +90,7 @@ export async function perform<T>(
   }
 }
 
-/** Takes in a server that the console is connected to, and opens its root. */
+/** Adds a server that the console is connected to, and opens its root group. */
 export function addServer(description: ServerDescription): ServerStore {
   const known = stores.value.find(({ id }) => id === description.id);
   if (known !== undefined) {
@@ -127,7 +128,7 @@ export async function disconnect(store: ServerStore): Promise<void> {
   dropServer(store);
 }
 
-/** Looks at a name. */
+/** Selects a name, and loads its details. */
 export async function select(store: ServerStore, name: string): Promise<void> {
   batch(() => {
     selection.value = { store, name };
@@ -136,28 +137,28 @@ export async function select(store: ServerStore, name: string): Promise<void> {
     objectStatus.value = undefined;
   });
   await loadEntry();
-  if (entry.value?.uri !== undefined) await askForObject();
+  if (entry.value?.uri !== undefined) await loadObjectStatus();
 }
 
-/** Asks again for what is looked at. */
+/** Loads the details of the selected name. */
 export async function loadEntry(): Promise<void> {
-  const looked = selection.value;
-  if (looked === undefined) return;
-  const answer = await looked.store.call<EntryDescription>('entry', { name: looked.name }).catch(textOf);
-  if (selection.value !== looked) return;
+  const selected = selection.value;
+  if (selected === undefined) return;
+  const answer = await selected.store.call<EntryDescription>('entry', { name: selected.name }).catch(textOf);
+  if (selection.value !== selected) return;
   batch(() => {
     entry.value = typeof answer === 'string' ? undefined : answer;
     entryProblem.value = typeof answer === 'string' ? answer : undefined;
   });
 }
 
-/** Asks the daemon behind the entry's URI whether it has the object. */
-export async function askForObject(): Promise<void> {
-  const looked = selection.value;
-  if (looked === undefined) return;
+/** Asks the daemon of the selected object whether it has the object. */
+export async function loadObjectStatus(): Promise<void> {
+  const selected = selection.value;
+  if (selected === undefined) return;
   objectStatus.value = 'asking';
-  const status = await looked.store.call<ObjectStatus>('status', { name: looked.name }).catch(() => undefined);
-  if (selection.value === looked) objectStatus.value = status;
+  const status = await selected.store.call<ObjectStatus>('status', { name: selected.name }).catch(() => undefined);
+  if (selection.value === selected) objectStatus.value = status;
 }
 
 export function deselect(): void {
@@ -165,7 +166,7 @@ export function deselect(): void {
   entry.value = undefined;
 }
 
-/** Puts focus on a server's names where it would be nowhere: what had it has gone. */
+/** Moves the keyboard focus to a server's names if the focused element was removed. */
 export function keepFocus(store: ServerStore): void {
   if (document.activeElement !== document.body) return;
   document.getElementById(`pane-${store.id}`)?.querySelector<HTMLElement>('.rows')?.focus();
@@ -178,7 +179,7 @@ function dropServer(store: ServerStore): void {
   });
 }
 
-/** What to be told of, when it changes: another text where it is another. */
+/** The request of the next long poll, as JSON, so that the effect only runs if it differs. */
 const watched = computed(() => {
   const servers = stores.value.map((store): [string, object] => [
     store.id,
@@ -187,7 +188,7 @@ const watched = computed(() => {
   return JSON.stringify({ servers: Object.fromEntries(servers) });
 });
 
-/** Keeps what is shown true, for as long as the page is there. */
+/** Keeps everything that is shown up to date, by long polling. */
 export function watch(): void {
   effect(() => {
     const request = watched.value;
@@ -232,11 +233,11 @@ function apply({ servers }: WatchReply): void {
 }
 
 function applyEntries(store: ServerStore, entries: Readonly<Record<string, EntryDescription | null>>): void {
-  const looked = selection.value;
-  const changed = looked?.store === store ? entries[looked.name] : undefined;
+  const selected = selection.value;
+  const changed = selected?.store === store ? entries[selected.name] : undefined;
   if (changed === undefined) return;
   const isMoved = changed !== null && changed.uri?.text !== entry.value?.uri?.text;
   entry.value = changed ?? undefined;
   entryProblem.value = changed === null ? 'This name is gone.' : undefined;
-  if (isMoved) void askForObject();
+  if (isMoved) void loadObjectStatus();
 }

@@ -5,7 +5,7 @@ import { call } from './api-client.js';
 import { stores } from './app-state.js';
 import { DialogFrame, textIn } from './dialog-frame.js';
 
-/** Says whether two servers hold the same, as those of a pair should. */
+/** Compares the names of two servers, which are equal for a pair. */
 export function CompareDialog(): JSX.Element {
   const [comparison, setComparison] = useState<Comparison>();
   const [one, other] = stores.value;

@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { Icon } from './icons.js';
 
-/** How long a copy is confirmed, in milliseconds. */
+/** How long the confirmation of a copy is shown. */
 const CONFIRMATION_MS = 1500;
 
 /** Copies a text to the clipboard. */

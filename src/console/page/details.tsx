@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { EntryDescription, URIParts } from '../api.js';
 import { CopyButton } from './copy-button.js';
 import {
-  askForObject,
+  loadObjectStatus,
   deselect,
   dialog,
   entry,
@@ -27,13 +27,13 @@ const STATUS_TEXTS = {
   unknown: 'Not known',
 };
 
-/** Everything about the name that is looked at. */
+/** The details of the selected name. */
 export function Details(): JSX.Element {
   const looked = selection.value;
   const back = useRef<HTMLButtonElement>(null);
   useLayoutEffect(() => {
     if (looked === undefined) return;
-    // On a phone the details hide the names, and what had focus there.
+    // On a small screen the details cover the names, and with them the focused element.
     if (back.current?.checkVisibility()) back.current.focus();
     return () => {
       keepFocus(looked.store);
@@ -179,7 +179,7 @@ function Uri({ uri }: { readonly uri: URIParts }): JSX.Element {
           type="button"
           class="icon-button"
           aria-label="Ask again whether the object answers"
-          onClick={() => void askForObject()}
+          onClick={() => void loadObjectStatus()}
         >
           <Icon name="refresh" />
         </button>

@@ -5,18 +5,18 @@ import { Icon } from './icons.js';
 
 interface DialogFrameProps {
   readonly title: string;
-  /** What the button that does it says. */
+  /** The label of the submit button. */
   readonly submit: string;
   readonly isDanger?: boolean;
-  /** True where the dialog stays, and shows what was found. */
+  /** True if the dialog stays open after submit, and shows a result. */
   readonly isQuestion?: boolean;
   readonly isDisabled?: boolean;
-  /** Does it; the dialog closes when that is done, unless it returns true. What goes wrong is shown. */
+  /** Submits the form. Then the dialog closes, unless this returns true. An error is shown in the dialog. */
   readonly onSubmit: (form: FormData) => Promise<boolean | undefined>;
   readonly children: ComponentChildren;
 }
 
-/** A modal dialog around a form: Escape closes it, and focus goes back to where it was. */
+/** A modal dialog with a form. Escape closes it; then the focus returns to the element that had it before. */
 export function DialogFrame(props: DialogFrameProps): JSX.Element {
   const { title, submit, isDanger, isQuestion, isDisabled, onSubmit, children } = props;
   const element = useRef<HTMLDialogElement>(null);
@@ -44,7 +44,7 @@ export function DialogFrame(props: DialogFrameProps): JSX.Element {
   const onClose = (): void => {
     const request = dialog.value;
     dialog.value = undefined;
-    // Where focus was is gone, with what was removed.
+    // The element that had the focus may have been removed.
     if (request !== undefined && 'store' in request) keepFocus(request.store);
   };
   return (
@@ -124,7 +124,7 @@ export function Field(props: FieldProps): JSX.Element {
   );
 }
 
-/** The text of a field. */
+/** The value of a text field. */
 export function textIn(form: FormData, name: string): string {
   const value = form.get(name);
   return typeof value === 'string' ? value.trim() : '';

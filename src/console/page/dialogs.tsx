@@ -9,7 +9,7 @@ import { DialogFrame, Field, textIn } from './dialog-frame.js';
 import type { ServerStore } from './server-store.js';
 import { childName, parentName, ROOT } from './tree-rows.js';
 
-/** The dialog that is open, if one is. */
+/** The open dialog, if any. */
 export function Dialogs(): JSX.Element | null {
   const request = dialog.value;
   switch (request?.kind) {
@@ -117,7 +117,7 @@ function ConnectDialog(): JSX.Element {
   );
 }
 
-/** @throws Error where the location is no host and port */
+/** Parses `host` or `host:port`. @throws Error where it is neither */
 function findRequest(form: FormData, way: 'broadcast' | 'host'): FindRequest {
   const location = way === 'host' ? textIn(form, 'location') : '';
   const broadcastAddress = way === 'broadcast' ? textIn(form, 'broadcastAddress') : '';
@@ -175,7 +175,7 @@ function CreateGroupDialog({ store, group }: GroupProps): JSX.Element {
   );
 }
 
-/** Shows a name that is there: one that was just made, mostly. No dialog waits for it: what it was for is done. */
+/** Shows a name, such as one that was just created. Runs in the background: the dialog does not wait for it. */
 async function show(store: ServerStore, name: string): Promise<void> {
   try {
     await store.refresh(parentName(name));
@@ -293,7 +293,7 @@ function sizeText(size: GroupSize | undefined): string {
   return `${complete ? '' : 'more than '}${names}${inner}`;
 }
 
-/** Goes on to the group above a name that is gone. */
+/** Moves the selection to the parent group of a removed name. */
 function leave(store: ServerStore, name: string): void {
   const looked = selection.value;
   if (looked?.store === store && (looked.name === name || looked.name.startsWith(childName(name, '')))) deselect();
@@ -301,7 +301,7 @@ function leave(store: ServerStore, name: string): void {
   void relist(store, parentName(name));
 }
 
-/** Lists a group again that has just been changed. */
+/** Reloads a group that was just changed. */
 async function relist(store: ServerStore, group: string): Promise<void> {
   try {
     await store.refresh(group);

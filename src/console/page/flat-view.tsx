@@ -7,7 +7,7 @@ import { moveBy, VirtualRows } from './virtual-rows.js';
 
 const ROW_HEIGHT = 46;
 
-/** All names of a server, or those that match the filter, with their URIs. */
+/** The flat list: all names of a server, or those that match the filter, with their URIs. */
 export function FlatView({ store }: { readonly store: ServerStore }): JSX.Element {
   const [active, setActive] = useState(0);
   const total = store.total.value ?? 0;
@@ -67,7 +67,7 @@ export function FlatView({ store }: { readonly store: ServerStore }): JSX.Elemen
   );
 }
 
-/** Marks where the words of a filter are found. */
+/** Highlights the words of a filter in a text. */
 function highlight(text: string, words: readonly string[]): ComponentChildren {
   const lower = text.toLowerCase();
   const word = words.find((candidate) => lower.includes(candidate));

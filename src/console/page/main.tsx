@@ -1,4 +1,4 @@
-/** The console's page: starts it, and lays it out. */
+/** The console's page: start-up and layout. */
 import { render, type JSX } from 'preact';
 import type { ServerDescription } from '../api.js';
 import { ActivityLog } from './activity-log.js';
@@ -67,7 +67,7 @@ function Welcome(): JSX.Element {
   );
 }
 
-/** The slash goes to the filter, from anywhere that is no field. */
+/** Keyboard shortcut: `/` moves the focus to the filter, except within a text field. */
 function focusFilter(event: KeyboardEvent): void {
   const target = event.target instanceof HTMLElement ? event.target : document.body;
   if (event.key !== '/' || target.matches('input, textarea, select') || dialog.value !== undefined) return;

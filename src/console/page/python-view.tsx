@@ -2,13 +2,13 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { PythonItem, PythonNode } from '../api.js';
 
-/** Containers with more members than this are closed at first. */
+/** Containers with more members than this are initially collapsed. */
 const OPEN_SIZE = 30;
 
-/** How deep a value is open at first. */
+/** Containers nested deeper than this are initially collapsed. */
 const OPEN_DEPTH = 3;
 
-/** A Python value for a person to read: texts as texts, never as markup. */
+/** Shows a Python value as a tree. Text is always rendered as text, never as markup. */
 export function PythonView({ node, depth = 0 }: { readonly node: PythonNode; readonly depth?: number }): JSX.Element {
   switch (node.kind) {
     case 'scalar':

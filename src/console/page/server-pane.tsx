@@ -7,7 +7,7 @@ import { pairText, type ServerStore } from './server-store.js';
 import { TreeView } from './tree-view.js';
 import { ROOT } from './tree-rows.js';
 
-/** One name server: its state, its names, and what can be done with it. */
+/** The pane of one name server: state, names, menu. */
 export function ServerPane({ store }: { readonly store: ServerStore }): JSX.Element {
   const { address, uri, state, problem, pair } = store.description.value;
   const isTroubled = pair !== undefined && pair.state !== 'connected';
@@ -116,12 +116,12 @@ function commandsOf(store: ServerStore): readonly Command[] {
   ];
 }
 
-/** A menu, as the ARIA practices describe it: the arrows move in it, Escape closes it. */
+/** A menu after the ARIA authoring practices: arrow keys move in it, Escape closes it. */
 function ServerMenu({ store }: { readonly store: ServerStore }): JSX.Element {
   const menu = useRef<HTMLDivElement>(null);
   const id = `menu-${store.id}`;
   const onKeyDown = (event: KeyboardEvent): void => {
-    // Focus goes back to the button, and from there on to what comes next.
+    // Focus returns to the button first, so that Tab moves on to the element after it.
     if (event.key === 'Tab') menu.current?.hidePopover();
     const items = [...(menu.current?.querySelectorAll('button') ?? [])];
     const index = items.findIndex((item) => item === document.activeElement);
@@ -149,7 +149,8 @@ function ServerMenu({ store }: { readonly store: ServerStore }): JSX.Element {
             type="button"
             role="menuitem"
             tabIndex={-1}
-            // The browser moves focus here while it opens the menu, before the next key: the toggle event would be too late.
+            // With autofocus the browser moves the focus while it opens the menu; in the toggle event it would be too
+            // late for the next key.
             autoFocus={index === 0}
             class={isDanger ? 'danger' : ''}
             onClick={() => {

@@ -12,35 +12,36 @@ import type {
 import { call } from './api-client.js';
 import { childName, parentName, ROOT, treeRows } from './tree-rows.js';
 
-/** How many names one request for the flat list asks for. */
+/** The page size of requests for the flat list. */
 export const PAGE_SIZE = 200;
 
-/** How many groups may be watched at a time: the ones opened last. */
+/** The most groups that are watched: the ones opened last. */
 const MAX_WATCHED_GROUPS = 200;
 
-/** How long a name that has appeared is marked, in milliseconds. */
+/** How long a new name is highlighted. */
 const MARK_DURATION_MS = 2500;
 
-/** What changed on a server, for the log. */
+/** Logs what changed on a server. */
 export type Notice = (text: string, kind: 'change' | 'problem' | 'done') => void;
 
-/** What the page knows of one name server, and what of it is open. */
+/** The state of one name server on the page: loaded data, and what is shown of it. */
 export class ServerStore {
   readonly description;
   readonly listings = signal<ReadonlyMap<string, GroupListing>>(new Map());
   readonly opened = signal<ReadonlySet<string>>(new Set([ROOT]));
   readonly rows = computed(() => treeRows(this.listings.value, this.opened.value));
-  /** The name of the line that the keyboard is at. */
+  /** The name of the row with the keyboard focus. */
   readonly active = signal(ROOT);
   readonly view = signal<'tree' | 'names'>('tree');
   readonly filter = signal('');
-  /** Lines of the flat list, as far as they were asked for, by page. */
+  /** The loaded pages of the flat list. */
   readonly pages = signal<ReadonlyMap<number, readonly FlatEntry[]>>(new Map());
   readonly total = signal<number | undefined>(undefined);
-  /** Names that have just appeared. */
+  /** New names, which are highlighted. */
   readonly marked = signal<ReadonlySet<string>>(new Set());
   private flatVersion: string | undefined;
-  private readonly asked = new Set<number>();
+  /** The pages of the flat list that were requested. */
+  private readonly requested = new Set<number>();
 
   constructor(description: ServerDescription) {
     this.description = signal(description);
@@ -50,7 +51,7 @@ export class ServerStore {
     return this.description.value.id;
   }
 
-  /** Names are shown flat where a filter is on, too. */
+  /** True if the flat list is shown: always with a filter. */
   get isFlat(): boolean {
     return this.view.value === 'names' || this.filter.value.trim() !== '';
   }
@@ -59,10 +60,10 @@ export class ServerStore {
     return call<Reply>(`servers/${this.id}/${method}`, request);
   }
 
-  /** Lists a group, and shows its members. */
+  /** Opens a group: loads and shows its members. */
   async open(group: string): Promise<void> {
     this.opened.value = new Set(this.opened.value).add(group);
-    if (!this.listings.value.has(group)) this.take(await this.call<GroupListing>('list', { group }));
+    if (!this.listings.value.has(group)) this.setListing(await this.call<GroupListing>('list', { group }));
   }
 
   close(group: string): void {
@@ -74,7 +75,7 @@ export class ServerStore {
     });
   }
 
-  /** Opens the groups above a name, so that its line is there. */
+  /** Opens all groups on the path of a name, and moves the keyboard focus to its row. */
   async reveal(name: string): Promise<void> {
     const above: string[] = [];
     for (let group = parentName(name); ; group = parentName(group)) {
@@ -89,24 +90,24 @@ export class ServerStore {
     this.active.value = name;
   }
 
-  /** Asks again for all that is open: after a change of our own. */
+  /** Reloads a group and the flat list, after a change made on this page. */
   async refresh(group: string): Promise<void> {
-    if (this.listings.value.has(group)) this.take(await this.call<GroupListing>('list', { group }));
-    if (this.isFlat) this.forgetPages();
+    if (this.listings.value.has(group)) this.setListing(await this.call<GroupListing>('list', { group }));
+    if (this.isFlat) this.reloadPages();
   }
 
-  /** Asks for the lines of the flat list from `first` to `last`, where they aren't there yet. */
+  /** Loads the pages of the flat list with the rows from `first` to `last` that were not requested yet. */
   loadPages(first: number, last: number): void {
     for (let page = Math.floor(first / PAGE_SIZE); page * PAGE_SIZE <= last; page++) {
-      if (this.asked.has(page)) continue;
-      this.asked.add(page);
+      if (this.requested.has(page)) continue;
+      this.requested.add(page);
       void this.loadPage(page);
     }
   }
 
-  /** The flat list is no longer true. */
-  forgetPages(): void {
-    this.asked.clear();
+  /** Reloads the flat list, from its first page. */
+  reloadPages(): void {
+    this.requested.clear();
     this.flatVersion = undefined;
     this.loadPages(0, 0);
   }
@@ -114,16 +115,16 @@ export class ServerStore {
   setFilter(filter: string): void {
     batch(() => {
       this.filter.value = filter;
-      if (this.isFlat) this.forgetPages();
+      if (this.isFlat) this.reloadPages();
     });
   }
 
   setView(view: 'tree' | 'names'): void {
     this.view.value = view;
-    if (this.isFlat) this.forgetPages();
+    if (this.isFlat) this.reloadPages();
   }
 
-  /** What the page has of this server, to be told when it is no longer so. */
+  /** The versions that the page has of this server's data, for the long poll. */
   watched(entry: EntryDescription | undefined): WatchedServer {
     const listings = [...this.opened.value].map((group) => this.listings.value.get(group));
     const groups = listings.filter((listing) => listing !== undefined).slice(-MAX_WATCHED_GROUPS);
@@ -135,16 +136,16 @@ export class ServerStore {
     };
   }
 
-  /** Takes in what has changed. */
+  /** Applies the changes in the reply of a long poll. */
   apply(changes: ServerChanges, notice: Notice): void {
     const before = this.description.value;
     this.description.value = changes.server;
-    noteState(before, changes.server, notice);
+    logState(before, changes.server, notice);
     for (const [group, listing] of Object.entries(changes.groups)) {
-      if (listing === null) this.forget(group);
-      else this.take(listing, notice);
+      if (listing === null) this.removeGroup(group);
+      else this.setListing(listing, notice);
     }
-    if (changes.flatlist) this.forgetPages();
+    if (changes.flatlist) this.reloadPages();
   }
 
   private async loadPage(page: number): Promise<void> {
@@ -152,14 +153,14 @@ export class ServerStore {
     const request = { filter, offset: page * PAGE_SIZE, limit: PAGE_SIZE };
     const reply = await this.call<FlatPage>('flatlist', request).catch(() => undefined);
     if (filter !== this.filter.value || reply === undefined) {
-      if (reply === undefined) this.asked.delete(page);
+      if (reply === undefined) this.requested.delete(page);
       return;
     }
     const isSame = reply.version === this.flatVersion;
     if (!isSame) {
       this.flatVersion = reply.version;
-      this.asked.clear();
-      this.asked.add(page);
+      this.requested.clear();
+      this.requested.add(page);
     }
     batch(() => {
       this.pages.value = new Map(isSame ? this.pages.value : []).set(page, reply.entries);
@@ -167,7 +168,7 @@ export class ServerStore {
     });
   }
 
-  private forget(group: string): void {
+  private removeGroup(group: string): void {
     const listings = new Map(this.listings.value);
     for (const name of listings.keys()) {
       if (name === group || name.startsWith(childName(group, ''))) listings.delete(name);
@@ -178,7 +179,7 @@ export class ServerStore {
     });
   }
 
-  private take(listing: GroupListing, notice?: Notice): void {
+  private setListing(listing: GroupListing, notice?: Notice): void {
     const before = this.listings.value.get(listing.group);
     this.listings.value = new Map(this.listings.value).set(listing.group, listing);
     if (before === undefined || before.version === listing.version) return;
@@ -201,8 +202,8 @@ export class ServerStore {
   }
 }
 
-/** Says where a server, or its twin, is lost or back. */
-function noteState(before: ServerDescription, now: ServerDescription, notice: Notice): void {
+/** Logs if a server or its twin was lost or is back. */
+function logState(before: ServerDescription, now: ServerDescription, notice: Notice): void {
   if (now.state !== before.state) {
     if (now.state === 'lost') notice(`Connection to ${now.address} lost: ${now.problem ?? ''}`, 'problem');
     else notice(`${now.address} is back`, 'done');
@@ -211,7 +212,7 @@ function noteState(before: ServerDescription, now: ServerDescription, notice: No
   }
 }
 
-/** How a server and its twin are, in words. */
+/** The state of a server and its twin as text. */
 export function pairText({ role, state, twin = 'its twin', unconfirmed, problem }: PairDescription): string {
   if (state === 'lost') return `${role}, has lost its twin${problem === undefined ? '' : `: ${problem}`}`;
   if (state === 'merging') return `${role}, exchanging all names with ${twin}`;

@@ -1,19 +1,19 @@
 import type { GroupListing } from '../api.js';
 
-/** One visible line of the tree. */
+/** A visible row of the tree. */
 export interface TreeRow {
   /** The absolute name. */
   readonly name: string;
-  /** What is shown: the last part of the name. */
+  /** The text: the last part of the name. */
   readonly part: string;
   readonly isGroup: boolean;
   readonly isOpen: boolean;
-  /** From 1, the root. */
+  /** The depth; the root is 1. */
   readonly level: number;
-  /** Its place among its siblings, from 1, and how many they are. */
+  /** Its position among its siblings, from 1, and their number. */
   readonly position: number;
   readonly siblings: number;
-  /** How many members a group has, where that is known. */
+  /** The number of a group's members, if it is known. */
   readonly members: number | undefined;
 }
 
@@ -35,7 +35,7 @@ export function lastPart(name: string): string {
   return name.slice(Math.max(name.lastIndexOf('.'), 0) + 1);
 }
 
-/** The lines of a tree of which some groups are open. Groups stand before objects, each sorted. */
+/** The rows of a tree of which some groups are open. Groups come before objects, each sorted. */
 export function treeRows(listings: ReadonlyMap<string, GroupListing>, opened: ReadonlySet<string>): TreeRow[] {
   const rows: TreeRow[] = [];
   const add = (name: string, part: string, isGroup: boolean, place: Place): void => {

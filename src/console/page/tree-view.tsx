@@ -8,10 +8,10 @@ import { moveBy, VirtualRows } from './virtual-rows.js';
 
 const ROW_HEIGHT = 32;
 
-/** How long typed letters make one word, in milliseconds. */
+/** Type-ahead: letters typed within this time make one search word. */
 const TYPE_AHEAD_MS = 700;
 
-/** The groups and objects of a server, opened as one goes. */
+/** The tree of a server's groups and objects; groups are loaded when they are opened. */
 export function TreeView({ store }: { readonly store: ServerStore }): JSX.Element {
   const rows = store.rows.value;
   const active = rows.findIndex(({ name }) => name === store.active.value);
@@ -26,7 +26,7 @@ export function TreeView({ store }: { readonly store: ServerStore }): JSX.Elemen
     event.preventDefault();
   };
 
-  /** Looks for the next line that begins with what is being typed. */
+  /** Type-ahead: moves to the next row that begins with the typed text. */
   const typeAhead = (key: string): number | undefined => {
     if (!/^[!-.0-~]$/.test(key) || key === '*') return undefined;
     const { text, time } = typed.current;
@@ -119,7 +119,7 @@ function toggle(store: ServerStore, { name, isGroup, isOpen }: TreeRow): void {
   });
 }
 
-/** Does what a key means at a line; false where it means nothing. */
+/** Handles a key on a row. @returns false if the key has no meaning there */
 function act(store: ServerStore, row: TreeRow, key: string): boolean {
   const { name, isGroup, isOpen } = row;
   switch (key) {

@@ -1,7 +1,7 @@
 import type { ComponentChildren, HTMLAttributes, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
-/** How many lines beyond the visible ones are drawn, so that scrolling shows no gaps. */
+/** Overscan: how many rows above and below the visible ones are rendered, so that scrolling shows no gaps. */
 const OVERSCAN = 12;
 
 interface VirtualRowsProps {
@@ -9,17 +9,17 @@ interface VirtualRowsProps {
   readonly role: 'tree' | 'listbox';
   readonly label: string;
   readonly count: number;
-  /** Height of a line in pixels. */
+  /** The height of a row in pixels. */
   readonly rowHeight: number;
-  /** Index of the line that the keyboard is at; -1 for none. It is kept in sight. */
+  /** The index of the row with the keyboard focus, which is scrolled into view; -1 for none. */
   readonly active: number;
   readonly renderRow: (index: number, attributes: HTMLAttributes<HTMLDivElement>) => ComponentChildren;
   readonly onKeyDown: (event: KeyboardEvent, rowsInSight: number) => void;
-  /** Told which lines are drawn. */
+  /** Called with the range of rendered rows. */
   readonly onRange?: (first: number, last: number) => void;
 }
 
-/** A list of any length, of which only the lines in sight are in the document. */
+/** A virtual list: only the visible rows are in the document. */
 export function VirtualRows(props: VirtualRowsProps): JSX.Element {
   const { id, role, label, count, rowHeight, active, renderRow, onKeyDown, onRange } = props;
   const scroller = useRef<HTMLDivElement>(null);
@@ -88,7 +88,7 @@ function useHeight(element: { readonly current: HTMLElement | null }): number {
   return height;
 }
 
-/** Where a key moves the keyboard's line to in a list; undefined where it is no such key. */
+/** The index to which a key moves the focus in a list; undefined for other keys. */
 export function moveBy(key: string, active: number, count: number, rowsInSight: number): number | undefined {
   const steps: Readonly<Record<string, number>> = {
     ArrowDown: 1,
