@@ -55,7 +55,7 @@ test('does for each of several names what can be done, says on stderr what can n
 test('with --json prints an object for each result, and nothing else on stdout', async () => {
   expect(await results('resolve', 'lamp', 'nothing')).toEqual([
     { name: ':Default.lamp', uri: 'PYRO://127.0.0.1:7766/three' },
-    { name: 'nothing', error: 'name not found' },
+    { name: 'nothing', error: 'name not found', code: 'NAME_NOT_FOUND' },
   ]);
   expect(await results('list', ':lab')).toEqual([
     {

@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox';
+import type { ErrorCode } from '../errors.js';
 
 /**
  * The console's API, used by its server and its page; documented in docs/console-api.md. Requests are schemas, which
@@ -223,6 +224,8 @@ export interface WatchReply {
 export interface ErrorReply {
   /** The class of the error: Pyro's (`NamingError`, ...), or `RequestError` where the request was wrong. */
   readonly error: string;
+  /** Of an error of Pyro's: see docs/errors.md. */
+  readonly code?: ErrorCode | undefined;
   readonly message: string;
   /** Details: mostly the name in question, and a reason if there is one. */
   readonly about?: string | undefined;

@@ -135,6 +135,7 @@ describe('what it answers', () => {
     expect(answer).toMatchObject({ status: 409 });
     expect(JSON.parse(answer.body)).toEqual({
       error: 'NamingError',
+      code: 'CONSOLE_NOT_CONNECTED',
       message: 'not connected to this name server',
       about: '7',
     });

@@ -109,9 +109,9 @@ async function addPage(server: FastifyInstance, directory: string): Promise<void
 function describeError(error: FastifyError): readonly [status: number, body: ErrorReply] {
   if (error instanceof PyroError) {
     const [message = '', ...about] = error.args;
-    return [statusOf(error), { error: error.name, message, about: about.join(': ') || undefined }];
+    return [statusOf(error), { error: error.name, code: error.code, message, about: about.join(': ') || undefined }];
   }
-  if (error instanceof RemoteError) return [502, { error: error.className, message: error.message }];
+  if (error instanceof RemoteError) return [502, { error: error.className, code: error.code, message: error.message }];
   const status = error.statusCode ?? 500;
   // The message of an unexpected error is not disclosed.
   const message = status < 500 ? error.message : 'internal error of the console';

@@ -31,7 +31,11 @@ function forEachName(
         await action(session, name, nameServer.fullName(name));
       } catch (error) {
         if (!(error instanceof NamingError)) throw error;
-        output.failure(`## ${failure} ${name}:  ${error.message}  ##`, { name, error: error.message });
+        output.failure(`## ${failure} ${name}:  ${error.message}  ##`, {
+          name,
+          error: error.message,
+          code: error.code,
+        });
       }
     }
   };

@@ -129,7 +129,14 @@ async function removeDead(
     output.result(data, `${printable(name)} removed.`);
   } catch (error) {
     if (!(error instanceof NamingError)) throw error;
-    const data = { name, uri: uri.toString(), status: status.status, removed: false, error: error.message };
+    const data = {
+      name,
+      uri: uri.toString(),
+      status: status.status,
+      removed: false,
+      error: error.message,
+      code: error.code,
+    };
     output.failure(`## can't remove ${name}:  ${error.message}  ##`, data);
   }
 }

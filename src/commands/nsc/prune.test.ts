@@ -116,7 +116,7 @@ describe('prune leaves', () => {
   ])('what %s', async (_what, error, happen) => {
     asked = happen;
     expect(await pruned()).toEqual([
-      [{ ...entry('gone', false), error }],
+      [{ ...entry('gone', false), error, code: 'NAMING_ERROR' }],
       `## can't remove :Default.thing:  ${error}  ##\n`,
     ]);
     expect(await names()).toEqual([':Default.thing']);
