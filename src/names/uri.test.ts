@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { URIError } from '../errors.js';
 import { INTERNAL_DAEMON_GUID, isUsableObjectID, NAMESERVER_NAME, newGUID } from './guid.js';
-import { DEFAULT_PORT, MAX_URI_LENGTH, PyroURI, readPYRONAME } from './uri.js';
+import { DEFAULT_PORT, isPYRONAME, MAX_URI_LENGTH, PyroURI, readPYRONAME, requireNewURI } from './uri.js';
 
 describe('PyroURI', () => {
   test('what is printed is read back', () => {
@@ -84,6 +84,30 @@ describe('PyroURI', () => {
     expect(readPYRONAME('PYRONAME://x')).toEqual(anywhere);
     expect(readPYRONAME(PyroURI.parse('PYRONAME://x').toString())).toEqual(anywhere);
     expect(() => readPYRONAME('PYRO://host/x')).toThrow(new URIError('invalid URI format'));
+  });
+
+  test.each(['xPYRONAME://host/x', 'PYRO://host/PYRONAME:x', 'PYRONAMES://x'])('%j is no URI by name', (text) => {
+    expect(isPYRONAME(text)).toBe(false);
+    expect(() => readPYRONAME(text)).toThrow(new URIError('invalid URI format'));
+  });
+
+  test('a URI by name is read up to the longest, and without what stands around it', () => {
+    const longest = `PYRONAME://${'x'.repeat(MAX_URI_LENGTH - 11)}`;
+    expect(readPYRONAME(longest).name).toHaveLength(MAX_URI_LENGTH - 11);
+    expect(() => readPYRONAME(`${longest}x`)).toThrow(URIError);
+    expect(() => readPYRONAME('PYRONAME://x y')).toThrow(URIError);
+  });
+
+  test('a new URI has no control character in its id, and an older one may have', () => {
+    expect(() => {
+      requireNewURI(PyroURI.parse('PYRO://127.0.0.1:1/a\x9b31m'));
+    }).toThrow(new URIError('invalid URI format'));
+    expect(() => {
+      requireNewURI(PyroURI.parse('PYRO://127.0.0.1:1/\x1bc'));
+    }).toThrow(URIError);
+    expect(() => {
+      requireNewURI(PyroURI.parse('PYRO://127.0.0.1:1/\xe9~'));
+    }).not.toThrow();
   });
 
   test('what follows the id is not looked at, as with Pyro', () => {
