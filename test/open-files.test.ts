@@ -24,14 +24,17 @@ const withLimit = (limit: number, command: readonly string[]) => [
   ...command,
 ];
 
-test('says so in a line where they are too few to load the program', async () => {
-  const outcome = await InteractiveProgram.run(withLimit(32, [...ours.command, '-r', '-x']), { cwd: storage });
-  expect(outcome).toEqual({
-    status: 1,
-    stdout: '',
-    stderr:
-      'pyro-ns: at most 32 files may be open at once, too few to load the program. Raise the limit (ulimit -n), to 1024 say\n',
-  });
+const TOO_FEW =
+  'pyro-ns: at most 32 files may be open at once, too few to load the program. Raise the limit (ulimit -n), to 1024 say\n';
+
+// Node 20 opens all modules at once; later releases do with fewer files.
+test('loads the program, or says in a line that they are too few for it', async () => {
+  const command = withLimit(32, [...ours.command, '--help']);
+  const { status, stderr } = await InteractiveProgram.run(command, { cwd: storage });
+  expect([
+    { status: 0, stderr: '' },
+    { status: 1, stderr: TOO_FEW },
+  ]).toContainEqual({ status, stderr });
 });
 
 test('warns at the start, logs that no more connections can be accepted, and goes on when they can', async () => {

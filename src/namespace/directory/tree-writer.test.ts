@@ -245,7 +245,7 @@ describe('a change', () => {
       [
         'DirectoryNamespace',
         'a change could not be undone:',
-        expect.objectContaining({ code: 'EROFS' }),
+        'Error: EROFS: rename failed',
         'Look at the database directory.',
       ],
     ]);
