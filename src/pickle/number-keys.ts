@@ -50,19 +50,30 @@ const numberKeysOf = new WeakMap<object, NumberKeys>();
 
 /** `map.set(key, value)`, for a map whose keys a peer may have chosen. */
 export function setEntry<Key, Value>(map: Map<Key, Value>, key: Key, value: Value): void {
-  if (isNumber(key) && map.size >= MAX_RAW_MEMBERS) protect(map, NumberSafeMap.prototype);
+  if (isNumber(key) && map.size >= MAX_RAW_MEMBERS && !numberKeysOf.has(map)) {
+    const entries = [...map];
+    protect(map, NumberSafeMap.prototype);
+    for (const [known, itsValue] of entries) map.set(known, itsValue);
+  }
   map.set(key, value);
 }
 
 /** `set.add(member)`, for a set whose members a peer may have chosen. */
 export function addMember<Member>(set: Set<Member>, member: Member): void {
-  if (isNumber(member) && set.size >= MAX_RAW_MEMBERS) protect(set, NumberSafeSet.prototype);
+  if (isNumber(member) && set.size >= MAX_RAW_MEMBERS && !numberKeysOf.has(set)) {
+    const members = [...set];
+    protect(set, NumberSafeSet.prototype);
+    for (const known of members) set.add(known);
+  }
   set.add(member);
 }
 
-/** Makes a container store NumberKeys for numbers from now on. In place, because others may refer to it already. */
-function protect(container: object, prototype: object): void {
-  if (numberKeysOf.has(container)) return;
+/**
+ * Empties a container, and makes it store NumberKeys for numbers. In place, because others may refer to it already. What it
+ * had is put in again: raw numbers with equal hashes would be compared with each number that is looked for.
+ */
+function protect(container: { clear(): void }, prototype: object): void {
+  container.clear();
   numberKeysOf.set(container, new NumberKeys());
   Object.setPrototypeOf(container, prototype);
 }
@@ -72,12 +83,9 @@ function storedKey(container: object, key: unknown): unknown {
   return (isNumber(key) ? numberKeysOf.get(container)?.find(key) : undefined) ?? key;
 }
 
-/**
- * What a container is to store for a key that may be new.
- * @param isStoredRaw whether it stores the key itself already
- */
-function keyToStore(container: object, key: unknown, isStoredRaw: boolean): unknown {
-  if (!isNumber(key) || isStoredRaw) return key;
+/** What a container is to store for a key that may be new. */
+function keyToStore(container: object, key: unknown): unknown {
+  if (!isNumber(key)) return key;
   const numbers = numberKeysOf.get(container);
   return numbers?.find(key) ?? numbers?.add(key);
 }
@@ -110,7 +118,7 @@ class NumberSafeMap extends Map<unknown, unknown> {
   }
 
   override set(key: unknown, value: unknown): this {
-    return super.set(keyToStore(this, key, super.has(key)), value);
+    return super.set(keyToStore(this, key), value);
   }
 
   override delete(key: unknown): boolean {
@@ -164,7 +172,7 @@ class NumberSafeSet extends Set<unknown> {
   }
 
   override add(member: unknown): this {
-    return super.add(keyToStore(this, member, super.has(member)));
+    return super.add(keyToStore(this, member));
   }
 
   override delete(member: unknown): boolean {
